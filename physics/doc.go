@@ -1,0 +1,16 @@
+// Package physics holds the native half of a lens model: mass and light profiles, image lookup, point-spread functions
+// and noise, each forward map next to its hand-written adjoint.
+//
+//	θ grid ──Lens.Deflect──▶ β = θ − α(θ) ──Light.Brightness──▶ I(β) ──PSF.Blur──▶ model ──Noise──▶ log likelihood
+//
+// Lengths are in arcsec, angles in radians counter-clockwise from +x (x right, y up). Pixel (i, j) of a W x H image is
+// at ((i-(W-1)/2)Δ, (j-(H-1)/2)Δ) and stored at index j·W+i; row 0 is the lowest y. Pixel values are surface brightness.
+//
+// Forward methods write or add as they say; reverse methods always add into the caller's adjoints. Nothing allocates
+// after construction and Set.
+package physics
+
+import "errors"
+
+// ErrRange marks parameters outside the range in which a profile is defined: a sampler rejects the point and goes on.
+var ErrRange = errors.New("parameter out of range")
