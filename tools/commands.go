@@ -1,0 +1,222 @@
+package tools
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// commands is the table of subcommands in the order in which the help lists them. A new subcommand is one file and one
+// row here.
+var commands = []func() *cli.Command{}
+
+// Main runs the command line args (args[0] is the program) on the process's own streams and returns the exit code.
+func Main(args []string) int {
+	return Run(context.Background(), args, os.Stdout, os.Stderr)
+}
+
+// Run is Main on given streams. A panic becomes a one-line message; with LENSKIT_DEBUG set its stack follows.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			report(stderr, fmt.Errorf("internal error: %v", r))
+			if os.Getenv("LENSKIT_DEBUG") != "" {
+				stderr.Write(debug.Stack())
+			} else {
+				fmt.Fprintln(stderr, "hint: LENSKIT_DEBUG=1 prints where; please report it")
+			}
+			code = exitUnexpected
+		}
+	}()
+	app := App(stdout, stderr)
+	args, err := arrange(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
+	if err != nil {
+		report(stderr, err)
+	}
+	return exitCode(err)
+}
+
+// App builds the command-line application. Its commands read their flags wherever they stand only when the arguments
+// went through Run.
+func App(stdout, stderr io.Writer) *cli.App {
+	app := &cli.App{
+		Name:      "lenskit",
+		Usage:     "differentiable strong gravitational lensing: from a FITS image to the lens and its source",
+		UsageText: "lenskit COMMAND [flags] [arguments]\nlenskit COMMAND --help",
+		Description: "Results go to stdout, progress to stderr. Exit codes: 0 done, 1 unexpected failure, 2 bad input or usage,\n" +
+			"3 did not converge, 4 numerical failure, 75 interrupted after saving (run the same command again to go on).",
+		Version:        version(),
+		Writer:         stdout,
+		ErrWriter:      stderr,
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return asBadInput(err) },
+		Action: func(c *cli.Context) error {
+			return cli.ShowAppHelp(c)
+		},
+	}
+	for _, make := range commands {
+		app.Commands = append(app.Commands, finish(make()))
+	}
+	return app
+}
+
+// finish adds to a command what all commands share.
+func finish(c *cli.Command) *cli.Command {
+	if len(c.Subcommands) > 0 {
+		for _, s := range c.Subcommands {
+			finish(s)
+		}
+		c.Action = func(ctx *cli.Context) error { return cli.ShowSubcommandHelp(ctx) }
+		return c
+	}
+	c.HideHelpCommand = true
+	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return asBadInput(err) }
+	c.Flags = append(slices.Clip(c.Flags),
+		&cli.BoolFlag{Name: "json", Usage: "write one JSON document to stdout"},
+		&cli.BoolFlag{Name: "quiet", Usage: "no progress and no notices"})
+	return c
+}
+
+// version tells the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" {
+		v = "(devel)"
+	}
+	return v
+}
+
+// arrange puts the flags before the positional arguments, so that they may stand anywhere on the command line, and
+// answers unknown commands and flags with the nearest one.
+func arrange(app *cli.App, args []string) ([]string, error) {
+	if len(args) < 2 {
+		return args, nil
+	}
+	head, rest := args[:1:1], args[1:]
+	// --json and --quiet may also stand before the command.
+	var moved []string
+	for len(rest) > 0 && slices.Contains([]string{"--json", "--quiet", "-json", "-quiet"}, rest[0]) {
+		moved, rest = append(moved, rest[0]), rest[1:]
+	}
+	rest = slices.Concat(rest[:min(1, len(rest))], moved, rest[min(1, len(rest)):])
+	if len(rest) == 0 {
+		return args, nil
+	}
+	name := rest[0]
+	if strings.HasPrefix(name, "-") {
+		if slices.Contains([]string{"-h", "--help", "-help", "-v", "--version", "-version"}, name) {
+			return append(head, name), nil
+		}
+		return nil, withHint(badInput("unknown flag %s before the command", name), "lenskit --help lists the commands")
+	}
+	if name == "help" || name == "h" {
+		if len(rest) > 1 && !strings.HasPrefix(rest[1], "-") {
+			rest = append(slices.Clone(rest[1:]), "--help")
+			name = rest[0]
+		} else {
+			return append(head, "--help"), nil
+		}
+	}
+	path := "lenskit"
+	list := app.Commands
+	for {
+		cmd, err := lookup(path, list, name)
+		if err != nil {
+			return nil, err
+		}
+		head, rest = append(head, name), rest[1:]
+		path += " " + name
+		if len(cmd.Subcommands) == 0 {
+			flags, positional, err := split(path, cmd, rest)
+			if err != nil {
+				return nil, err
+			}
+			if len(positional) > 0 {
+				flags = append(append(flags, "--"), positional...)
+			}
+			return append(head, flags...), nil
+		}
+		for len(rest) > 1 && (rest[0] == "--json" || rest[0] == "--quiet") {
+			rest = append(append([]string{rest[1]}, rest[0]), rest[2:]...)
+		}
+		if len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
+			return append(head, "--help"), nil
+		}
+		list, name = cmd.Subcommands, rest[0]
+	}
+}
+
+// lookup finds the command name in list.
+func lookup(path string, list []*cli.Command, name string) (*cli.Command, error) {
+	var names []string
+	for _, c := range list {
+		if c.HasName(name) {
+			return c, nil
+		}
+		names = append(names, c.Names()...)
+	}
+	return nil, withHint(badInput("unknown command %q%s", strings.TrimPrefix(path+" "+name, "lenskit "), didYouMean(name, names)),
+		"%s --help lists the commands", path)
+}
+
+// split separates the flags of cmd, with their values, from its positional arguments.
+func split(path string, cmd *cli.Command, args []string) (flags, positional []string, err error) {
+	known := map[string]cli.Flag{}
+	var names []string
+	for _, f := range append(slices.Clone(cmd.Flags), cli.HelpFlag) {
+		for _, n := range f.Names() {
+			known[n] = f
+			names = append(names, n)
+		}
+	}
+	for len(args) > 0 {
+		a := args[0]
+		args = args[1:]
+		switch {
+		case a == "--":
+			return flags, append(positional, args...), nil
+		case len(a) < 2 || a[0] != '-':
+			positional = append(positional, a)
+			continue
+		}
+		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		f, ok := known[name]
+		if !ok {
+			dashes := a[:len(a)-len(strings.TrimLeft(a, "-"))]
+			near := didYouMean(name, names)
+			return nil, nil, withHint(badInput("%s: unknown flag %s%s%s", strings.TrimPrefix(path, "lenskit "), dashes, name, strings.Replace(near, `"`, `"--`, 1)),
+				"%s --help lists the flags", path)
+		}
+		flags = append(flags, a)
+		if b, ok := f.(*cli.BoolFlag); ok && b != nil || hasValue {
+			continue
+		}
+		if len(args) == 0 {
+			return nil, nil, badInput("%s: flag %s needs a value", strings.TrimPrefix(path, "lenskit "), a)
+		}
+		flags, args = append(flags, args[0]), args[1:]
+	}
+	return flags, positional, nil
+}
+
+// arguments checks that a command got as many positional arguments as it has names for, and returns them.
+func arguments(c *cli.Context, names ...string) ([]string, error) {
+	if n := c.NArg(); n != len(names) {
+		return nil, withHint(badInput("%s: found %d arguments, expected %s", c.Command.Name, n, strings.Join(names, " ")),
+			"%s --help shows the usage", c.Command.HelpName)
+	}
+	return c.Args().Slice(), nil
+}

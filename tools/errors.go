@@ -1,0 +1,99 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Exit codes of the command. 75 is EX_TEMPFAIL of sysexits.h: batch systems take it for "run me again".
+const (
+	exitDone         = 0
+	exitUnexpected   = 1
+	exitBadInput     = 2
+	exitNotConverged = 3
+	exitNumerical    = 4
+	exitInterrupted  = 75
+)
+
+// failure is an error that knows its exit code and may carry a hint.
+type failure struct {
+	code int
+	err  error
+	hint string
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+// badInput makes an error of the user's doing: a file, key or flag that cannot be used. The message names the file, the
+// line or key, what was found and what was expected.
+func badInput(format string, args ...any) error {
+	return &failure{code: exitBadInput, err: fmt.Errorf(format, args...)}
+}
+
+// notConverged makes the error of a run that ended, and wrote its results, without an answer to trust.
+func notConverged(format string, args ...any) error {
+	return &failure{code: exitNotConverged, err: fmt.Errorf(format, args...)}
+}
+
+// numerical makes the error of a computation that left the finite numbers.
+func numerical(format string, args ...any) error {
+	return &failure{code: exitNumerical, err: fmt.Errorf(format, args...)}
+}
+
+// interrupted makes the error of a run that was told to stop and has saved its state.
+func interrupted(format string, args ...any) error {
+	return &failure{code: exitInterrupted, err: fmt.Errorf(format, args...)}
+}
+
+// withHint adds a second line to err that says what to do. A nil err stays nil.
+func withHint(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{code: exitCode(err), err: err, hint: fmt.Sprintf(format, args...)}
+}
+
+// asBadInput gives err the exit code of bad input, unless it already carries a code. A nil err stays nil.
+func asBadInput(err error) error {
+	var f *failure
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &failure{code: exitBadInput, err: err}
+}
+
+// exitCode tells the exit code of err.
+func exitCode(err error) int {
+	var f *failure
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &f):
+		return f.code
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	return exitUnexpected
+}
+
+// report writes err to w: one line, and the hint if there is one.
+func report(w io.Writer, err error) {
+	fmt.Fprintf(w, "lenskit: %s\n", oneLine(err.Error()))
+	var f *failure
+	for e := err; errors.As(e, &f); e = f.err {
+		if f.hint != "" {
+			fmt.Fprintf(w, "hint: %s\n", oneLine(f.hint))
+			return
+		}
+	}
+}
+
+// oneLine folds the lines of a message into one.
+func oneLine(s string) string {
+	return strings.Join(strings.FieldsFunc(strings.TrimSpace(s), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+}
