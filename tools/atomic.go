@@ -1,0 +1,90 @@
+package tools
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// writeAtomic writes path through a temporary file in the same folder that takes its name only when all is on disk: a
+// reader sees the old file or the new one, never a part. The error names the path and says when the disk is full.
+func writeAtomic(path string, write func(w io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return unwritable(path, err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	w := bufio.NewWriterSize(f, 1<<16)
+	if err = write(w); err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return unwritable(path, err)
+	}
+	if d, derr := os.Open(filepath.Dir(path)); derr == nil {
+		d.Sync() // so that the name survives a crash; some file systems cannot, and the data is safe without
+		d.Close()
+	}
+	return nil
+}
+
+// unwritable is the error of a file that could not be written.
+func unwritable(path string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%s: cannot be written: the disk is full", path)
+	}
+	var f *failure
+	if errors.As(err, &f) {
+		return err
+	}
+	return badInput("%s: cannot be written: %s", path, reason(err))
+}
+
+// prepareFolder makes the folder dir, if need be, and proves that files can be made in it, so that no work starts whose
+// result has no place.
+func prepareFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return badInput("%s: output folder cannot be made: %s", dir, reason(err))
+	}
+	f, err := os.CreateTemp(dir, ".lenskit-*")
+	if err != nil {
+		return badInput("%s: output folder is not writable: %s", dir, reason(err))
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// writeJSON writes v to path, atomically, indented.
+func writeJSON(path string, v any) error {
+	return writeAtomic(path, func(w io.Writer) error { return encodeJSON(w, v) })
+}
+
+// encodeJSON writes v to w, indented, with a newline at the end.
+func encodeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
