@@ -1,0 +1,212 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Builder appends nodes to a graph that is being made. Types and shapes of the new values are inferred as they are
+// appended and stand in G.Info. The first error is kept: build, then look at Err once.
+type Builder struct {
+	G      *Graph
+	prefix string
+	taken  map[string]bool
+	next   int
+	consts map[string]string
+	inf    *inferer
+	err    error
+}
+
+// NewBuilder returns a Builder that appends to g and begins the names it makes with prefix. g must not be in use by
+// anyone else.
+func NewBuilder(g *Graph, prefix string) *Builder {
+	if g.Init == nil {
+		g.Init = map[string]*Tensor{}
+	}
+	b := &Builder{G: g, prefix: prefix, taken: map[string]bool{}, consts: map[string]string{}}
+	g.eachName(func(s string) { b.taken[s] = true })
+	b.inf = newInferer(g)
+	return b
+}
+
+// eachName calls f with every name that the graph and its sub-graphs use.
+func (g *Graph) eachName(f func(string)) {
+	for _, v := range g.Inputs {
+		f(v.Name)
+	}
+	for _, v := range g.Outputs {
+		f(v.Name)
+	}
+	for s := range g.Init {
+		f(s)
+	}
+	for _, n := range g.Nodes {
+		n.eachName(f)
+	}
+}
+
+func (n *Node) eachName(f func(string)) {
+	for _, s := range n.In {
+		f(s)
+	}
+	for _, s := range n.Out {
+		f(s)
+	}
+	for _, a := range n.Attr {
+		if a.Graph != nil {
+			a.Graph.eachName(f)
+		}
+	}
+}
+
+// Err returns the first error met while appending.
+func (b *Builder) Err() error { return b.err }
+
+// Fresh makes a name that nothing in the graph has, beginning with the builder's prefix and hint.
+func (b *Builder) Fresh(hint string) string {
+	for {
+		b.next++
+		if s := fmt.Sprintf("%s%s_%d", b.prefix, hint, b.next); !b.taken[s] {
+			b.taken[s] = true
+			return s
+		}
+	}
+}
+
+// Reserve takes name itself when it is free and a fresh name otherwise.
+func (b *Builder) Reserve(name string) string {
+	if name != "" && !b.taken[name] {
+		b.taken[name] = true
+		return name
+	}
+	return b.Fresh(name)
+}
+
+// Op appends a node of the default domain with one output and returns the output's name.
+func (b *Builder) Op(op string, in ...string) string {
+	return b.OpN(op, 1, nil, in...)[0]
+}
+
+// OpAttr is Op with attributes.
+func (b *Builder) OpAttr(op string, attr map[string]Attr, in ...string) string {
+	return b.OpN(op, 1, attr, in...)[0]
+}
+
+// OpN appends a node with outputs fresh names.
+func (b *Builder) OpN(op string, outputs int, attr map[string]Attr, in ...string) []string {
+	out := make([]string, outputs)
+	for i := range out {
+		out[i] = b.Fresh(op)
+	}
+	b.Append(&Node{Op: op, Name: out[0], In: in, Out: out, Attr: attr})
+	return out
+}
+
+// Append appends a node whose outputs the caller has named.
+func (b *Builder) Append(n *Node) {
+	for len(n.In) > 0 && n.In[len(n.In)-1] == "" {
+		n.In = n.In[:len(n.In)-1]
+	}
+	for _, s := range n.Out {
+		b.taken[s] = true
+	}
+	b.G.Nodes = append(b.G.Nodes, n)
+	if err := b.inf.node(n); err != nil && b.err == nil {
+		b.err = fmt.Errorf("node %s (%s, opset %d): %w", nodeName(n.Name, len(b.G.Nodes)-1), opName(n), b.G.Opset[n.Domain], err)
+	}
+}
+
+// Type is the element type of a value, Undefined when it is not known.
+func (b *Builder) Type(name string) DType { return b.inf.typ(name) }
+
+// Shape is the shape of a value, nil when not even the rank is known.
+func (b *Builder) Shape(name string) []Dim { return b.inf.shape(name) }
+
+// Ints makes a one-dimensional int64 initialiser. Equal lists share one.
+func (b *Builder) Ints(v ...int64) string {
+	return b.Tensor(IntTensor(v, int64(len(v))))
+}
+
+// Scalar makes a float32 initialiser of rank 0.
+func (b *Builder) Scalar(v float64) string { return b.ScalarOf(Float32, v) }
+
+// ScalarOf makes an initialiser of rank 0 and type t.
+func (b *Builder) ScalarOf(t DType, v float64) string {
+	x := &Tensor{Type: t, Shape: []int64{}}
+	switch t {
+	case Float32:
+		x.Floats = []float32{float32(v)}
+	case Float64:
+		x.Doubles = []float64{v}
+	default:
+		x.Ints = []int64{int64(v)}
+	}
+	return b.Tensor(x)
+}
+
+// Tensor adds an initialiser. Small tensors with equal values share one.
+func (b *Builder) Tensor(t *Tensor) string {
+	key := t.key()
+	if s, ok := b.consts[key]; ok && key != "" {
+		return s
+	}
+	s := b.Fresh("const")
+	b.G.Init[s] = t
+	if key != "" {
+		b.consts[key] = s
+	}
+	return s
+}
+
+// Output makes a value an output of the graph, under its own name.
+func (b *Builder) Output(name string) {
+	b.G.Outputs = append(b.G.Outputs, Value{Name: name, Type: b.Type(name), Shape: b.Shape(name)})
+}
+
+// key identifies the values of a small tensor; it is empty for large ones.
+func (t *Tensor) key() string {
+	if t.count() > 64 {
+		return ""
+	}
+	var s strings.Builder
+	fmt.Fprintf(&s, "%d%v:", t.Type, t.Shape)
+	var buf [8]byte
+	for i := range t.Floats {
+		binary.LittleEndian.PutUint32(buf[:4], math.Float32bits(t.Floats[i]))
+		s.Write(buf[:4])
+	}
+	for i := range t.Doubles {
+		binary.LittleEndian.PutUint64(buf[:], math.Float64bits(t.Doubles[i]))
+		s.Write(buf[:])
+	}
+	for _, v := range t.Ints {
+		binary.LittleEndian.PutUint64(buf[:], uint64(v))
+		s.Write(buf[:])
+	}
+	for _, v := range t.Strings {
+		fmt.Fprintf(&s, "%q", v)
+	}
+	return s.String()
+}
+
+// IntAttr is an integer attribute.
+func IntAttr(v int64) Attr { return Attr{Kind: AttrInt, Int: v} }
+
+// IntsAttr is an attribute that holds a list of integers.
+func IntsAttr(v ...int64) Attr {
+	if v == nil {
+		v = []int64{}
+	}
+	return Attr{Kind: AttrInts, Ints: v}
+}
+
+// FloatAttr is a float attribute; files hold it as float32.
+func FloatAttr(v float64) Attr { return Attr{Kind: AttrFloat, Float: float64(float32(v))} }
+
+// StringAttr is a string attribute.
+func StringAttr(v string) Attr { return Attr{Kind: AttrString, String: v} }
+
+// TensorAttr is an attribute that holds a tensor.
+func TensorAttr(t *Tensor) Attr { return Attr{Kind: AttrTensor, Tensor: t} }

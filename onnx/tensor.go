@@ -1,0 +1,394 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"lenskit/onnx/internal/onnxpb"
+)
+
+// Limits on one tensor of a model file.
+const (
+	maxRank        = 32
+	maxExtent      = 1<<31 - 1
+	maxTensorBytes = 1 << 32
+)
+
+var dtypeNames = [...]string{
+	"undefined", "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16",
+	"float64", "uint32", "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn", "float8e4m3fnuz",
+	"float8e5m2", "float8e5m2fnuz", "uint4", "int4", "float4e2m1", "float8e8m0",
+}
+
+// String is the type's name as NumPy writes it.
+func (d DType) String() string {
+	if d >= 0 && int(d) < len(dtypeNames) {
+		return dtypeNames[d]
+	}
+	return "type " + strconv.Itoa(int(d))
+}
+
+// IsInt tells whether values of type d are whole numbers; Bool is not among them.
+func (d DType) IsInt() bool {
+	switch d {
+	case Uint8, Int8, Uint16, Int16, Int32, Int64, Uint32, Uint64:
+		return true
+	}
+	return false
+}
+
+// width is the size of an element of type d in raw data, 0 for types that lenskit does not hold.
+func (d DType) width() int {
+	switch d {
+	case Uint8, Int8, Bool:
+		return 1
+	case Uint16, Int16, Float16, BFloat16:
+		return 2
+	case Float32, Int32, Uint32:
+		return 4
+	case Float64, Int64, Uint64:
+		return 8
+	}
+	return 0
+}
+
+// widened is the type in which lenskit holds values of type d: half precision is held as Float32.
+func (d DType) widened() DType {
+	if d == Float16 || d == BFloat16 {
+		return Float32
+	}
+	return d
+}
+
+// sizeOf is the number of elements of a tensor of shape s, or an error when the shape is beyond the limits.
+func sizeOf(s []int64) (int, error) {
+	if len(s) > maxRank {
+		return 0, fmt.Errorf("found rank %d, expected at most %d", len(s), maxRank)
+	}
+	n, empty := int64(1), false
+	for _, d := range s {
+		if d < 0 || d > maxExtent {
+			return 0, fmt.Errorf("found extent %d, expected 0 to %d", d, maxExtent)
+		}
+		if d == 0 {
+			empty = true
+		} else if n *= d; n > maxTensorBytes {
+			return 0, fmt.Errorf("found shape %v, expected at most %d elements", s, maxTensorBytes)
+		}
+	}
+	if empty {
+		return 0, nil
+	}
+	return int(n), nil
+}
+
+// ParseTensor reads a file that holds one tensor (TensorProto). Half precision is widened to Float32.
+func ParseTensor(data []byte) (*Tensor, error) {
+	p, err := onnxpb.UnmarshalTensor(data)
+	if err != nil {
+		return nil, fmt.Errorf("onnx: read: tensor: %w", err)
+	}
+	t, err := (&reader{}).tensor(p)
+	if err != nil {
+		return nil, fmt.Errorf("onnx: read: tensor: %w", err)
+	}
+	return t, nil
+}
+
+// tensor turns a TensorProto into a Tensor. The message's data must have the size that its shape asks for.
+func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
+	typ := DType(p.Type)
+	if typ != String && typ.width() == 0 {
+		return nil, fmt.Errorf("tensor %q: found element type %s, expected a float, integer, bool or string type", p.Name, typ)
+	}
+	if p.Segment {
+		return nil, fmt.Errorf("tensor %q: found a segment, expected a whole tensor", p.Name)
+	}
+	n, err := sizeOf(p.Dims)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", p.Name, err)
+	}
+	t := &Tensor{Type: typ.widened(), Shape: p.Dims}
+	if t.Shape == nil {
+		t.Shape = []int64{}
+	}
+	if typ == String {
+		if len(p.Strings) != n || p.HasRaw || p.Location != 0 {
+			return nil, fmt.Errorf("tensor %q: found %d strings, expected %d for shape %v", p.Name, len(p.Strings), n, p.Dims)
+		}
+		t.Strings = make([]string, n)
+		for i, s := range p.Strings {
+			t.Strings[i] = string(s)
+		}
+		return t, nil
+	}
+	raw, isRaw := p.Raw, p.HasRaw
+	if p.Location == 1 {
+		if raw, err = r.external(p, n*typ.width()); err != nil {
+			return nil, fmt.Errorf("tensor %q: %w", p.Name, err)
+		}
+		isRaw = true
+	}
+	if isRaw {
+		if len(raw) != n*typ.width() {
+			return nil, fmt.Errorf("tensor %q: found %d bytes of data, expected %d for shape %v of %s", p.Name, len(raw), n*typ.width(), p.Dims, typ)
+		}
+		t.fillRaw(typ, raw, n)
+		return t, nil
+	}
+	found := len(p.Floats)
+	switch typ {
+	case Float32:
+		t.Floats = p.Floats
+	case Float64:
+		found, t.Doubles = len(p.Doubles), p.Doubles
+	case Int64:
+		found, t.Ints = len(p.Int64s), p.Int64s
+	case Uint64, Uint32:
+		found = len(p.Uint64s)
+		t.Ints = make([]int64, found)
+		for i, v := range p.Uint64s {
+			t.Ints[i] = int64(v)
+		}
+	case Float16, BFloat16:
+		found = len(p.Int32s)
+		t.Floats = make([]float32, found)
+		for i, v := range p.Int32s {
+			t.Floats[i] = widen(typ, uint16(v))
+		}
+	default:
+		found = len(p.Int32s)
+		t.Ints = make([]int64, found)
+		for i, v := range p.Int32s {
+			t.Ints[i] = wrapRaw(typ, int64(v))
+		}
+	}
+	if found != n {
+		return nil, fmt.Errorf("tensor %q: found %d values, expected %d for shape %v of %s", p.Name, found, n, p.Dims, typ)
+	}
+	t.notNil()
+	return t, nil
+}
+
+// notNil gives an empty tensor the slice that its type asks for.
+func (t *Tensor) notNil() {
+	switch {
+	case t.Type == Float32 && t.Floats == nil:
+		t.Floats = []float32{}
+	case t.Type == Float64 && t.Doubles == nil:
+		t.Doubles = []float64{}
+	case t.Type == String && t.Strings == nil:
+		t.Strings = []string{}
+	case (t.Type.IsInt() || t.Type == Bool) && t.Ints == nil:
+		t.Ints = []int64{}
+	}
+}
+
+// wrapRaw is v as integer type d holds it.
+func wrapRaw(d DType, v int64) int64 {
+	switch d {
+	case Uint8:
+		return int64(uint8(v))
+	case Int8:
+		return int64(int8(v))
+	case Uint16:
+		return int64(uint16(v))
+	case Int16:
+		return int64(int16(v))
+	case Int32:
+		return int64(int32(v))
+	case Uint32:
+		return int64(uint32(v))
+	case Bool:
+		if v != 0 {
+			return 1
+		}
+	}
+	return v
+}
+
+// fillRaw decodes n little-endian values of type typ.
+func (t *Tensor) fillRaw(typ DType, raw []byte, n int) {
+	le := binary.LittleEndian
+	switch typ {
+	case Float32:
+		t.Floats = make([]float32, n)
+		for i := range t.Floats {
+			t.Floats[i] = math.Float32frombits(le.Uint32(raw[4*i:]))
+		}
+	case Float16, BFloat16:
+		t.Floats = make([]float32, n)
+		for i := range t.Floats {
+			t.Floats[i] = widen(typ, le.Uint16(raw[2*i:]))
+		}
+	case Float64:
+		t.Doubles = make([]float64, n)
+		for i := range t.Doubles {
+			t.Doubles[i] = math.Float64frombits(le.Uint64(raw[8*i:]))
+		}
+	default:
+		t.Ints = make([]int64, n)
+		for i := range t.Ints {
+			switch typ.width() {
+			case 1:
+				t.Ints[i] = wrapRaw(typ, int64(raw[i]))
+			case 2:
+				t.Ints[i] = wrapRaw(typ, int64(le.Uint16(raw[2*i:])))
+			case 4:
+				t.Ints[i] = wrapRaw(typ, int64(le.Uint32(raw[4*i:])))
+			case 8:
+				t.Ints[i] = int64(le.Uint64(raw[8*i:]))
+			}
+		}
+	}
+}
+
+// widen turns the bits of a half-precision number into a float32.
+func widen(typ DType, h uint16) float32 {
+	if typ == BFloat16 {
+		return math.Float32frombits(uint32(h) << 16)
+	}
+	sign, exp, man := uint32(h>>15)<<31, uint32(h>>10)&31, uint32(h)&1023
+	switch exp {
+	case 0: // zero and subnormals: man · 2⁻²⁴
+		v := math.Float32bits(float32(man) / (1 << 24))
+		return math.Float32frombits(sign | v)
+	case 31:
+		return math.Float32frombits(sign | 0xff<<23 | man<<13)
+	}
+	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)
+}
+
+// external reads the data of a tensor from the file that it names, which must lie inside the model's folder.
+func (r *reader) external(p *onnxpb.Tensor, size int) ([]byte, error) {
+	var location string
+	offset, length := int64(0), int64(-1)
+	for _, e := range p.External {
+		var err error
+		switch e.Key {
+		case "location":
+			location = e.Value
+		case "offset":
+			offset, err = strconv.ParseInt(e.Value, 10, 64)
+		case "length":
+			length, err = strconv.ParseInt(e.Value, 10, 64)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("external data: %s: found %q, expected a number", e.Key, e.Value)
+		}
+	}
+	if r.dir == "" {
+		return nil, fmt.Errorf("external data %q: found a model without a folder, expected data inside the model", location)
+	}
+	if !filepath.IsLocal(filepath.FromSlash(location)) || strings.Contains(location, `\`) {
+		return nil, fmt.Errorf("external data: found location %q, expected a path inside the model's folder", location)
+	}
+	if int64(size) > maxTensorBytes {
+		return nil, fmt.Errorf("external data %q: found %d bytes, expected at most %d", location, size, int64(maxTensorBytes))
+	}
+	if length >= 0 && length != int64(size) || offset < 0 {
+		return nil, fmt.Errorf("external data %q: found offset %d and length %d, expected %d bytes", location, offset, length, size)
+	}
+	root, err := os.OpenRoot(r.dir)
+	if err != nil {
+		return nil, fmt.Errorf("external data %q: %w", location, err)
+	}
+	defer root.Close()
+	// A Root refuses symbolic links that lead out of its folder; opening a pipe would wait for ever.
+	st, err := root.Stat(filepath.FromSlash(location))
+	if err != nil {
+		return nil, fmt.Errorf("external data: %w", pathError(err))
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("external data %q: found a %s, expected a regular file", location, st.Mode().Type())
+	}
+	if st.Size()-offset < int64(size) {
+		return nil, fmt.Errorf("external data %q: found %d bytes after offset %d, expected %d", location, max(0, st.Size()-offset), offset, size)
+	}
+	f, err := root.Open(filepath.FromSlash(location))
+	if err != nil {
+		return nil, fmt.Errorf("external data: %w", pathError(err))
+	}
+	defer f.Close()
+	b := make([]byte, size)
+	if _, err := io.ReadFull(io.NewSectionReader(f, offset, int64(size)), b); err != nil {
+		return nil, fmt.Errorf("external data %q: %w", location, err)
+	}
+	return b, nil
+}
+
+// pathError drops the system call's name from a file error.
+func pathError(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return fmt.Errorf("%s: %w", pe.Path, pe.Err)
+	}
+	return err
+}
+
+// proto is the tensor as a message with raw data.
+func (t *Tensor) proto(name string) (*onnxpb.Tensor, error) {
+	p := &onnxpb.Tensor{Name: name, Dims: t.Shape, Type: int32(t.Type)}
+	n, err := sizeOf(t.Shape)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %q: %w", name, err)
+	}
+	if got := t.count(); got != n {
+		return nil, fmt.Errorf("tensor %q: found %d values of %s, expected %d for shape %v", name, got, t.Type, n, t.Shape)
+	}
+	if t.Type == String {
+		for _, s := range t.Strings {
+			p.Strings = append(p.Strings, []byte(s))
+		}
+		return p, nil
+	}
+	p.HasRaw, p.Raw = true, make([]byte, 0, n*t.Type.width())
+	le := binary.LittleEndian
+	switch t.Type {
+	case Float32:
+		for _, v := range t.Floats {
+			p.Raw = le.AppendUint32(p.Raw, math.Float32bits(v))
+		}
+	case Float64:
+		for _, v := range t.Doubles {
+			p.Raw = le.AppendUint64(p.Raw, math.Float64bits(v))
+		}
+	default:
+		for _, v := range t.Ints {
+			switch t.Type.width() {
+			case 1:
+				p.Raw = append(p.Raw, byte(v))
+			case 2:
+				p.Raw = le.AppendUint16(p.Raw, uint16(v))
+			case 4:
+				p.Raw = le.AppendUint32(p.Raw, uint32(v))
+			case 8:
+				p.Raw = le.AppendUint64(p.Raw, uint64(v))
+			}
+		}
+	}
+	return p, nil
+}
+
+// count is the number of values that the tensor holds in the slice that its type asks for, -1 for other types.
+func (t *Tensor) count() int {
+	switch {
+	case t.Type == Float32:
+		return len(t.Floats)
+	case t.Type == Float64:
+		return len(t.Doubles)
+	case t.Type == String:
+		return len(t.Strings)
+	case t.Type.IsInt() || t.Type == Bool:
+		return len(t.Ints)
+	}
+	return -1
+}
