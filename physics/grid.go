@@ -1,0 +1,159 @@
+package physics
+
+import "fmt"
+
+// Box is a rectangle of pixels: columns X0 ≤ i < X0+W of rows Y0 ≤ j < Y0+H.
+type Box struct{ X0, Y0, W, H int }
+
+// Grid is the rays of an image: for each pixel that matters, Sub x Sub of them. What matters is a used pixel or one whose
+// light the PSF spreads into a used pixel. All planes made on a grid cover the Box around these pixels, row by row.
+type Grid struct {
+	W, H  int     // of the whole image
+	Scale float64 // arcsec per pixel
+	Sub   int     // rays along each side of a pixel
+	Box   Box
+	Pixel []int32 // index in the box of each pixel that has rays, in rising order
+	// X, Y are the rays' positions in arcsec, Sub² for each entry of Pixel, one pixel after another.
+	X, Y []float64
+}
+
+// NewGrid lays out the rays of an image of w x h pixels of `scale` arcsec. used tells which pixels are compared with
+// data (nil: all); rx, ry is the PSF's margin; sub >= 1 is the number of rays along a pixel's side.
+func NewGrid(w, h int, scale float64, used []bool, rx, ry, sub int) (*Grid, error) {
+	switch {
+	case w <= 0 || h <= 0:
+		return nil, fmt.Errorf("physics: grid: found %d x %d pixels, expected at least 1 x 1", w, h)
+	case !(scale > 0):
+		return nil, fmt.Errorf("physics: grid: found a pixel scale of %g arcsec, expected a positive number", scale)
+	case sub < 1:
+		return nil, fmt.Errorf("physics: grid: found supersampling %d, expected at least 1", sub)
+	case used != nil && len(used) != w*h:
+		return nil, fmt.Errorf("physics: grid: found a mask of %d pixels, expected %d x %d", len(used), w, h)
+	}
+	need := spread(used, w, h, rx, ry)
+	box, ok := bounding(need, w, h)
+	if !ok {
+		return nil, fmt.Errorf("physics: grid: no pixel of %d x %d is used", w, h)
+	}
+	g := &Grid{W: w, H: h, Scale: scale, Sub: sub, Box: box}
+	n := 0
+	for _, b := range need {
+		if b {
+			n++
+		}
+	}
+	g.Pixel = make([]int32, 0, n)
+	g.X, g.Y = make([]float64, 0, n*sub*sub), make([]float64, 0, n*sub*sub)
+	for j := box.Y0; j < box.Y0+box.H; j++ {
+		for i := box.X0; i < box.X0+box.W; i++ {
+			if !need[j*w+i] {
+				continue
+			}
+			g.Pixel = append(g.Pixel, int32((j-box.Y0)*box.W+i-box.X0))
+			for b := range sub {
+				for a := range sub {
+					g.X = append(g.X, (float64(i)-float64(w-1)/2+(float64(a)+0.5)/float64(sub)-0.5)*scale)
+					g.Y = append(g.Y, (float64(j)-float64(h-1)/2+(float64(b)+0.5)/float64(sub)-0.5)*scale)
+				}
+			}
+		}
+	}
+	return g, nil
+}
+
+// spread marks every pixel within rx columns and ry rows of a used one.
+func spread(used []bool, w, h, rx, ry int) []bool {
+	if used == nil {
+		used = make([]bool, w*h)
+		for i := range used {
+			used[i] = true
+		}
+		return used
+	}
+	out := append([]bool(nil), used...)
+	widen := func(n, r, stride, start int) {
+		last := -r - 1 // the nearest used one so far
+		line := make([]bool, n)
+		for i := range n {
+			if out[start+i*stride] {
+				last = i
+			}
+			line[i] = i-last <= r
+		}
+		last = n + r
+		for i := n - 1; i >= 0; i-- {
+			if out[start+i*stride] {
+				last = i
+			}
+			line[i] = line[i] || last-i <= r
+		}
+		for i, b := range line {
+			out[start+i*stride] = b
+		}
+	}
+	for j := range h {
+		widen(w, rx, 1, j*w)
+	}
+	for i := range w {
+		widen(h, ry, w, i)
+	}
+	return out
+}
+
+func bounding(need []bool, w, h int) (Box, bool) {
+	x0, y0, x1, y1 := w, h, -1, -1
+	for j := range h {
+		for i := range w {
+			if need[j*w+i] {
+				x0, x1 = min(x0, i), max(x1, i)
+				y0, y1 = min(y0, j), max(y1, j)
+			}
+		}
+	}
+	return Box{x0, y0, x1 - x0 + 1, y1 - y0 + 1}, x1 >= 0
+}
+
+// Bin writes to the plane the mean of each pixel's rays, for the pixels from ≤ k < to of Pixel; ray holds their rays
+// alone. Other pixels of the plane are left as they are.
+func (g *Grid) Bin(plane, ray []float64, from, to int) {
+	if g.Sub == 1 {
+		for k, p := range g.Pixel[from:to] {
+			plane[p] = ray[k]
+		}
+		return
+	}
+	n := g.Sub * g.Sub
+	inv := 1 / float64(n)
+	for k, p := range g.Pixel[from:to] {
+		s := 0.0
+		for _, v := range ray[k*n : (k+1)*n] {
+			s += v
+		}
+		plane[p] = s * inv
+	}
+}
+
+// Unbin is the adjoint of Bin: it writes to each ray the share of its pixel's adjoint.
+func (g *Grid) Unbin(gray, gplane []float64, from, to int) {
+	if g.Sub == 1 {
+		for k, p := range g.Pixel[from:to] {
+			gray[k] = gplane[p]
+		}
+		return
+	}
+	n := g.Sub * g.Sub
+	inv := 1 / float64(n)
+	for k, p := range g.Pixel[from:to] {
+		v := gplane[p] * inv
+		for i := k * n; i < (k+1)*n; i++ {
+			gray[i] = v
+		}
+	}
+}
+
+// Crop copies the box out of a plane of the whole image.
+func Crop[T any](b Box, dst, whole []T, w int) {
+	for j := range b.H {
+		copy(dst[j*b.W:(j+1)*b.W], whole[(b.Y0+j)*w+b.X0:])
+	}
+}

@@ -1,0 +1,233 @@
+package physics
+
+import (
+	"fmt"
+	"math"
+)
+
+// PSF is a convolution of a plane of w x h pixels, stored row by row, with zeros outside. A PSF has scratch space: it
+// serves one caller at a time.
+type PSF interface {
+	// Margin is how far, in pixels along x and y, a pixel's light spreads.
+	Margin() (rx, ry int)
+	// Blur writes the blurred src to dst; the two must not overlap.
+	Blur(dst, src []float64)
+	// BlurAdj adds the adjoint of Blur applied to gdst to gsrc; the two must not overlap.
+	BlurAdj(gsrc, gdst []float64)
+}
+
+// PSFSpec says which PSF: at most one of its fields is set; none means no blurring.
+type PSFSpec struct {
+	Gaussian float64 // standard deviation in arcsec of a round Gaussian
+	Kernel   *Image  // sampled at the image's pixel scale, its centre at the middle
+}
+
+// gaussianRadius is where a Gaussian's taps end, in standard deviations: 6e-7 of its weight lies beyond.
+const gaussianRadius = 5
+
+// rankTolerance is how far, in parts of its peak, a kernel may be from a product of a row and a column to be run as one.
+const rankTolerance = 1e-13
+
+// NewPSF builds the PSF of a plane of w x h pixels of `scale` arcsec. The notices say what was changed in a kernel:
+// normalised, centred. The pool may be nil.
+//
+// A Gaussian is sampled at pixel centres up to ceil(5σ/scale) pixels from its own and normalised to sum 1. A kernel is
+// normalised to sum 1 and, where a side is even, padded or interpolated by half a pixel so that its middle is a pixel;
+// it runs as two one-dimensional passes when it is a product of a row and a column, and otherwise directly or by FFT,
+// whichever is faster at its size.
+func NewPSF(spec PSFSpec, w, h int, scale float64, pool *Pool) (psf PSF, notices []string, err error) {
+	switch {
+	case spec.Kernel != nil && spec.Gaussian != 0:
+		return nil, nil, fmt.Errorf("physics: psf: found both a Gaussian and a kernel, expected one")
+	case spec.Kernel != nil:
+		k, notices, err := centredKernel(spec.Kernel)
+		if err != nil {
+			return nil, nil, err
+		}
+		return kernelPSF(k, w, h, pool), notices, nil
+	case spec.Gaussian == 0:
+		return noPSF{}, nil, nil
+	}
+	taps, err := gaussianTaps(spec.Gaussian, scale)
+	if err != nil {
+		return nil, nil, err
+	}
+	return newSeparable(taps, taps, w, h, pool), nil, nil
+}
+
+// gaussianTaps samples a Gaussian of standard deviation sigma at multiples of scale.
+func gaussianTaps(sigma, scale float64) ([]float64, error) {
+	if !(sigma > 0) || !(scale > 0) || !(sigma/scale < 1e4) {
+		return nil, fmt.Errorf("physics: psf: gaussian: found sigma %g arcsec at %g arcsec per pixel, expected a positive width of some pixels", sigma, scale)
+	}
+	r := int(math.Ceil(gaussianRadius * sigma / scale))
+	taps := make([]float64, 2*r+1)
+	sum := 0.0
+	for i := range taps {
+		t := float64(i-r) * scale / sigma
+		taps[i] = math.Exp(-0.5 * t * t)
+		sum += taps[i]
+	}
+	for i := range taps {
+		taps[i] /= sum
+	}
+	return taps, nil
+}
+
+// kernelPSF picks the fastest way to convolve with a centred, odd-sized kernel.
+func kernelPSF(k *Image, w, h int, pool *Pool) PSF {
+	if row, col, ok := factor(k); ok {
+		return newSeparable(row, col, w, h, pool)
+	}
+	if directCost(k, w, h) <= fftCost(k, w, h) {
+		return newDirect(k, w, h, pool)
+	}
+	return newFFTPSF(k, w, h, pool)
+}
+
+// Costs in nanoseconds on one core; only their ratio matters.
+func directCost(k *Image, w, h int) float64 {
+	return 0.21 * float64(w*h) * float64(k.W*k.H)
+}
+
+func fftCost(k *Image, w, h int) float64 {
+	n := float64(fastLen(w+k.W/2) * fastLen(h+k.H/2))
+	return 5.6 * n * math.Log2(n)
+}
+
+// factor tells whether k is the product of a row and a column, and returns them.
+func factor(k *Image) (row, col []float64, ok bool) {
+	pivot := 0
+	for i, v := range k.Pix {
+		if math.Abs(v) > math.Abs(k.Pix[pivot]) {
+			pivot = i
+		}
+	}
+	peak := k.Pix[pivot]
+	pi, pj := pivot%k.W, pivot/k.W
+	row, col = make([]float64, k.W), make([]float64, k.H)
+	for i := range row {
+		row[i] = k.At(i, pj) / peak
+	}
+	for j := range col {
+		col[j] = k.At(pi, j)
+	}
+	for j := range col {
+		for i := range row {
+			if math.Abs(k.At(i, j)-row[i]*col[j]) > rankTolerance*math.Abs(peak) {
+				return nil, nil, false
+			}
+		}
+	}
+	return row, col, true
+}
+
+// centredKernel returns k with odd sides, its middle at a pixel, without empty borders, and with sum 1.
+func centredKernel(k *Image) (*Image, []string, error) {
+	if err := k.Validate(); err != nil {
+		return nil, nil, fmt.Errorf("physics: psf: %w", err)
+	}
+	sum, mx, my := 0.0, 0.0, 0.0
+	for j := range k.H {
+		for i := range k.W {
+			v := k.At(i, j)
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return nil, nil, fmt.Errorf("physics: psf: kernel pixel (%d, %d) is %g, expected a number", i, j, v)
+			}
+			sum += v
+			mx += v * float64(i)
+			my += v * float64(j)
+		}
+	}
+	if !(sum > 0) || math.IsInf(sum, 0) {
+		return nil, nil, fmt.Errorf("physics: psf: the kernel's sum is %g, expected a positive number", sum)
+	}
+	var notices []string
+	if math.Abs(sum-1) > 1e-6 {
+		notices = append(notices, fmt.Sprintf("psf: the kernel's sum was %.6g; normalised to 1", sum))
+	}
+	out := &Image{W: k.W, H: k.H, Scale: k.Scale, Pix: make([]float64, len(k.Pix))}
+	for i, v := range k.Pix {
+		out.Pix[i] = v / sum
+	}
+	out, notices = oddWidth(out, mx/sum, "x", notices)
+	out = transposed(out)
+	out, notices = oddWidth(out, my/sum, "y", notices)
+	out = transposed(out)
+	return trimmed(out), notices, nil
+}
+
+// oddWidth gives a kernel of even width a column more. A kernel whose centroid lies at one of the two middle pixels, to
+// a quarter of a pixel, gets a column of zeros on the side that makes this pixel the middle; one that is centred between
+// them is moved by half a pixel, by averaging neighbours, which widens it a little.
+func oddWidth(k *Image, centroid float64, axis string, notices []string) (*Image, []string) {
+	if k.W%2 == 1 {
+		return k, notices
+	}
+	at, shift := float64(k.W)/2-0.5, 0
+	var how string
+	switch {
+	case math.Abs(centroid-(at+0.5)) < 0.25:
+		how = "added a line of zeros at the end"
+	case math.Abs(centroid-(at-0.5)) < 0.25:
+		how, shift = "added a line of zeros at the start", 1
+	default:
+		how, shift = "moved it by half a pixel", -1
+	}
+	out := NewImage(k.W+1, k.H, k.Scale)
+	for j := range k.H {
+		for i := range k.W {
+			v := k.At(i, j)
+			if shift < 0 {
+				out.Pix[j*out.W+i] += v / 2
+				out.Pix[j*out.W+i+1] += v / 2
+			} else {
+				out.Pix[j*out.W+i+shift] = v
+			}
+		}
+	}
+	return out, append(notices, fmt.Sprintf("psf: the kernel is even along %s (%d pixels) and was centred: %s", axis, k.W, how))
+}
+
+func transposed(k *Image) *Image {
+	out := NewImage(k.H, k.W, k.Scale)
+	for j := range k.H {
+		for i := range k.W {
+			out.Pix[i*k.H+j] = k.At(i, j)
+		}
+	}
+	return out
+}
+
+// trimmed leaves out empty rings, the same number of pixels at both ends of a side.
+func trimmed(k *Image) *Image {
+	rx, ry := 0, 0
+	for j := range k.H {
+		for i := range k.W {
+			if k.At(i, j) != 0 {
+				rx = max(rx, absInt(i-k.W/2))
+				ry = max(ry, absInt(j-k.H/2))
+			}
+		}
+	}
+	out := NewImage(2*rx+1, 2*ry+1, k.Scale)
+	for j := range out.H {
+		for i := range out.W {
+			out.Pix[j*out.W+i] = k.At(i+k.W/2-rx, j+k.H/2-ry)
+		}
+	}
+	return out
+}
+
+func absInt(i int) int { return max(i, -i) }
+
+// noPSF leaves the plane as it is.
+type noPSF struct{}
+
+func (noPSF) Margin() (rx, ry int)    { return 0, 0 }
+func (noPSF) Blur(dst, src []float64) { copy(dst, src) }
+func (noPSF) BlurAdj(gsrc, gdst []float64) {
+	for i, g := range gdst {
+		gsrc[i] += g
+	}
+}
