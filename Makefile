@@ -1,0 +1,42 @@
+# make             builds bin/lenskit
+# make demo        from nothing to a fitted lens: sets up, builds, simulates an observation, fits it, names the figures
+# make test        everything that must pass: formatting, vet, staticcheck, tests
+# make bench       benchmarks of a step, of the network and of the lens
+# make fuzz        every fuzz target, FUZZTIME (30m) in all
+# make onnxruntime finds or fetches the onnxruntime shared library
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 30m
+BENCH ?= .
+
+.PHONY: build demo test lint bench fuzz onnxruntime clean
+
+build: onnxruntime
+	$(GO) build -o bin/ ./cmd/lenskit
+
+onnxruntime:
+	@.ci/onnxruntime
+
+demo: build
+	@mkdir -p out/demo
+	bin/lenskit mock examples/paper.yaml -o out/demo/mock.fits
+	bin/lenskit fit examples/demo.yaml -o out/demo/fit
+	bin/lenskit plot out/demo/fit
+
+test: onnxruntime lint
+	$(GO) test ./...
+
+lint:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "gofmt: these files are not formatted:" $$bad; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+bench: onnxruntime
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+fuzz:
+	.ci/fuzz $(FUZZTIME)
+
+clean:
+	rm -rf bin out
