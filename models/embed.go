@@ -1,0 +1,13 @@
+// Package models holds the decoder bundles that lenskit ships. A bundle is a folder: decoder.onnx, optionally
+// encoder.onnx, prior.json (mean and covariance of the latents) and card.md, which says what it is and where it is from.
+package models
+
+import "embed"
+
+// Shipped is the bundle that a config without a model uses.
+const Shipped = "linear"
+
+// Files holds the bundles as they lie in this folder, so that the command works from any folder.
+//
+//go:embed *
+var Files embed.FS

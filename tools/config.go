@@ -1,0 +1,604 @@
+package tools
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml/token"
+
+	"lenskit/physics"
+)
+
+// config is a lens model as its YAML file says, defaults filled in. Paths are as written, relative to dir.
+type config struct {
+	file  string // as named by the user
+	dir   string
+	where map[string]*token.Token // dotted key to its place in file, for messages
+
+	Data      dataConfig
+	Lens      []component
+	Source    []component
+	LensLight []component
+	Sky       *prior // nil: no sky
+}
+
+// dataConfig says what was observed. Lengths are in arcsec.
+type dataConfig struct {
+	Image         string // PATH or PATH[EXT]; "" where a command needs no image
+	Size          [2]int // width and height in pixels where there is no image
+	Noise         float64
+	NoiseFile     string // in place of Noise
+	PSFSigma      float64
+	PSFFile       string // in place of PSFSigma; neither: no PSF
+	PixelScale    float64
+	Supersampling int // rays per pixel and axis
+	Mask          maskConfig
+}
+
+// maskConfig is the region of used pixels, or everything.
+type maskConfig struct {
+	Kind   string // "", "circle", "annulus", "box" or "file"
+	Size   [2]float64
+	Center [2]float64
+	File   string
+}
+
+// component is a lens, a source or a lens light.
+type component struct {
+	Group, Name, Type string
+	Model             string // of a decoder: bundle or .onnx, "" for the shipped one
+	Interpolation     string // of a decoder: bilinear or bicubic
+	Params            []param
+}
+
+// param is a named parameter, or the latents of a decoder (Vector), with its prior.
+type param struct {
+	physics.Param
+	Vector bool
+	Prior  prior
+}
+
+// priorKind names a prior as the config does.
+type priorKind string
+
+// The kinds of prior.
+const (
+	priorNormal    priorKind = "normal"    // A mean, B standard deviation
+	priorUniform   priorKind = "uniform"   // from A to B
+	priorLognormal priorKind = "lognormal" // ln of the parameter is normal with mean A, standard deviation B
+	priorFixed     priorKind = "fixed"     // at Fixed
+	priorBundle    priorKind = "bundle"    // the decoder bundle's own, its covariance times A
+)
+
+// prior is what is known of a parameter beforehand, truncated to [Lo, Hi].
+type prior struct {
+	Kind   priorKind
+	A, B   float64
+	Fixed  []float64 // one value, or one per latent
+	Lo, Hi float64   // ±Inf where there is no bound
+	Truth  []float64 // for mocks; nil, one value, or one per latent
+	Init   []float64 // where to start
+	Scaled bool      // a default still to be multiplied by the image's brightness
+}
+
+// The keys of each mapping.
+var (
+	topKeys       = []string{"data", "lens", "source", "lens_light", "sky"}
+	dataKeys      = []string{"image", "size", "noise", "psf", "pixel_scale", "supersampling", "mask"}
+	componentKeys = []string{"type", "name", "priors"}
+	decoderKeys   = []string{"type", "name", "model", "interpolation", "priors"}
+	priorKeys     = []string{"normal", "uniform", "lognormal", "fixed", "bounds", "truth", "init"}
+	latentKeys    = append([]string{"bundle"}, priorKeys...)
+	nameRule      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
+)
+
+// loadConfig reads a config file. It checks all that can be said without the files it names.
+func loadConfig(path string) (*config, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, badInput("%s: %s", path, reason(err))
+	case info.IsDir():
+		return nil, badInput("%s: is a folder, expected a config file", path)
+	case info.Size() > 16<<20:
+		return nil, badInput("%s: found %d MB, expected a config file of at most 16 MB", path, info.Size()>>20)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, badInput("%s: %s", path, reason(err))
+	}
+	return parseConfig(path, text)
+}
+
+// parseConfig reads the text of a config.
+func parseConfig(path string, text []byte) (*config, error) {
+	root, err := parseYAML(path, text)
+	if err != nil {
+		return nil, err
+	}
+	c := &config{file: path, dir: filepath.Dir(path), where: map[string]*token.Token{}, Data: dataConfig{Supersampling: 1}}
+	sections, err := root.entries(topKeys)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sections {
+		c.where[s.name] = s.at
+		switch s.name {
+		case "data":
+			err = c.parseData(s.node)
+		case "lens":
+			c.Lens, err = c.parseComponents(s.node, s.name)
+		case "source":
+			c.Source, err = c.parseComponents(s.node, s.name)
+		case "lens_light":
+			c.LensLight, err = c.parseComponents(s.node, s.name)
+		case "sky":
+			p := param{Param: physics.Param{Name: "sky", Unit: physics.Brightness, Lo: math.Inf(-1), Hi: math.Inf(1)}, Prior: defaultPrior("sky", "sky", "sky")}
+			err = p.parse(s.node)
+			c.Sky = &p.Prior
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(c.Lens)+len(c.Source)+len(c.LensLight) == 0 {
+		return nil, badInput("%s: found no lens, source or lens_light, expected at least one", path)
+	}
+	return c, nil
+}
+
+// fail makes an error at the place of a dotted key.
+func (c *config) fail(key, format string, args ...any) error {
+	msg := fmt.Sprintf(format, args...)
+	for k := key; k != ""; k = k[:max(0, strings.LastIndexByte(k, '.'))] {
+		if t, ok := c.where[k]; ok {
+			return badInput("%s: %s: %s", at(c.file, t), key, msg)
+		}
+	}
+	return badInput("%s: %s: %s", c.file, key, msg)
+}
+
+// path resolves a path of the config.
+func (c *config) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(c.dir, filepath.FromSlash(p))
+}
+
+func (c *config) parseData(n node) error {
+	d := &c.Data
+	keys, err := n.entries(dataKeys)
+	if err != nil {
+		return err
+	}
+	for _, e := range keys {
+		c.where[e.key] = start(e.n)
+		switch e.name {
+		case "image":
+			d.Image, err = e.text()
+			if err == nil && d.Image == "" {
+				err = e.fail("found an empty path")
+			}
+		case "size":
+			err = e.parseSize(&d.Size)
+		case "noise":
+			if s, terr := e.text(); terr == nil && !looksNumeric(s) {
+				d.NoiseFile = s
+				break
+			}
+			if d.Noise, err = e.number(); err == nil && d.Noise <= 0 {
+				err = e.fail("found %g, expected a standard deviation above 0 or a FITS path", d.Noise)
+			}
+		case "psf":
+			err = d.parsePSF(e.node)
+		case "pixel_scale":
+			if d.PixelScale, err = e.number(); err == nil && d.PixelScale <= 0 {
+				err = e.fail("found %g, expected arcsec per pixel above 0", d.PixelScale)
+			}
+		case "supersampling":
+			d.Supersampling, err = e.whole(1, 32)
+		case "mask":
+			err = d.Mask.parse(e.node)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func looksNumeric(s string) bool {
+	_, err := strconv.ParseFloat(s, 64)
+	return err == nil
+}
+
+// maxSide bounds the images that lenskit draws.
+const maxSide = 16384
+
+func (n node) parseSize(size *[2]int) error {
+	if items, err := n.list(); err == nil && len(items) == 2 {
+		for i := range size {
+			if size[i], err = items[i].whole(1, maxSide); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	v, err := n.whole(1, maxSide)
+	if err != nil {
+		return n.fail("found %s, expected the side in pixels, or [width, height]", n.describe())
+	}
+	*size = [2]int{v, v}
+	return nil
+}
+
+func (d *dataConfig) parsePSF(n node) error {
+	if s, err := n.text(); err == nil && s == "none" || n.isNull() {
+		return nil
+	}
+	keys, err := n.entries([]string{"gaussian", "file"})
+	if err != nil {
+		return err
+	}
+	if len(keys) != 1 {
+		return n.fail("found %d keys, expected one of gaussian, file", len(keys))
+	}
+	e := keys[0]
+	if e.name == "file" {
+		d.PSFFile, err = e.text()
+		return err
+	}
+	if d.PSFSigma, err = e.number(); err == nil && d.PSFSigma <= 0 {
+		err = e.fail("found %g, expected a standard deviation in arcsec above 0", d.PSFSigma)
+	}
+	return err
+}
+
+func (m *maskConfig) parse(n node) error {
+	keys, err := n.entries([]string{"circle", "annulus", "box", "file", "center"})
+	if err != nil {
+		return err
+	}
+	centered := false
+	for _, e := range keys {
+		if e.name != "center" {
+			if m.Kind != "" {
+				return e.fail("stands beside %s, expected one of circle, annulus, box, file", m.Kind)
+			}
+			m.Kind = e.name
+		}
+		var v []float64
+		switch e.name {
+		case "circle":
+			if m.Size[1], err = e.number(); err == nil && m.Size[1] <= 0 {
+				err = e.fail("found %g, expected a radius in arcsec above 0", m.Size[1])
+			}
+		case "annulus":
+			if v, err = e.numbers(2, false); err == nil {
+				if m.Size = [2]float64(v); !(0 <= v[0] && v[0] < v[1]) {
+					err = e.fail("found [%g, %g], expected an inner and a larger outer radius in arcsec", v[0], v[1])
+				}
+			}
+		case "box":
+			if v, err = e.numbers(2, false); err == nil {
+				if m.Size = [2]float64(v); !(v[0] > 0 && v[1] > 0) {
+					err = e.fail("found [%g, %g], expected width and height in arcsec above 0", v[0], v[1])
+				}
+			}
+		case "file":
+			m.File, err = e.text()
+		case "center":
+			centered = true
+			if v, err = e.numbers(2, false); err == nil {
+				m.Center = [2]float64(v)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if m.Kind == "" || centered && m.Kind == "file" {
+		return n.fail("expected one of circle, annulus, box (with center, if need be) or file")
+	}
+	return nil
+}
+
+// parseComponents reads the list of lenses, sources or lens lights.
+func (c *config) parseComponents(n node, group string) ([]component, error) {
+	if n.isNull() {
+		return nil, nil
+	}
+	items, err := n.list()
+	if err != nil {
+		return nil, err
+	}
+	var out []component
+	for i, item := range items {
+		item.key = fmt.Sprintf("%s[%d]", group, i)
+		comp, err := c.parseComponent(item, group)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range out {
+			if o.Name == comp.Name {
+				return nil, item.fail("a %s named %q stands already above, expected a name of its own (name: …)", group, comp.Name)
+			}
+		}
+		out = append(out, comp)
+	}
+	return out, nil
+}
+
+func (c *config) parseComponent(n node, group string) (component, error) {
+	comp := component{Group: group}
+	if !n.isMapping() {
+		return comp, n.fail("found %s, expected a mapping with type", n.describe())
+	}
+	keys, err := n.entries(decoderKeys)
+	if err != nil {
+		return comp, err
+	}
+	for _, e := range keys {
+		if e.name == "type" {
+			comp.Type, err = e.text()
+			if err != nil {
+				return comp, err
+			}
+			if kinds := kindNames(group); !contains(kinds, comp.Type) {
+				return comp, e.fail("unknown %s type %q%s", group, comp.Type, expectedKeys(comp.Type, kinds))
+			}
+		}
+	}
+	if comp.Type == "" {
+		return comp, n.fail("has no type, expected one of %s", strings.Join(kindNames(group), ", "))
+	}
+	comp.Name = comp.Type
+	if comp.Type == "decoder" {
+		comp.Interpolation = "bilinear"
+	} else if keys, err = n.entries(componentKeys); err != nil {
+		return comp, err
+	}
+	comp.Params = defaultParams(group, comp.Type)
+	for _, e := range keys {
+		switch e.name {
+		case "name":
+			if comp.Name, err = e.text(); err == nil && !nameRule.MatchString(comp.Name) {
+				err = e.fail("found %q, expected a letter, then letters, digits, - and _", comp.Name)
+			}
+		case "model":
+			comp.Model, err = e.text()
+		case "interpolation":
+			if comp.Interpolation, err = e.text(); err == nil && comp.Interpolation != "bilinear" && comp.Interpolation != "bicubic" {
+				err = e.fail("found %q, expected bilinear or bicubic", comp.Interpolation)
+			}
+		case "priors":
+			err = comp.parsePriors(e.node)
+		}
+		if err != nil {
+			return comp, err
+		}
+	}
+	key := group + "." + comp.Name
+	c.where[key] = start(n.n)
+	for _, e := range keys {
+		c.where[key+"."+e.name] = start(e.n)
+		if e.name == "priors" {
+			priors, err := e.entries(nil)
+			if err != nil {
+				return comp, err
+			}
+			for _, p := range priors {
+				c.where[key+"."+p.name] = p.at
+			}
+		}
+	}
+	return comp, nil
+}
+
+func (c *component) parsePriors(n node) error {
+	names := make([]string, len(c.Params))
+	for i := range c.Params {
+		names[i] = c.Params[i].Name
+	}
+	keys, err := n.entries(names)
+	if err != nil {
+		return err
+	}
+	for _, e := range keys {
+		for i := range c.Params {
+			if c.Params[i].Name == e.name {
+				if err := c.Params[i].parse(e.node); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// parse reads the mapping of one parameter over its default. A prior that is given takes the place of the default with
+// its bounds; bounds, truth and init alone leave the default prior as it is.
+func (p *param) parse(n node) error {
+	allowed := priorKeys
+	if p.Vector {
+		allowed = latentKeys
+	}
+	if !n.isMapping() {
+		return n.fail("found %s, expected a prior such as {normal: [0, 1]} or {fixed: 0}", n.describe())
+	}
+	keys, err := n.entries(allowed)
+	if err != nil {
+		return err
+	}
+	given := ""
+	for _, e := range keys {
+		switch e.name {
+		case "bounds", "truth", "init":
+			continue
+		}
+		if given != "" {
+			return e.fail("stands beside %s, expected one prior", given)
+		}
+		given = e.name
+		p.Prior = prior{Kind: priorKind(e.name), Lo: math.Inf(-1), Hi: math.Inf(1)}
+		if err := p.parseKind(e.node); err != nil {
+			return err
+		}
+	}
+	for _, e := range keys {
+		switch e.name {
+		case "bounds":
+			b, err := e.numbers(2, true)
+			if err != nil {
+				return err
+			}
+			if !(b[0] < b[1]) {
+				return e.fail("found [%g, %g], expected the lower bound first", b[0], b[1])
+			}
+			if p.Prior.Kind == priorFixed {
+				return e.fail("stands beside fixed, which needs no bounds")
+			}
+			if b[0] < p.Lo || b[1] > p.Hi {
+				return e.fail("found [%g, %g], outside the range %s of %s", b[0], b[1], p.rangeText(p.Lo, p.Hi), p.Name)
+			}
+			p.Prior.Lo, p.Prior.Hi = b[0], b[1]
+		case "truth":
+			p.Prior.Truth, err = p.values(e.node)
+		case "init":
+			p.Prior.Init, err = p.values(e.node)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return p.check(n)
+}
+
+// parseKind reads the numbers of a prior.
+func (p *param) parseKind(n node) error {
+	pr := &p.Prior
+	switch pr.Kind {
+	case priorFixed:
+		v, err := p.values(n)
+		pr.Fixed = v
+		return err
+	case priorBundle:
+		pr.A = defaultLatentScale
+		if n.isNull() {
+			return nil
+		}
+		keys, err := n.entries([]string{"scale"})
+		if err != nil {
+			return err
+		}
+		for _, e := range keys {
+			if pr.A, err = e.number(); err == nil && pr.A <= 0 {
+				err = e.fail("found %g, expected a factor of the covariance above 0", pr.A)
+			}
+		}
+		return err
+	}
+	v, err := n.numbers(2, false)
+	if err != nil {
+		return err
+	}
+	pr.A, pr.B = v[0], v[1]
+	switch {
+	case pr.Kind == priorUniform && !(pr.A < pr.B):
+		return n.fail("found [%g, %g], expected the lower end first and a width above 0", pr.A, pr.B)
+	case pr.Kind != priorUniform && !(pr.B > 0):
+		return n.fail("found width %g, expected a standard deviation above 0 (or fixed: %g)", pr.B, pr.centre1())
+	case pr.Kind == priorUniform && (pr.A < p.Lo || pr.B > p.Hi):
+		return n.fail("found [%g, %g], outside the range %s of %s", pr.A, pr.B, p.rangeText(p.Lo, p.Hi), p.Name)
+	}
+	return nil
+}
+
+// values reads a number, or for latents also a list of numbers.
+func (p *param) values(n node) ([]float64, error) {
+	if p.Vector {
+		if _, err := n.list(); err == nil {
+			return n.numbers(-1, false)
+		}
+	}
+	v, err := n.number()
+	return []float64{v}, err
+}
+
+// check holds a parameter's prior against the range of the parameter.
+func (p *param) check(n node) error {
+	pr := &p.Prior
+	inside := func(v float64) bool { return v > p.Lo && v < p.Hi && v >= pr.Lo && v <= pr.Hi }
+	for _, what := range []struct {
+		name   string
+		values []float64
+	}{{"fixed", pr.Fixed}, {"truth", pr.Truth}, {"init", pr.Init}} {
+		for _, v := range what.values {
+			if !inside(v) {
+				return n.fail("%s %g is outside the range %s", what.name, v, p.rangeText(pr.Lo, pr.Hi))
+			}
+		}
+	}
+	if pr.Kind == priorFixed || pr.Kind == priorBundle {
+		return nil
+	}
+	lo, hi := max(p.Lo, pr.Lo), min(p.Hi, pr.Hi)
+	if pr.Kind == priorUniform {
+		if lo = max(lo, pr.A); lo >= min(hi, pr.B) {
+			return n.fail("uniform [%g, %g] leaves nothing within the bounds %s", pr.A, pr.B, p.rangeText(pr.Lo, pr.Hi))
+		}
+		return nil
+	}
+	if m := pr.centre1(); !pr.Scaled && (m < lo || m > hi) {
+		return n.fail("the centre %g of the prior is outside the range %s", m, p.rangeText(lo, hi))
+	}
+	return nil
+}
+
+// centre1 is the centre of a prior of one parameter, bounds apart.
+func (p *prior) centre1() float64 {
+	switch p.Kind {
+	case priorUniform:
+		return (p.A + p.B) / 2
+	case priorLognormal:
+		return math.Exp(p.A)
+	case priorFixed:
+		return p.Fixed[0]
+	}
+	return p.A
+}
+
+// rangeText writes the values that bounds within a parameter's open range (p.Lo, p.Hi) leave.
+func (p *param) rangeText(lo, hi float64) string {
+	l, r := "[", "]"
+	if lo <= p.Lo {
+		l, lo = "(", p.Lo
+	}
+	if hi >= p.Hi {
+		r, hi = ")", p.Hi
+	}
+	if hi == math.Nextafter(1, 2) { // an open end that contains 1 itself
+		r, hi = "]", 1
+	}
+	return fmt.Sprintf("%s%g, %g%s", l, lo, hi, r)
+}
+
+// components are all parts of the model in the order of the parameters.
+func (c *config) components() []*component {
+	var out []*component
+	for _, group := range [][]component{c.Lens, c.Source, c.LensLight} {
+		for i := range group {
+			out = append(out, &group[i])
+		}
+	}
+	return out
+}
+
+// key is the dotted name of a parameter of the component.
+func (c *component) key(param string) string { return c.Group + "." + c.Name + "." + param }

@@ -1,0 +1,295 @@
+package tools
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+
+	"lenskit/physics"
+)
+
+// observation is what the data section of a config names, read and checked.
+type observation struct {
+	W, H   int
+	Scale  float64   // arcsec per pixel
+	Data   []float64 // W*H, lowest y first; not finite where a pixel is bad
+	Sigma  []float64 // one value, or W*H
+	Mask   []bool    // true where the config's mask leaves a pixel in use; nil: everywhere
+	PSF    physics.PSFSpec
+	Header *fitsHeader // of the image; nil where the config has none
+	// Brightness is the height of the brightest 0.5 % of used pixels above their median, to two digits: the unit of
+	// default priors of fluxes.
+	Brightness float64
+	Notices    []string // what was found amiss and what was made of it
+	Inputs     []input
+}
+
+// input is a file that a run has read.
+type input struct {
+	Path   string `json:"path"`
+	SHA256 string `json:"sha256"`
+}
+
+// observe reads the files of the data section. Without an image (for a mock) the data are zeros of the size given.
+func (c *config) observe() (*observation, error) {
+	o := &observation{}
+	d := &c.Data
+	var err error
+	if d.Image == "" {
+		if d.Size[0] == 0 {
+			return nil, c.fail("data", "has neither image nor size, expected image: a FITS path")
+		}
+		o.W, o.H = d.Size[0], d.Size[1]
+		o.Data = make([]float64, o.W*o.H)
+	} else if err = o.readImage(c); err != nil {
+		return nil, err
+	}
+	if err = o.findScale(c); err != nil {
+		return nil, err
+	}
+	if err = o.readNoise(c); err != nil {
+		return nil, err
+	}
+	if err = o.readPSF(c); err != nil {
+		return nil, err
+	}
+	if err = o.readMask(c); err != nil {
+		return nil, err
+	}
+	return o, o.check(c)
+}
+
+// open reads the plane that the config names at key and records the file.
+func (o *observation) open(c *config, key, ref string) (*fitsImage, []float64, [2]int, error) {
+	img, err := readFITS(c.path(ref))
+	if err != nil {
+		return nil, nil, [2]int{}, withPlace(c, key, err)
+	}
+	w, h, pix, err := img.plane()
+	if err != nil {
+		return nil, nil, [2]int{}, withPlace(c, key, err)
+	}
+	return img, pix, [2]int{w, h}, o.record(img.Path)
+}
+
+// withPlace puts the place in the config before an error about a file that it names.
+func withPlace(c *config, key string, err error) error {
+	return withHintOf(err, c.fail(key, "%s", err.Error()))
+}
+
+// withHintOf gives err the hint of from, if that has one.
+func withHintOf(from, err error) error {
+	if f, ok := from.(*failure); ok && f.hint != "" {
+		return withHint(err, "%s", f.hint)
+	}
+	return err
+}
+
+// record notes a file that was read, once.
+func (o *observation) record(path string) error {
+	if slices.ContainsFunc(o.Inputs, func(i input) bool { return i.Path == path }) {
+		return nil
+	}
+	sum, err := hashFile(path)
+	if err != nil {
+		return err
+	}
+	o.Inputs = append(o.Inputs, input{path, sum})
+	return nil
+}
+
+// hashFile is the SHA-256 of a file in hexadecimal.
+func hashFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", badInput("%s: %s", path, reason(err))
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", badInput("%s: %s", path, reason(err))
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+func (o *observation) readImage(c *config) error {
+	img, pix, size, err := o.open(c, "data.image", c.Data.Image)
+	if err != nil {
+		return err
+	}
+	o.W, o.H, o.Data, o.Header = size[0], size[1], pix, &img.Header
+	if s := c.Data.Size; s[0] != 0 && s != size {
+		return c.fail("data.size", "found %d x %d, but %s is %d x %d", s[0], s[1], img.Path, o.W, o.H)
+	}
+	if o.W > maxSide || o.H > maxSide {
+		return c.fail("data.image", "%s is %d x %d pixels, expected sides of at most %d", img.Path, o.W, o.H, maxSide)
+	}
+	return nil
+}
+
+func (o *observation) findScale(c *config) error {
+	o.Scale = c.Data.PixelScale
+	var sky wcs
+	ok := false
+	if o.Header != nil {
+		sky, ok = skyWCS(o.Header)
+	}
+	switch {
+	case o.Scale == 0 && !ok:
+		return c.fail("data.pixel_scale", "is missing, and the image's header tells none: expected arcsec per pixel")
+	case o.Scale == 0 && !sky.square():
+		return c.fail("data.image", "its pixels are not square, by its header: expected square pixels")
+	case o.Scale == 0:
+		o.Scale = sky.scale()
+	case ok && math.Abs(o.Scale/sky.scale()-1) > 0.02:
+		o.Notices = append(o.Notices, fmt.Sprintf("the config says %g arcsec per pixel, the image's header %.5g: %g is used", o.Scale, sky.scale(), o.Scale))
+	}
+	return nil
+}
+
+func (o *observation) readNoise(c *config) error {
+	switch {
+	case c.Data.NoiseFile != "":
+		img, pix, size, err := o.open(c, "data.noise", c.Data.NoiseFile)
+		if err != nil {
+			return err
+		}
+		if size != [2]int{o.W, o.H} {
+			return c.fail("data.noise", "%s is %d x %d pixels, the image is %d x %d", img.Path, size[0], size[1], o.W, o.H)
+		}
+		o.Sigma = pix
+	case c.Data.Noise > 0:
+		o.Sigma = []float64{c.Data.Noise}
+	default:
+		return c.fail("data.noise", "is missing, expected the standard deviation of a pixel or a FITS path")
+	}
+	return nil
+}
+
+func (o *observation) readPSF(c *config) error {
+	o.PSF = physics.PSFSpec{Gaussian: c.Data.PSFSigma}
+	if s := c.Data.PSFSigma; s > 0 && (2*s > float64(o.W)*o.Scale || 2*s > float64(o.H)*o.Scale) {
+		return c.fail("data.psf", "a Gaussian of %g arcsec is larger than the image of %.4g x %.4g arcsec", s, float64(o.W)*o.Scale, float64(o.H)*o.Scale)
+	}
+	if c.Data.PSFFile == "" {
+		return nil
+	}
+	img, pix, size, err := o.open(c, "data.psf.file", c.Data.PSFFile)
+	if err != nil {
+		return err
+	}
+	if size[0] > o.W || size[1] > o.H {
+		return c.fail("data.psf.file", "%s is %d x %d pixels, larger than the image of %d x %d", img.Path, size[0], size[1], o.W, o.H)
+	}
+	o.PSF = physics.PSFSpec{Kernel: &physics.Image{W: size[0], H: size[1], Scale: o.Scale, Pix: pix}}
+	if _, _, err := physics.NewPSF(o.PSF, o.W, o.H, o.Scale, nil); err != nil {
+		return c.fail("data.psf.file", "%s: %v", img.Path, err)
+	}
+	return nil
+}
+
+func (o *observation) readMask(c *config) error {
+	m := c.Data.Mask
+	if m.Kind == "" {
+		return nil
+	}
+	o.Mask = make([]bool, o.W*o.H)
+	if m.Kind == "file" {
+		img, pix, size, err := o.open(c, "data.mask.file", m.File)
+		if err != nil {
+			return err
+		}
+		if size != [2]int{o.W, o.H} {
+			return c.fail("data.mask.file", "%s is %d x %d pixels, the image is %d x %d", img.Path, size[0], size[1], o.W, o.H)
+		}
+		for i, v := range pix {
+			o.Mask[i] = v != 0 && !math.IsNaN(v)
+		}
+		return nil
+	}
+	for j := range o.H {
+		y := (float64(j)-float64(o.H-1)/2)*o.Scale - m.Center[1]
+		for i := range o.W {
+			x := (float64(i)-float64(o.W-1)/2)*o.Scale - m.Center[0]
+			r := math.Hypot(x, y)
+			switch m.Kind {
+			case "box":
+				o.Mask[j*o.W+i] = math.Abs(x) <= m.Size[0]/2 && math.Abs(y) <= m.Size[1]/2
+			default: // a circle has inner radius 0
+				o.Mask[j*o.W+i] = r >= m.Size[0] && r <= m.Size[1]
+			}
+		}
+	}
+	return nil
+}
+
+// check looks for pixels that cannot be used and measures the brightness.
+func (o *observation) check(c *config) error {
+	if o.Mask != nil && !slices.Contains(o.Mask, true) {
+		return c.fail("data.mask", "leaves none of %d x %d pixels", o.W, o.H)
+	}
+	n, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
+	if err != nil {
+		return c.fail("data", "no pixel can be used: %s", oneLine(err.Error()))
+	}
+	if n.BadData > 0 {
+		o.Notices = append(o.Notices, fmt.Sprintf("%d pixels of the image are NaN or infinite: masked", n.BadData))
+	}
+	if n.BadNoise > 0 {
+		o.Notices = append(o.Notices, fmt.Sprintf("%d pixels have noise that is not above 0 and below %.0g: masked", n.BadNoise, physics.MaskedSigma))
+	}
+	used := make([]float64, 0, n.Pixels)
+	sigma := make([]float64, 0, n.Pixels)
+	for i, ok := range n.Used {
+		if ok {
+			used = append(used, n.Data[i])
+			sigma = append(sigma, 1/n.Weight[i])
+		}
+	}
+	slices.Sort(used)
+	slices.Sort(sigma)
+	b := used[int(0.995*float64(len(used)-1))] - used[len(used)/2]
+	b = math.Max(b, sigma[len(sigma)/2])
+	if c.Data.Image == "" {
+		b = 1
+	}
+	o.Brightness = twoDigits(b)
+	return nil
+}
+
+// twoDigits rounds a positive number to two significant digits.
+func twoDigits(v float64) float64 {
+	unit := math.Pow(10, math.Floor(math.Log10(v))-1)
+	if unit < 1 {
+		// a division by a power of ten gives the nearest number to the decimal one
+		return math.Round(v*math.Round(1/unit)) / math.Round(1/unit)
+	}
+	return math.Round(v/unit) * unit
+}
+
+// scalePriors turns default priors of fluxes into the image's unit.
+func (c *config) scalePriors(brightness float64) {
+	scale := func(p *prior) {
+		if !p.Scaled {
+			return
+		}
+		p.Scaled = false
+		if p.Kind == priorLognormal {
+			p.A += math.Log(brightness)
+			return
+		}
+		p.A, p.B = p.A*brightness, p.B*brightness
+	}
+	for _, comp := range c.components() {
+		for i := range comp.Params {
+			scale(&comp.Params[i].Prior)
+		}
+	}
+	if c.Sky != nil {
+		scale(c.Sky)
+	}
+}
