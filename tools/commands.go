@@ -14,7 +14,9 @@ import (
 
 // commands is the table of subcommands in the order in which the help lists them. A new subcommand is one file and one
 // row here.
-var commands = []func() *cli.Command{}
+var commands = []func() *cli.Command{
+	weightsCommand,
+}
 
 // Main runs the command line args (args[0] is the program) on the process's own streams and returns the exit code.
 func Main(args []string) int {
