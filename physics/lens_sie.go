@@ -1,0 +1,38 @@
+package physics
+
+// sie is the singular isothermal ellipsoid: epl with γ = 2, with parameters theta_E, e1, e2, center_x, center_y.
+type sie struct{ powerLaw }
+
+func newSIE() *sie {
+	l := &sie{}
+	l.n = len(sieParams)
+	l.chain = [plParams][plParams]float64{
+		plTheta: {0: 1},
+		plE1:    {1: 1},
+		plE2:    {2: 1},
+		plX:     {3: 1},
+		plY:     {4: 1},
+	}
+	return l
+}
+
+var sieParams = []Param{
+	positive("theta_E", Arcsec),
+	ellipticity("e1"),
+	ellipticity("e2"),
+	anywhere("center_x", Arcsec),
+	anywhere("center_y", Arcsec),
+}
+
+func (l *sie) Params() []Param { return sieParams }
+
+func (l *sie) Set(p []float64) error {
+	if err := checkParams("sie", sieParams, p); err != nil {
+		return err
+	}
+	if err := checkEllipticity("sie", p[1], p[2]); err != nil {
+		return err
+	}
+	l.set(p[0], 1, p[1], p[2], p[3], p[4])
+	return nil
+}

@@ -1,0 +1,42 @@
+package physics
+
+import "math"
+
+// gaussian is I = amp/(2π σ²) exp(-R²/(2σ²)), so that amp is the total flux. Parameters: amp, sigma, e1, e2, center_x,
+// center_y.
+type gaussian struct {
+	ellipse
+	amp, sigma float64
+}
+
+func newGaussian() *gaussian {
+	l := &gaussian{}
+	l.curve, l.m = l, 2
+	return l
+}
+
+var gaussianParams = ellipseParams(anywhere("amp", Flux), positive("sigma", Arcsec))
+
+func (l *gaussian) Params() []Param { return gaussianParams }
+
+func (l *gaussian) Set(p []float64) error {
+	if err := checkParams("gaussian", gaussianParams, p); err != nil {
+		return err
+	}
+	if err := checkEllipticity("gaussian", p[2], p[3]); err != nil {
+		return err
+	}
+	l.amp, l.sigma = p[0], p[1]
+	l.setEllipse(p[2:])
+	return nil
+}
+
+func (l *gaussian) at(r2 float64) (v curveValue) {
+	s2 := l.sigma * l.sigma
+	e := math.Exp(-0.5*r2/s2) / (2 * math.Pi * s2)
+	v.i = l.amp * e
+	v.dp[0] = e
+	v.dp[1] = v.i * (r2/s2 - 2) / l.sigma
+	v.dr2 = -0.5 * v.i / s2
+	return v
+}
