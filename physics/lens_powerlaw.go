@@ -9,7 +9,7 @@ import (
 // powerLaw is the elliptical power law in the parametrisation that is smooth where the lens is round: e = e1 + i e2 and
 // t = γ-1. With ζ = (x - center_x) + i(y - center_y), f = |e| and u = ζ - e ζ̄, eq. 13 of Tessore & Metcalf (2015) reads
 //
-//	α = P u F(s),   P = θ_E^t (1-f²)^{t/2} |u|^{-t},   s = -ē u/ū,   F(s) = 2F1(1, t/2; 2-t/2; s) = Σ a_n sⁿ,
+//	α = P u F(s),   P = (θ_E² (1-f²)/|u|²)^{t/2},   s = -ē u/ū,   F(s) = 2F1(1, t/2; 2-t/2; s) = Σ a_n sⁿ,
 //
 // with a_0 = 1, a_n = a_{n-1} (2n-2+t)/(2n+2-t). F satisfies s(1-s)F' = (1-t/2)(1-F) + s t/2 F, so that F and ∂F/∂t
 // give every derivative. The loops evaluate H = (F-1)/s = Σ a_{n+1} sⁿ, which keeps F' exact at s = 0, as a Fourier
@@ -23,8 +23,7 @@ type powerLaw struct {
 	thetaE, t, e1, e2, cx, cy float64
 
 	f, s0x, s0y float64   // f = |e|, s0 = -ē/f (1 where f = 0)
-	lnA         float64   // ln(θ_E^t (1-f²)^{t/2})
-	amp         float64   // exp(lnA)
+	scale       float64   // 1/(θ_E² (1-f²))
 	c, d        []float64 // a_{n+1} fⁿ and its derivative by t
 
 	chain [plParams][plParams]float64 // chain[m][k] = ∂(own parameter m)/∂p_k
@@ -56,8 +55,7 @@ func (l *powerLaw) set(thetaE, t, e1, e2, cx, cy float64) {
 	if f > 0 {
 		l.s0x, l.s0y = -e1/f, e2/f
 	}
-	l.lnA = t * (math.Log(thetaE) + 0.5*math.Log1p(-f*f))
-	l.amp = math.Exp(l.lnA)
+	l.scale = 1 / (thetaE * thetaE * (1 - f*f))
 	l.c, l.d = powerLawSeries(l.c[:0], l.d[:0], t, f)
 }
 
@@ -84,8 +82,8 @@ func powerLawSeries(c, d []float64, t, f float64) ([]float64, []float64) {
 type rays struct {
 	dx, dy [rayBlock]float64 // ζ
 	ux, uy [rayBlock]float64 // u
-	r2     [rayBlock]float64 // |u|²
-	lg     [rayBlock]float64 // ln |u|²
+	r2     [rayBlock]float64 // |u|²/(θ_E² (1-f²))
+	lg     [rayBlock]float64 // its logarithm
 	pw     [rayBlock]float64 // P
 	cs, sn [rayBlock]float64 // s/f
 	x2     [rayBlock]float64 // 2 Re s/f
@@ -110,15 +108,15 @@ func (l *powerLaw) prepare(b *rays, x, y []float64, withT bool) {
 		inv := 1 / r2
 		wx, wy := (ux*ux-uy*uy)*inv, 2*ux*uy*inv
 		cs, sn := s0x*wx-s0y*wy, s0x*wy+s0y*wx
-		b.dx[j], b.dy[j], b.ux[j], b.uy[j], b.r2[j] = dx, dy, ux, uy, r2
+		b.dx[j], b.dy[j], b.ux[j], b.uy[j], b.r2[j] = dx, dy, ux, uy, r2*l.scale
 		b.cs[j], b.sn[j], b.x2[j] = cs, sn, 2*cs
 	}
 	kern.LogPow(b.lg[:n], b.pw[:n], b.r2[:n], -0.5*l.t)
+	centre := centreR2 * l.scale
 	for i, r2 := range b.r2[:n] {
-		if r2 <= centreR2 {
+		if r2 <= centre {
 			b.pw[i] = 0
 		}
-		b.pw[i] *= l.amp
 	}
 	kern.Series(b.b1[:n], b.b2[:n], b.x2[:n], l.c)
 	if withT {
@@ -237,7 +235,7 @@ func (l *powerLaw) DeflectVJP(gp, gx, gy, gax, gay, x, y []float64) {
 	var g [plParams]float64
 	r := 1 / (1 - l.f*l.f)
 	g[plTheta] = sa * l.t / l.thetaE
-	g[plT] = sa*l.lnA/l.t - 0.5*sl + st
+	g[plT] = st - 0.5*sl
 	g[plE1] = se1 - sa*l.t*l.e1*r
 	g[plE2] = se2 - sa*l.t*l.e2*r
 	g[plX], g[plY] = -sx, -sy
@@ -263,7 +261,7 @@ func (l *powerLaw) DeflectJac(jx, jy [][]float64, x, y []float64) {
 			o := l.slopes(&b, j)
 			v := l.t / l.thetaE
 			cx[plTheta][j], cy[plTheta][j] = v*o.ax, v*o.ay
-			v = l.lnA/l.t - 0.5*b.lg[j]
+			v = -0.5 * b.lg[j]
 			cx[plT][j], cy[plT][j] = v*o.ax+o.tx, v*o.ay+o.ty
 			v = -l.t * l.e1 * r
 			cx[plE1][j], cy[plE1][j] = o.aex+o.abx+v*o.ax, o.aey+o.aby+v*o.ay
@@ -295,11 +293,11 @@ func (l *powerLaw) DeflectJac(jx, jy [][]float64, x, y []float64) {
 
 func (l *powerLaw) Convergence(kappa, x, y []float64) {
 	y = y[:len(x)]
-	k := (1 - 0.5*l.t) * l.amp
+	k := 1 - 0.5*l.t
 	for i := range x {
 		dx, dy := x[i]-l.cx, y[i]-l.cy
 		ux, uy := dx-(l.e1*dx+l.e2*dy), dy-(l.e2*dx-l.e1*dy)
 		r2 := max(ux*ux+uy*uy, centreR2)
-		kappa[i] += k * math.Exp(-0.5*l.t*math.Log(r2))
+		kappa[i] += k * math.Exp(-0.5*l.t*math.Log(r2*l.scale))
 	}
 }
