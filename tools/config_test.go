@@ -1,0 +1,200 @@
+package tools
+
+import (
+	"math"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const goodConfig = `
+data:
+  image: mock.fits
+  noise: 0.0333
+  psf: {gaussian: 0.05}
+  pixel_scale: 0.0390625
+  mask: {annulus: [0.5, 3.0], center: [0.1, -0.2]}
+lens:
+  - type: sple
+    priors:
+      r_ein: {normal: [1.5, 0.5], bounds: [0.1, 5]}
+      q:     {truth: 0.8}
+      gamma: {fixed: 2.0}
+  - type: shear
+source:
+  - type: decoder
+    model: models/cosmos
+    interpolation: bicubic
+    priors: {z: {bundle: {scale: 4}, truth: [0.5, -1e-3]}, s: {lognormal: [1, 0.2], init: 3}}
+  - {type: sersic, name: disc}
+sky: {uniform: [-1, 1]}
+`
+
+func TestConfigIsReadWithDefaultsFilledIn(t *testing.T) {
+	c, err := parseConfig("dir/c.yaml", []byte(goodConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Data.Noise != 0.0333 || c.Data.PSFSigma != 0.05 || c.Data.Mask.Kind != "annulus" || c.Data.Mask.Center != [2]float64{0.1, -0.2} || c.Data.Supersampling != 1 {
+		t.Errorf("got data %+v", c.Data)
+	}
+	if c.path("mock.fits") != filepath.Join("dir", "mock.fits") {
+		t.Errorf("got %s", c.path("mock.fits"))
+	}
+	sple := c.Lens[0]
+	if p := sple.Params[0].Prior; p.Kind != priorNormal || p.A != 1.5 || p.Lo != 0.1 || p.Hi != 5 {
+		t.Errorf("r_ein: got %+v", p)
+	}
+	if p := sple.Params[1].Prior; p.Kind != priorNormal || p.A != 0.7 || p.Lo != 0.2 || p.Truth[0] != 0.8 {
+		t.Errorf("q: got %+v", p)
+	}
+	if p := sple.Params[3].Prior; p.Kind != priorFixed || p.Fixed[0] != 2 {
+		t.Errorf("gamma: got %+v", p)
+	}
+	z := c.Source[0].Params[0]
+	if !z.Vector || z.Prior.Kind != priorBundle || z.Prior.A != 4 || !reflect.DeepEqual(z.Prior.Truth, []float64{0.5, -1e-3}) {
+		t.Errorf("z: got %+v", z)
+	}
+	if c.Source[1].Name != "disc" || c.Source[1].key("n") != "source.disc.n" || c.Sky.Kind != priorUniform {
+		t.Errorf("got %+v", c.Source[1])
+	}
+}
+
+func TestConfigWrittenReadsBackTheSame(t *testing.T) {
+	c, err := parseConfig("dir/c.yaml", []byte(goodConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.scalePriors(2)
+	text := c.text("dir")
+	d, err := parseConfig("dir/c.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	c.where, d.where = nil, nil
+	if !reflect.DeepEqual(c, d) {
+		t.Errorf("got\n%+v, want\n%+v, from\n%s", d, c, text)
+	}
+	moved, err := parseConfig("out/config.yaml", []byte(c.text("out")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := filepath.Clean(moved.path(moved.Data.Image)), filepath.Join("dir", "mock.fits"); got != want {
+		t.Errorf("image: got %s, want %s", got, want)
+	}
+}
+
+func TestEveryKindHasUsableDefaults(t *testing.T) {
+	for _, group := range []string{"lens", "source", "lens_light"} {
+		for _, kind := range kindNames(group) {
+			c, err := parseConfig("c.yaml", []byte(group+": [{type: "+kind+"}]"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			comp := c.components()[0]
+			if len(comp.Params) == 0 {
+				t.Errorf("%s %s has no parameters", group, kind)
+			}
+			c.scalePriors(300)
+			if _, err := parseConfig("c.yaml", []byte(c.text("."))); err != nil {
+				t.Errorf("%s %s: its own defaults are refused: %v", group, kind, err)
+			}
+		}
+	}
+}
+
+func TestBadConfigsAreRefusedWithTheirPlace(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"", "c.yaml: is empty"},
+		{"# nothing\n", "c.yaml: is empty"},
+		{"data: [1, 2", "c.yaml:1:7: "},
+		{"lens:\n  - type: sple\n  type: x\n", "c.yaml:"},
+		{"len: []", `c.yaml:1:1: unknown key "len": did you mean "lens"?`},
+		{"data: {imag: a.fits}", `c.yaml:1:8: unknown key "imag": did you mean "image"?`},
+		{"lens:\n  - type: spel\n", `c.yaml:2:11: lens[0].type: unknown lens type "spel": did you mean "sple"?`},
+		{"lens:\n  - type: sple\n    priors:\n      gama: {normal: [2, 0.2]}\n", `c.yaml:4:7: unknown key "gama": did you mean "gamma"?`},
+		{"lens:\n  - type: sple\n    model: x\n", `c.yaml:3:5: unknown key "model"`},
+		{"lens:\n  - priors: {}\n", "c.yaml:2:5: lens[0]: has no type"},
+		{"lens: {type: sple}", "c.yaml:1:7: lens: found a mapping, expected a list"},
+		{"lens: [{type: sple}, {type: sple}]", `c.yaml:1:22: lens[1]: a lens named "sple" stands already above`},
+		{"lens: [{type: sple, priors: {q: 0.7}}]", `found "0.7", expected a prior such as {normal: [0, 1]} or {fixed: 0}`},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, 0]}}}]", "c.yaml:1:42: lens[0].priors.q.normal: found width 0, expected a standard deviation above 0"},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7]}}}]", "found 1 numbers, expected 2"},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, x]}}}]", `found "x", expected a number`},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, .nan]}}}]", `expected a number`},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, .inf]}}}]", `expected a finite number`},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, 0.1], bounds: [0.2, 1.3]}}}]", "lens[0].priors.q.bounds: found [0.2, 1.3], outside the range (0, 1] of q"},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, 0.1], bounds: [-0.1, 1]}}}]", "outside the range (0, 1] of q"},
+		{"lens: [{type: sple, priors: {q: {uniform: [0, 1.1]}}}]", "outside the range (0, 1] of q"},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, 0.1], bounds: [0.9, 0.2]}}}]", "found [0.9, 0.2], expected the lower bound first"},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, 0.1], bounds: [0.8, 0.9]}}}]", "the centre 0.7 of the prior is outside the range [0.8, 0.9]"},
+		{"lens: [{type: sple, priors: {q: {normal: [0.7, 0.1], uniform: [0.1, 0.9]}}}]", "stands beside normal, expected one prior"},
+		{"lens: [{type: sple, priors: {q: {fixed: 1.2}}}]", "fixed 1.2 is outside the range (0, 1]"},
+		{"lens: [{type: sple, priors: {r_ein: {fixed: 0}}}]", "fixed 0 is outside the range (0, +Inf)"},
+		{"lens: [{type: sple, priors: {q: {uniform: [0.5, 0.5]}}}]", "expected the lower end first and a width above 0"},
+		{"lens: [{type: sple, priors: {q: {truth: 2}}}]", "truth 2 is outside the range"},
+		{"lens: [{type: sple, priors: {q: {bundle: {}}}}]", `unknown key "bundle"`},
+		{"lens: [{type: sple, name: a.b}]", `found "a.b", expected a letter`},
+		{"lens: [{type: shear}]\ndata: {noise: 0}", "c.yaml:2:15: data.noise: found 0, expected a standard deviation above 0 or a FITS path"},
+		{"lens: [{type: shear}]\ndata: {noise: -0.1}", "data.noise: found -0.1"},
+		{"lens: [{type: shear}]\ndata: {pixel_scale: 0}", "data.pixel_scale: found 0, expected arcsec per pixel above 0"},
+		{"lens: [{type: shear}]\ndata: {psf: {gauss: 1}}", `unknown key "gauss"`},
+		{"lens: [{type: shear}]\ndata: {psf: {gaussian: -1}}", "data.psf.gaussian: found -1"},
+		{"lens: [{type: shear}]\ndata: {mask: {annulus: [3, 1]}}", "expected an inner and a larger outer radius"},
+		{"lens: [{type: shear}]\ndata: {mask: {circle: 1, file: m.fits}}", "data.mask.file: stands beside circle"},
+		{"lens: [{type: shear}]\ndata: {supersampling: 1.5}", "expected a whole number from 1 to 32"},
+		{"source: [{type: decoder, interpolation: cubic}]", `found "cubic", expected bilinear or bicubic`},
+		{"source: [{type: decoder, priors: {z: {bundle: {scale: 0}}}}]", "expected a factor of the covariance above 0"},
+		{"data: {pixel_scale: 1}", "found no lens, source or lens_light"},
+		{"lens: [*a]", "c.yaml:"},
+		{"lens: &a [{type: shear}]", "c.yaml:"},
+		{"lens: [{type: shear}]\nlens: [{type: shear}]", "c.yaml:2:1: "},
+		{"\x00", "is not a text file"},
+		{"lens: [{type: shear}]\n---\nlens: []", "found a second document"},
+	} {
+		_, err := parseConfig("c.yaml", []byte(row.text))
+		if err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "\n") || exitCode(err) != exitBadInput {
+			t.Errorf("config %q:\n  got  %v (exit %d)\n  want one line with %q, exit 2", row.text, err, exitCode(err), row.want)
+		}
+	}
+}
+
+func TestDefaultFluxesFollowTheImage(t *testing.T) {
+	c, err := parseConfig("c.yaml", []byte("source: [{type: decoder}, {type: sersic}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.scalePriors(100)
+	c.scalePriors(100) // a second time changes nothing
+	iota, amp := c.Source[0].Params[2].Prior, c.Source[1].Params[0].Prior
+	if iota.A != 100 || iota.B != 50 || math.Abs(math.Exp(amp.A)-50) > 1e-12 || amp.B != 1.5 {
+		t.Errorf("got iota %+v, amp %+v", iota, amp)
+	}
+	for v, want := range map[float64]float64{0.0123456: 0.012, 987: 990, 1: 1, 31.4: 31, 0.3: 0.3, 1e-7: 1e-7} {
+		if got := twoDigits(v); got != want {
+			t.Errorf("twoDigits(%g): got %g, want %g", v, got, want)
+		}
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	f.Add([]byte(goodConfig))
+	f.Add([]byte("lens: [{type: sple, priors: {q: {normal: [0.7, .inf]}}}]"))
+	f.Add([]byte("? a\n: b\n"))
+	f.Add([]byte("lens:\n  - type: !!str sple\n    <<: *x\n"))
+	f.Add([]byte("lens: &a [{type: shear}, *a]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := parseConfig("c.yaml", text)
+		if err != nil {
+			if exitCode(err) != exitBadInput {
+				t.Fatalf("exit %d: %v", exitCode(err), err)
+			}
+			return
+		}
+		c.scalePriors(1)
+		if _, err := parseConfig("c.yaml", []byte(c.text("."))); err != nil {
+			t.Fatalf("what was written is refused: %v\n%s", err, c.text("."))
+		}
+	})
+}
