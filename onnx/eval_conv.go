@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// window is the geometry of a convolution or pool over the spatial axes: output o sees, for each kernel offset k,
+// evalWindow is the geometry of a convolution or pool over the spatial axes: output o sees, for each kernel offset k,
 // input o·stride + k·dilation - pad.
-type window struct {
+type evalWindow struct {
 	in, out, kernel     []int64
 	stride, dilation    []int64
 	padBegin, padEnd    []int64
@@ -42,9 +42,9 @@ func spatialInts(n *Node, name string, rank int, lo, def int64) ([]int64, error)
 
 // newWindow reads strides, dilations, pads and auto_pad of a convolution or pool over inputs of the given spatial
 // shape. With ceil the last window may begin inside and end beyond the end padding.
-func newWindow(n *Node, in, kernel []int64, ceil bool) (*window, error) {
+func newWindow(n *Node, in, kernel []int64, ceil bool) (*evalWindow, error) {
 	rank := len(in)
-	w := &window{in: in, kernel: kernel}
+	w := &evalWindow{in: in, kernel: kernel}
 	var err error
 	if w.stride, err = spatialInts(n, "strides", rank, 1, 1); err != nil {
 		return nil, err
@@ -97,7 +97,7 @@ func newWindow(n *Node, in, kernel []int64, ceil bool) (*window, error) {
 }
 
 // build checks the sizes and makes the tables.
-func (w *window) build() error {
+func (w *evalWindow) build() error {
 	sizes := [3]*int{&w.inSize, &w.outSize, &w.kernelSize}
 	for i, s := range [][]int64{w.in, w.out, w.kernel} {
 		n, err := elements(s)
@@ -129,7 +129,7 @@ func (w *window) build() error {
 // rows calls f for every run of outputs along the last axis under every kernel offset, in the order of an unfolded
 // matrix [kernel, out]: the outputs col[at:at+len(tab)] see the inputs from+tab[j]·1, where tab[j] is -1 in the
 // padding. ok is false when the whole run lies in the padding.
-func (w *window) rows(f func(at, from int, tab []int, ok bool)) {
+func (w *evalWindow) rows(f func(at, from int, tab []int, ok bool)) {
 	if w.outSize == 0 || w.kernelSize == 0 {
 		return
 	}
@@ -168,7 +168,7 @@ func advance(i, shape []int64) bool {
 }
 
 // unfold fills col [kernel, out] from one channel x.
-func (w *window) unfold(col, x []float64) {
+func (w *evalWindow) unfold(col, x []float64) {
 	w.rows(func(at, from int, tab []int, ok bool) {
 		row := col[at : at+len(tab)]
 		if !ok {
@@ -186,7 +186,7 @@ func (w *window) unfold(col, x []float64) {
 }
 
 // fold adds col [kernel, out] to the inputs that the windows see: the adjoint of unfold.
-func (w *window) fold(x, col []float64) {
+func (w *evalWindow) fold(x, col []float64) {
 	w.rows(func(at, from int, tab []int, ok bool) {
 		if !ok {
 			return
@@ -292,7 +292,7 @@ func evalConv(c *evalCall) ([]*Array, error) {
 }
 
 // columns makes the buffer for as many of n channels as one block holds.
-func (w *window) columns(n int) (block int, col []float64, err error) {
+func (w *evalWindow) columns(n int) (block int, col []float64, err error) {
 	per, err := elements([]int64{int64(w.kernelSize), int64(w.outSize)})
 	if err != nil {
 		return 0, nil, err
@@ -353,9 +353,9 @@ func evalConvTranspose(c *evalCall) ([]*Array, error) {
 
 // transposedWindow is the geometry of the convolution whose adjoint a ConvTranspose over inputs of the given spatial
 // shape is: its input is the operator's output.
-func transposedWindow(n *Node, in, kernel []int64) (*window, error) {
+func transposedWindow(n *Node, in, kernel []int64) (*evalWindow, error) {
 	rank := len(in)
-	w := &window{out: in, kernel: kernel, in: make([]int64, rank)}
+	w := &evalWindow{out: in, kernel: kernel, in: make([]int64, rank)}
 	var err error
 	if w.stride, err = spatialInts(n, "strides", rank, 1, 1); err != nil {
 		return nil, err

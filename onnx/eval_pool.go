@@ -66,7 +66,7 @@ func evalPool(c *evalCall) ([]*Array, error) {
 }
 
 // counts is how many elements each window averages over.
-func (w *window) counts(pad bool) []float64 {
+func (w *evalWindow) counts(pad bool) []float64 {
 	per := make([][]float64, len(w.in))
 	for ax := range w.in {
 		per[ax] = make([]float64, w.out[ax])
@@ -93,7 +93,7 @@ func (w *window) counts(pad bool) []float64 {
 
 // evalMaxPool also gives the index of each maximum in the whole of x, in column-major order of the spatial axes with
 // storage_order 1.
-func evalMaxPool(c *evalCall, win *window, x, y *Array, planes int) ([]*Array, error) {
+func evalMaxPool(c *evalCall, win *evalWindow, x, y *Array, planes int) ([]*Array, error) {
 	index := &Array{Type: Int64, Shape: y.Shape, I: make([]int64, y.Len())}
 	best := make([]int, win.outSize)
 	for pl := range planes {
@@ -133,7 +133,7 @@ func evalMaxPool(c *evalCall, win *window, x, y *Array, planes int) ([]*Array, e
 }
 
 // storageIndex turns the row-major index p of a plane into the column-major one when order is 1.
-func (w *window) storageIndex(p, order int64) int64 {
+func (w *evalWindow) storageIndex(p, order int64) int64 {
 	if order == 0 {
 		return p
 	}
