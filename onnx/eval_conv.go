@@ -233,7 +233,7 @@ func addBias(y, bias *Array) error {
 	if len(bias.Shape) != 1 || bias.Shape[0] != c {
 		return fmt.Errorf("bias: found shape %v, expected [%d]", bias.Shape, c)
 	}
-	size := int(product(y.Shape[2:]))
+	size := int(volume(y.Shape[2:]))
 	for p := 0; size > 0 && p < len(y.F); p += size {
 		b := bias.F[p/size%int(c)]
 		for i := p; i < p+size; i++ {

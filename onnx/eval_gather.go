@@ -36,7 +36,7 @@ func evalGather(c *evalCall) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	outer, d, inner := product(x.Shape[:axis]), x.Shape[axis], product(x.Shape[axis+1:])
+	outer, d, inner := volume(x.Shape[:axis]), x.Shape[axis], volume(x.Shape[axis+1:])
 	pos := make([]int, 0, n)
 	for o := range outer {
 		for _, i := range idx {
@@ -105,8 +105,8 @@ func tuplePositions(shape []int64, indices *Array, batch int) (pos []int, block 
 		return nil, nil, fmt.Errorf("indices of shape %v do not point into shape %v", indices.Shape, shape)
 	}
 	str := strides(shape)
-	count := int(product(indices.Shape[:ri-1]))
-	per := max(int(product(indices.Shape[batch:ri-1])), 1)
+	count := int(volume(indices.Shape[:ri-1]))
+	per := max(int(volume(indices.Shape[batch:ri-1])), 1)
 	first := offsets(shape[:batch], str[:batch])
 	pos = make([]int, count)
 	for t := range pos {
@@ -138,7 +138,7 @@ func evalGatherND(c *evalCall) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	pos, size := make([]int, 0, n), int(product(block))
+	pos, size := make([]int, 0, n), int(volume(block))
 	for _, p := range start {
 		for k := range size {
 			pos = append(pos, p+k)
@@ -216,7 +216,7 @@ func evalScatterND(c *evalCall) ([]*Array, error) {
 	if !slices.Equal(updates.Shape, want) {
 		return nil, fmt.Errorf("updates: found shape %v, expected %v", updates.Shape, want)
 	}
-	pos, size := make([]int, 0, updates.Len()), int(product(block))
+	pos, size := make([]int, 0, updates.Len()), int(volume(block))
 	for _, p := range start {
 		for k := range size {
 			pos = append(pos, p+k)
@@ -245,7 +245,7 @@ func evalOneHot(c *evalCall) ([]*Array, error) {
 		return nil, err
 	}
 	pos := make([]int, n)
-	inner := product(indices.Shape[axis:])
+	inner := volume(indices.Shape[axis:])
 	for k := range indices.Len() {
 		i := int64(indices.float(k))
 		if i < 0 {

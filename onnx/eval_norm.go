@@ -132,7 +132,7 @@ func groupNorm(x *Array, groups int64, eps float64, affine func(ch int) (scale, 
 	if len(x.F) == 0 {
 		return []*Array{y}, nil
 	}
-	n, ch, size := int(x.Shape[0]), int(x.Shape[1]), int(product(x.Shape[2:]))
+	n, ch, size := int(x.Shape[0]), int(x.Shape[1]), int(volume(x.Shape[2:]))
 	block := ch / int(groups) * size
 	off := make([]int, block)
 	for i := range off {
@@ -155,7 +155,7 @@ func (c *evalCall) tailAxes(x *Array) (axis, rows, size int, err error) {
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	return axis, int(product(x.Shape[:axis])), int(product(x.Shape[axis:])), nil
+	return axis, int(volume(x.Shape[:axis])), int(volume(x.Shape[axis:])), nil
 }
 
 // tailOperand broadcasts input i to the shape of x and checks that x's shape stays.
@@ -357,7 +357,7 @@ func evalSoftmax(c *evalCall) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, size := int(product(x.Shape[:ax])), int(product(x.Shape[ax:]))
+	rows, size := int(volume(x.Shape[:ax])), int(volume(x.Shape[ax:]))
 	y := &Array{Type: x.Type, Shape: c.in[0].Shape, F: make([]float64, len(x.F))}
 	for r := range rows {
 		f(y.F[r*size:(r+1)*size], x.F[r*size:(r+1)*size])

@@ -158,10 +158,10 @@ func evalGlobalPool(c *evalCall) ([]*Array, error) {
 	for i := 2; i < len(set); i++ {
 		set[i] = true
 	}
-	r := reduceMean
+	r := laneMean
 	switch c.Op {
 	case "GlobalMaxPool":
-		r = reduceMax
+		r = laneMax
 	case "GlobalLpPool":
 		p := float64(c.Int("p", 2))
 		r = reduction{f: func(lane []float64) float64 {

@@ -14,45 +14,45 @@ type reduction struct {
 }
 
 var (
-	reduceSum  = reduction{sumFloats, foldInts(intAdd, 0)}
-	reduceMean = reduction{func(v []float64) float64 { return sumFloats(v) / float64(len(v)) }, func(t DType, v []int64) int64 {
+	laneSum  = reduction{sumFloats, foldInts(intAdd, 0)}
+	laneMean = reduction{func(v []float64) float64 { return sumFloats(v) / float64(len(v)) }, func(t DType, v []int64) int64 {
 		if len(v) == 0 {
 			return 0
 		}
 		return foldInts(intAdd, 0)(Int64, v) / int64(len(v))
 	}}
-	reduceMax = reduction{func(v []float64) float64 {
+	laneMax = reduction{func(v []float64) float64 {
 		m := math.Inf(-1)
 		for _, x := range v {
 			m = max(m, x)
 		}
 		return m
 	}, extremeInt(1)}
-	reduceMin = reduction{func(v []float64) float64 {
+	laneMin = reduction{func(v []float64) float64 {
 		m := math.Inf(1)
 		for _, x := range v {
 			m = min(m, x)
 		}
 		return m
 	}, extremeInt(-1)}
-	reduceProd = reduction{func(v []float64) float64 {
+	laneProd = reduction{func(v []float64) float64 {
 		p := 1.0
 		for _, x := range v {
 			p *= x
 		}
 		return p
 	}, foldInts(intMul, 1)}
-	reduceL1 = reduction{func(v []float64) float64 {
+	laneL1 = reduction{func(v []float64) float64 {
 		s := 0.0
 		for _, x := range v {
 			s += math.Abs(x)
 		}
 		return s
 	}, foldInts(func(t DType, a, b int64) int64 { return wrap(t, a+max(b, -b)) }, 0)}
-	reduceL2        = reduction{func(v []float64) float64 { return math.Sqrt(sumSquares(v)) }, nil}
-	reduceSumSquare = reduction{sumSquares, foldInts(func(t DType, a, b int64) int64 { return wrap(t, a+b*b) }, 0)}
-	reduceLogSum    = reduction{func(v []float64) float64 { return math.Log(sumFloats(v)) }, nil}
-	reduceLogSumExp = reduction{logSumExp, nil}
+	laneL2        = reduction{func(v []float64) float64 { return math.Sqrt(sumSquares(v)) }, nil}
+	laneSumSquare = reduction{sumSquares, foldInts(func(t DType, a, b int64) int64 { return wrap(t, a+b*b) }, 0)}
+	laneLogSum    = reduction{func(v []float64) float64 { return math.Log(sumFloats(v)) }, nil}
+	laneLogSumExp = reduction{logSumExp, nil}
 )
 
 func sumFloats(v []float64) float64 {
@@ -341,7 +341,7 @@ func evalTopK(c *evalCall) ([]*Array, error) {
 	}
 	shape := slices.Clone(x.Shape)
 	shape[axis] = k
-	index := &Array{Type: Int64, Shape: shape, I: make([]int64, product(shape))}
+	index := &Array{Type: Int64, Shape: shape, I: make([]int64, volume(shape))}
 	pos := make([]int, len(index.I))
 	set := make([]bool, len(shape))
 	set[axis] = true

@@ -192,11 +192,11 @@ func evalFlatten(c *evalCall) ([]*Array, error) {
 	if axis < 0 {
 		axis += rank
 	}
-	return []*Array{x.view([]int64{product(x.Shape[:axis]), product(x.Shape[axis:])})}, nil
+	return []*Array{x.view([]int64{volume(x.Shape[:axis]), volume(x.Shape[axis:])})}, nil
 }
 
-// product is the number of elements of part of a checked shape.
-func product(shape []int64) int64 {
+// volume is the number of elements of part of a checked shape.
+func volume(shape []int64) int64 {
 	n := int64(1)
 	for _, d := range shape {
 		n *= d
@@ -411,10 +411,10 @@ func evalConcat(c *evalCall) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	outer := int(product(shape[:axis]))
-	row, at := int(product(shape[axis:])), 0
+	outer := int(volume(shape[:axis]))
+	row, at := int(volume(shape[axis:])), 0
 	for _, a := range c.in {
-		w := int(product(a.Shape[axis:]))
+		w := int(volume(a.Shape[axis:]))
 		for o := range outer {
 			lo := o*row + at
 			switch {
@@ -528,14 +528,14 @@ func evalSlice(c *evalCall) ([]*Array, error) {
 		if step == 0 {
 			return nil, fmt.Errorf("found a step of 0")
 		}
-		from[ax], shape[ax] = sliceRange(starts[i], ends[i], step, shape[ax])
+		from[ax], shape[ax] = evalSliceRange(starts[i], ends[i], step, shape[ax])
 		by[ax] = step
 	}
 	return one(x.gatherAxes(shape, func(ax int, i int64) int64 { return from[ax] + i*by[ax] }))
 }
 
-// sliceRange clamps start and end to an axis of extent d as Python does; it returns the first index and the count.
-func sliceRange(start, end, step, d int64) (from, count int64) {
+// evalSliceRange clamps start and end to an axis of extent d as Python does; it returns the first index and the count.
+func evalSliceRange(start, end, step, d int64) (from, count int64) {
 	lo, hi := int64(0), d
 	if step < 0 {
 		lo, hi = -1, d-1
