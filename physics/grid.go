@@ -114,11 +114,11 @@ func bounding(need []bool, w, h int) (Box, bool) {
 }
 
 // Bin writes to the plane the mean of each pixel's rays, for the pixels from ≤ k < to of Pixel; ray holds their rays
-// alone. Other pixels of the plane are left as they are.
-func (g *Grid) Bin(plane, ray []float64, from, to int) {
+// alone. The plane begins at index `start` of the box. Other pixels of the plane are left as they are.
+func (g *Grid) Bin(plane, ray []float64, from, to, start int) {
 	if g.Sub == 1 {
 		for k, p := range g.Pixel[from:to] {
-			plane[p] = ray[k]
+			plane[int(p)-start] = ray[k]
 		}
 		return
 	}
@@ -129,7 +129,7 @@ func (g *Grid) Bin(plane, ray []float64, from, to int) {
 		for _, v := range ray[k*n : (k+1)*n] {
 			s += v
 		}
-		plane[p] = s * inv
+		plane[int(p)-start] = s * inv
 	}
 }
 

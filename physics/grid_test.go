@@ -60,8 +60,8 @@ func TestBinAndUnbinAreAdjoint(t *testing.T) {
 		ray, plane := check.Normals(rng, len(g.X)), make([]float64, 30)
 		gplane, gray := check.Normals(rng, 30), make([]float64, len(g.X))
 		n := sub * sub
-		g.Bin(plane, ray[:10*n], 0, 10)
-		g.Bin(plane, ray[10*n:], 10, 30)
+		g.Bin(plane, ray[:10*n], 0, 10, 0)
+		g.Bin(plane[10:], ray[10*n:], 10, 30, 10)
 		g.Unbin(gray[:7*n], gplane, 0, 7)
 		g.Unbin(gray[7*n:], gplane, 7, 30)
 		check.Close(t, "dot test", check.Dot(gray, ray), check.Dot(gplane, plane), 1e-13, 1)
