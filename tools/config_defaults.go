@@ -137,15 +137,8 @@ func generic(p physics.Param) prior {
 	return normal(0, 1)
 }
 
-// decoderParams are the parameters of a decoder: latents z, full width s in arcsec, factor iota of the decoder's image,
-// centre x, y.
+// decoderParams are the parameters of a decoder: its latents z, then those of an image (physics.Pixels).
 func decoderParams() []physics.Param {
-	inf := math.Inf(1)
-	return []physics.Param{
-		{Name: "z", Unit: physics.One, Lo: -inf, Hi: inf},
-		{Name: "s", Unit: physics.Arcsec, Lo: 0, Hi: inf},
-		{Name: "iota", Unit: physics.Brightness, Lo: -inf, Hi: inf},
-		{Name: "x", Unit: physics.Arcsec, Lo: -inf, Hi: inf},
-		{Name: "y", Unit: physics.Arcsec, Lo: -inf, Hi: inf},
-	}
+	z := physics.Param{Name: "z", Unit: physics.One, Lo: math.Inf(-1), Hi: math.Inf(1)}
+	return append([]physics.Param{z}, (&physics.Pixels{}).Params()...)
 }

@@ -167,7 +167,7 @@ func TestDefaultFluxesFollowTheImage(t *testing.T) {
 	}
 	c.scalePriors(100)
 	c.scalePriors(100) // a second time changes nothing
-	iota, amp := c.Source[0].Params[2].Prior, c.Source[1].Params[0].Prior
+	iota, amp := c.Source[0].Params[1].Prior, c.Source[1].Params[0].Prior
 	if iota.A != 100 || iota.B != 50 || math.Abs(math.Exp(amp.A)-50) > 1e-12 || amp.B != 1.5 {
 		t.Errorf("got iota %+v, amp %+v", iota, amp)
 	}

@@ -1,0 +1,181 @@
+package tools
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// namedValues are parameters by name, as P.json holds them.
+type namedValues map[string]float64
+
+// readParams reads P.json: an object of parameter names and numbers. The record of a run, fit.json, will do as well:
+// its `parameters` are taken.
+func readParams(path string) (namedValues, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, badInput("%s: %s", path, reason(err))
+	}
+	v, err := parseParams(data)
+	if err != nil {
+		return nil, badInput("%s: %w", path, err)
+	}
+	return v, nil
+}
+
+func parseParams(data []byte) (namedValues, error) {
+	var record struct{ Parameters json.RawMessage }
+	if err := json.Unmarshal(data, &record); err == nil && len(record.Parameters) > 0 && record.Parameters[0] == '{' {
+		data = record.Parameters
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	t, err := d.Token()
+	if err != nil {
+		return nil, fmt.Errorf("%s", place(data, d, jsonReason(orEOF(err))))
+	}
+	if t != json.Delim('{') {
+		return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("found %v, expected an object of parameter names and numbers", t)))
+	}
+	out := namedValues{}
+	for d.More() {
+		k, err := d.Token()
+		if err != nil {
+			return nil, fmt.Errorf("%s", place(data, d, jsonReason(err)))
+		}
+		name := k.(string)
+		t, err := d.Token()
+		if err != nil {
+			return nil, fmt.Errorf("%s", place(data, d, jsonReason(orEOF(err))))
+		}
+		n, ok := t.(json.Number)
+		if !ok {
+			return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("%s: found %s, expected a number", name, jsonText(t))))
+		}
+		v, err := n.Float64()
+		if err != nil {
+			return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("%s: found %s, expected a number", name, n)))
+		}
+		if _, twice := out[name]; twice {
+			return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("%s stands here a second time", name)))
+		}
+		out[name] = v
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, fmt.Errorf("%s", place(data, d, jsonReason(orEOF(err))))
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%s", place(data, d, "found more after the object"))
+	}
+	return out, nil
+}
+
+func orEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// place puts line:column before a message about the place that a decoder has reached.
+func place(data []byte, d *json.Decoder, msg string) string {
+	before := data[:min(int(d.InputOffset()), len(data))]
+	line := bytes.Count(before, []byte("\n")) + 1
+	col := len(before) - bytes.LastIndexByte(before, '\n')
+	return fmt.Sprintf("line %d, column %d: %s", line, col, msg)
+}
+
+// jsonText describes a token.
+func jsonText(t json.Token) string {
+	switch v := t.(type) {
+	case nil:
+		return "null"
+	case json.Delim:
+		return map[json.Delim]string{'{': "an object", '[': "a list"}[v]
+	case string:
+		return strconv.Quote(v)
+	}
+	return fmt.Sprint(t)
+}
+
+// values are the parameter's values: what named says, else truth, init or the prior's centre. The result has one value,
+// or for a decoder's latents count of them. mean is the bundle's (nil: zeros).
+func (c *component) values(p *param, count int, mean []float64, named namedValues) ([]float64, error) {
+	if !p.Vector {
+		count = 1
+	}
+	out := make([]float64, count)
+	if err := p.Prior.start(out, mean); err != nil {
+		return nil, badInput("%s: %w", c.key(p.Name), err)
+	}
+	for i := range out {
+		if v, ok := named[c.nameOf(p, i)]; ok {
+			out[i] = v
+		}
+	}
+	return out, nil
+}
+
+// nameOf is the full name of element i of a parameter: group.name.param, or group.name.z.1 for the first latent.
+func (c *component) nameOf(p *param, i int) string {
+	if p.Vector {
+		return c.key(p.Name) + "." + strconv.Itoa(i+1)
+	}
+	return c.key(p.Name)
+}
+
+// start writes the fixed value, else truth, else init, else the centre of the prior.
+func (p *prior) start(out, mean []float64) error {
+	given, what := p.Truth, "truth"
+	if given == nil {
+		given, what = p.Init, "init"
+	}
+	if p.Kind == priorFixed {
+		given, what = p.Fixed, "fixed"
+	}
+	switch {
+	case len(given) == 1:
+		for i := range out {
+			out[i] = given[0]
+		}
+	case given != nil && len(given) != len(out):
+		return fmt.Errorf("%s has %d values, expected %d", what, len(given), len(out))
+	case given != nil:
+		copy(out, given)
+	case p.Kind == priorBundle:
+		if mean != nil {
+			copy(out, mean)
+		}
+	default:
+		m := math.Min(math.Max(p.centre1(), p.Lo), p.Hi)
+		for i := range out {
+			out[i] = m
+		}
+	}
+	return nil
+}
+
+// checkNames holds the names of P.json against those of the model.
+func checkNames(path string, named namedValues, known func(name string) bool, names []string) error {
+	var unknown []string
+	for n := range named {
+		if !known(n) {
+			unknown = append(unknown, n)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	slices.Sort(unknown)
+	hint := didYouMean(unknown[0], names)
+	if hint == "" && len(names) <= 12 {
+		hint = ": expected " + strings.Join(names, ", ")
+	}
+	return badInput("%s: unknown parameter %q%s", path, unknown[0], hint)
+}
