@@ -45,7 +45,7 @@ func (e *Evaluator) Run(in map[string]*Array) (map[string]*Array, error) {
 			return nil, fmt.Errorf("onnx: evaluate: input %q: %w", v.Name, err)
 		}
 		if v.Type != Undefined && v.Type.IsFloat() != a.Type.IsFloat() {
-			return nil, fmt.Errorf("onnx: evaluate: input %q: found type %d, expected %d", v.Name, a.Type, v.Type)
+			return nil, fmt.Errorf("onnx: evaluate: input %q: found type %v, expected %v", v.Name, a.Type, v.Type)
 		}
 		vals[e.prog.inputs[i]] = a
 	}
@@ -126,7 +126,7 @@ func (c *evalCall) need(k int) error {
 func (c *evalCall) floats(idx ...int) error {
 	for _, i := range idx {
 		if a := c.arg(i); a != nil && !a.Type.IsFloat() {
-			return fmt.Errorf("input %d: found type %d, expected floats", i, a.Type)
+			return fmt.Errorf("input %d: found type %v, expected floats", i, a.Type)
 		}
 	}
 	return nil
@@ -138,8 +138,8 @@ func (c *evalCall) ints(i int) ([]int64, error) {
 	switch {
 	case a == nil:
 		return nil, nil
-	case !isInt(a.Type):
-		return nil, fmt.Errorf("input %d: found type %d, expected integers", i, a.Type)
+	case !a.Type.IsInt():
+		return nil, fmt.Errorf("input %d: found type %v, expected integers", i, a.Type)
 	case a.I == nil:
 		return []int64{}, nil
 	}

@@ -105,10 +105,10 @@ func (a *Array) check() error {
 		return err
 	}
 	if !evaluable(a.Type) {
-		return fmt.Errorf("found elements of type %d, which the evaluator does not hold", a.Type)
+		return fmt.Errorf("found elements of type %v, which the evaluator does not hold", a.Type)
 	}
 	if a.Len() != n {
-		return fmt.Errorf("found %d values of type %d, expected %d for shape %v", a.Len(), a.Type, n, a.Shape)
+		return fmt.Errorf("found %d values of type %v, expected %d for shape %v", a.Len(), a.Type, n, a.Shape)
 	}
 	return nil
 }
@@ -126,15 +126,7 @@ func (a *Array) float(i int) float64 {
 
 // evaluable tells whether an Array can hold elements of type t.
 func evaluable(t DType) bool {
-	return t.IsFloat() || isInt(t) || t == Bool || t == String
-}
-
-func isInt(t DType) bool {
-	switch t {
-	case Uint8, Int8, Uint16, Int16, Int32, Int64, Uint32, Uint64:
-		return true
-	}
-	return false
+	return t.IsFloat() || t.IsInt() || t == Bool || t == String
 }
 
 // elements is the number of elements of a shape, or an error for a negative extent or more than maxElements.
@@ -176,7 +168,7 @@ func newArray(t DType, shape []int64) (*Array, error) {
 	case evaluable(t):
 		a.I = make([]int64, n)
 	default:
-		return nil, fmt.Errorf("found elements of type %d, which the evaluator does not hold", t)
+		return nil, fmt.Errorf("found elements of type %v, which the evaluator does not hold", t)
 	}
 	return a, nil
 }

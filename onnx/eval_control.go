@@ -9,7 +9,7 @@ func evalIf(c *evalCall) ([]*Array, error) {
 	}
 	cond := c.in[0]
 	if cond.Type != Bool || cond.Len() != 1 {
-		return nil, fmt.Errorf("condition: found shape %v of type %d, expected one bool", cond.Shape, cond.Type)
+		return nil, fmt.Errorf("condition: found shape %v of type %v, expected one bool", cond.Shape, cond.Type)
 	}
 	if cond.I[0] != 0 {
 		return c.runSub("then_branch")

@@ -36,8 +36,8 @@ func mapArray(x *Array, f func(float64) float64, g func(DType, int64) int64) (*A
 		}
 		return out, nil
 	}
-	if g == nil || !isInt(x.Type) {
-		return nil, fmt.Errorf("found type %d, expected floats", x.Type)
+	if g == nil || !x.Type.IsInt() {
+		return nil, fmt.Errorf("found type %v, expected floats", x.Type)
 	}
 	out := &Array{Type: x.Type, Shape: x.Shape, I: make([]int64, len(x.I))}
 	for i, v := range x.I {
@@ -180,7 +180,7 @@ func evalSign(c *evalCall) ([]*Array, error) {
 // boolOf makes a Bool array from a test of each float of x.
 func boolOf(x *Array, test func(float64) bool) (*Array, error) {
 	if !x.Type.IsFloat() {
-		return nil, fmt.Errorf("found type %d, expected floats", x.Type)
+		return nil, fmt.Errorf("found type %v, expected floats", x.Type)
 	}
 	out := &Array{Type: Bool, Shape: x.Shape, I: make([]int64, len(x.F))}
 	for i, v := range x.F {
@@ -212,7 +212,7 @@ func evalNot(c *evalCall) ([]*Array, error) {
 	}
 	x := c.in[0]
 	if x.Type != Bool {
-		return nil, fmt.Errorf("found type %d, expected bool", x.Type)
+		return nil, fmt.Errorf("found type %v, expected bool", x.Type)
 	}
 	out := &Array{Type: Bool, Shape: x.Shape, I: make([]int64, len(x.I))}
 	for i, v := range x.I {
@@ -226,13 +226,13 @@ func evalBitwiseNot(c *evalCall) ([]*Array, error) {
 		return nil, err
 	}
 	if c.in[0].Type.IsFloat() {
-		return nil, fmt.Errorf("found type %d, expected integers", c.in[0].Type)
+		return nil, fmt.Errorf("found type %v, expected integers", c.in[0].Type)
 	}
 	return one(mapArray(c.in[0], nil, func(t DType, v int64) int64 { return wrap(t, ^v) }))
 }
 
-// zip computes f over a and b broadcast against each other.
-func zip[T, U any](shape []int64, as []int64, a []T, bs []int64, b []T, f func(T, T) U) []U {
+// zipWith computes f over a and b broadcast against each other.
+func zipWith[T, U any](shape []int64, as []int64, a []T, bs []int64, b []T, f func(T, T) U) []U {
 	n := 1
 	for _, d := range shape {
 		n *= int(d)
@@ -272,7 +272,7 @@ func zip[T, U any](shape []int64, as []int64, a []T, bs []int64, b []T, f func(T
 // alike checks that a and b are of one type and broadcast; it returns the common shape.
 func alike(a, b *Array) ([]int64, error) {
 	if a.Type != b.Type && !(a.Type.IsFloat() && b.Type.IsFloat()) {
-		return nil, fmt.Errorf("found types %d and %d, expected one type", a.Type, b.Type)
+		return nil, fmt.Errorf("found types %v and %v, expected one type", a.Type, b.Type)
 	}
 	shape, err := broadcastShapes(a.Shape, b.Shape)
 	if err != nil {
@@ -291,11 +291,11 @@ func arith(a, b *Array, f func(a, b float64) float64, g func(t DType, a, b int64
 	t := a.Type
 	switch {
 	case t.IsFloat():
-		return &Array{Type: t, Shape: shape, F: zip(shape, a.Shape, a.F, b.Shape, b.F, f)}, nil
-	case g == nil || !isInt(t):
-		return nil, fmt.Errorf("found type %d, expected numbers that the operator takes", t)
+		return &Array{Type: t, Shape: shape, F: zipWith(shape, a.Shape, a.F, b.Shape, b.F, f)}, nil
+	case g == nil || !t.IsInt():
+		return nil, fmt.Errorf("found type %v, expected numbers that the operator takes", t)
 	}
-	v := zip(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return g(t, x, y) })
+	v := zipWith(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return g(t, x, y) })
 	return &Array{Type: t, Shape: shape, I: v}, nil
 }
 
@@ -406,8 +406,8 @@ func evalPow(c *evalCall) ([]*Array, error) {
 	if _, err := elements(shape); err != nil {
 		return nil, err
 	}
-	if isInt(a.Type) && isInt(b.Type) {
-		v := zip(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return intPow(a.Type, b.Type, x, y) })
+	if a.Type.IsInt() && b.Type.IsInt() {
+		v := zipWith(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return intPow(a.Type, b.Type, x, y) })
 		return []*Array{{Type: a.Type, Shape: shape, I: v}}, nil
 	}
 	x, err := toFloat(a)
@@ -418,7 +418,7 @@ func evalPow(c *evalCall) ([]*Array, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := zip(shape, a.Shape, x, b.Shape, y, math.Pow)
+	v := zipWith(shape, a.Shape, x, b.Shape, y, math.Pow)
 	if a.Type.IsFloat() {
 		return []*Array{{Type: a.Type, Shape: shape, F: v}}, nil
 	}
@@ -543,11 +543,11 @@ func evalEqual(c *evalCall) ([]*Array, error) {
 	out := &Array{Type: Bool, Shape: shape}
 	switch {
 	case a.Type.IsFloat():
-		out.I = zip(shape, a.Shape, a.F, b.Shape, b.F, func(x, y float64) int64 { return bit(x == y) })
+		out.I = zipWith(shape, a.Shape, a.F, b.Shape, b.F, func(x, y float64) int64 { return bit(x == y) })
 	case a.Type == String:
-		out.I = zip(shape, a.Shape, a.S, b.Shape, b.S, func(x, y string) int64 { return bit(x == y) })
+		out.I = zipWith(shape, a.Shape, a.S, b.Shape, b.S, func(x, y string) int64 { return bit(x == y) })
 	default:
-		out.I = zip(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return bit(x == y) })
+		out.I = zipWith(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return bit(x == y) })
 	}
 	return []*Array{out}, nil
 }
@@ -566,14 +566,14 @@ func evalCompare(test func(int) bool) evalFunc {
 		out := &Array{Type: Bool, Shape: shape}
 		switch {
 		case a.Type.IsFloat():
-			out.I = zip(shape, a.Shape, a.F, b.Shape, b.F, func(x, y float64) int64 {
+			out.I = zipWith(shape, a.Shape, a.F, b.Shape, b.F, func(x, y float64) int64 {
 				return bit(x == x && y == y && test(cmp.Compare(x, y)))
 			})
-		case isInt(a.Type):
+		case a.Type.IsInt():
 			t := a.Type
-			out.I = zip(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return bit(test(compareInt(t, x, y))) })
+			out.I = zipWith(shape, a.Shape, a.I, b.Shape, b.I, func(x, y int64) int64 { return bit(test(compareInt(t, x, y))) })
 		default:
-			return nil, fmt.Errorf("found type %d, expected numbers", a.Type)
+			return nil, fmt.Errorf("found type %v, expected numbers", a.Type)
 		}
 		return []*Array{out}, nil
 	}
@@ -590,10 +590,10 @@ func evalBits(f func(a, b int64) int64) evalFunc {
 		if err != nil {
 			return nil, err
 		}
-		if a.Type != Bool && !isInt(a.Type) {
-			return nil, fmt.Errorf("found type %d, expected integers or bool", a.Type)
+		if a.Type != Bool && !a.Type.IsInt() {
+			return nil, fmt.Errorf("found type %v, expected integers or bool", a.Type)
 		}
-		return []*Array{{Type: a.Type, Shape: shape, I: zip(shape, a.Shape, a.I, b.Shape, b.I, f)}}, nil
+		return []*Array{{Type: a.Type, Shape: shape, I: zipWith(shape, a.Shape, a.I, b.Shape, b.I, f)}}, nil
 	}
 }
 
@@ -604,7 +604,7 @@ func evalBitShift(c *evalCall) ([]*Array, error) {
 	}
 	left := c.Str("direction", "") == "LEFT"
 	if a.Type.IsFloat() {
-		return nil, fmt.Errorf("found type %d, expected unsigned integers", a.Type)
+		return nil, fmt.Errorf("found type %v, expected unsigned integers", a.Type)
 	}
 	return one(arith(a, b, nil, func(t DType, x, y int64) int64 {
 		if y < 0 || y >= bits.UintSize {
@@ -623,7 +623,7 @@ func evalWhere(c *evalCall) ([]*Array, error) {
 	}
 	cond, x, y := c.in[0], c.in[1], c.in[2]
 	if cond.Type != Bool {
-		return nil, fmt.Errorf("condition: found type %d, expected bool", cond.Type)
+		return nil, fmt.Errorf("condition: found type %v, expected bool", cond.Type)
 	}
 	if _, err := alike(x, y); err != nil {
 		return nil, err
@@ -707,7 +707,7 @@ func evalCast(c *evalCall) ([]*Array, error) {
 	}
 	switch {
 	case to == String || x.Type == String && to != x.Type || !evaluable(to):
-		return nil, fmt.Errorf("cast from type %d to %d: %w", x.Type, to, ErrNoEval)
+		return nil, fmt.Errorf("cast from %v to %v: %w", x.Type, to, ErrNoEval)
 	case to.IsFloat():
 		v, err := toFloat(x)
 		if err != nil {

@@ -55,8 +55,8 @@ func evalGather(c *evalCall) ([]*Array, error) {
 // elementPositions lists, for every element of indices, the element of an array of the given shape at the same place
 // but with the index along axis replaced.
 func elementPositions(shape []int64, indices *Array, axis int) ([]int, error) {
-	if len(indices.Shape) != len(shape) || !isInt(indices.Type) {
-		return nil, fmt.Errorf("indices: found shape %v of type %d, expected integers of rank %d", indices.Shape, indices.Type, len(shape))
+	if len(indices.Shape) != len(shape) || !indices.Type.IsInt() {
+		return nil, fmt.Errorf("indices: found shape %v of type %v, expected integers of rank %d", indices.Shape, indices.Type, len(shape))
 	}
 	for i, d := range indices.Shape {
 		if i != axis && d > shape[i] {
@@ -97,8 +97,8 @@ func evalGatherElements(c *evalCall) ([]*Array, error) {
 // axes run along. It returns where each tuple's block begins and the block's shape.
 func tuplePositions(shape []int64, indices *Array, batch int) (pos []int, block []int64, err error) {
 	ri := len(indices.Shape)
-	if !isInt(indices.Type) || ri == 0 || batch < 0 || batch >= ri || batch > len(shape) {
-		return nil, nil, fmt.Errorf("indices: found shape %v of type %d, expected integers with an axis of tuples", indices.Shape, indices.Type)
+	if !indices.Type.IsInt() || ri == 0 || batch < 0 || batch >= ri || batch > len(shape) {
+		return nil, nil, fmt.Errorf("indices: found shape %v of type %v, expected integers with an axis of tuples", indices.Shape, indices.Type)
 	}
 	k := indices.Shape[ri-1]
 	if k > int64(len(shape)-batch) || !slices.Equal(indices.Shape[:batch], shape[:batch]) {
@@ -150,7 +150,7 @@ func evalGatherND(c *evalCall) ([]*Array, error) {
 // scatter writes the elements of updates to the given positions of a copy of x.
 func scatter(x, updates *Array, pos []int, reduction string) (*Array, error) {
 	if updates.Type != x.Type && !(updates.Type.IsFloat() && x.Type.IsFloat()) {
-		return nil, fmt.Errorf("updates: found type %d, expected %d", updates.Type, x.Type)
+		return nil, fmt.Errorf("updates: found type %v, expected %v", updates.Type, x.Type)
 	}
 	var f func(a, b float64) float64
 	var g func(t DType, a, b int64) int64

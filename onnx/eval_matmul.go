@@ -38,8 +38,8 @@ func matMul(a, b *Array) (*Array, error) {
 	if len(a.Shape) == 0 || len(b.Shape) == 0 {
 		return nil, fmt.Errorf("found shapes %v and %v, expected at least vectors", a.Shape, b.Shape)
 	}
-	if a.Type != b.Type && !(a.Type.IsFloat() && b.Type.IsFloat()) || !a.Type.IsFloat() && !isInt(a.Type) {
-		return nil, fmt.Errorf("found types %d and %d, expected numbers of one type", a.Type, b.Type)
+	if a.Type != b.Type && !(a.Type.IsFloat() && b.Type.IsFloat()) || !a.Type.IsFloat() && !a.Type.IsInt() {
+		return nil, fmt.Errorf("found types %v and %v, expected numbers of one type", a.Type, b.Type)
 	}
 	as, bs := a.Shape, b.Shape
 	if len(as) == 1 {

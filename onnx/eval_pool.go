@@ -12,8 +12,8 @@ func evalPool(c *evalCall) ([]*Array, error) {
 		return nil, err
 	}
 	x := c.in[0]
-	if len(x.Shape) < 3 || !x.Type.IsFloat() && !(c.Op == "MaxPool" && isInt(x.Type)) {
-		return nil, fmt.Errorf("found shape %v of type %d, expected numbers with spatial axes", x.Shape, x.Type)
+	if len(x.Shape) < 3 || !x.Type.IsFloat() && !(c.Op == "MaxPool" && x.Type.IsInt()) {
+		return nil, fmt.Errorf("found shape %v of type %v, expected numbers with spatial axes", x.Shape, x.Type)
 	}
 	in := x.Shape[2:]
 	kernel := c.Ints("kernel_shape")
@@ -152,7 +152,7 @@ func evalGlobalPool(c *evalCall) ([]*Array, error) {
 	}
 	x := c.in[0]
 	if len(x.Shape) < 2 || !x.Type.IsFloat() {
-		return nil, fmt.Errorf("found shape %v of type %d, expected floats with batch and channels", x.Shape, x.Type)
+		return nil, fmt.Errorf("found shape %v of type %v, expected floats with batch and channels", x.Shape, x.Type)
 	}
 	set := make([]bool, len(x.Shape))
 	for i := 2; i < len(set); i++ {

@@ -190,7 +190,7 @@ func (r reduction) apply(x *Array, set []bool, keep bool) (*Array, error) {
 			out.F[i] = r.f(lane)
 		}
 	case r.i == nil || x.Type == String:
-		return nil, fmt.Errorf("found type %d, expected floats", x.Type)
+		return nil, fmt.Errorf("found type %v, expected floats", x.Type)
 	default:
 		lane := make([]int64, len(off))
 		for i, b := range base {
@@ -234,7 +234,7 @@ func evalArg(c *evalCall) ([]*Array, error) {
 		return nil, err
 	}
 	if len(off) == 0 && len(base) > 0 || x.Type == String {
-		return nil, fmt.Errorf("found shape %v of type %d, expected numbers along axis %d", x.Shape, x.Type, axis)
+		return nil, fmt.Errorf("found shape %v of type %v, expected numbers along axis %d", x.Shape, x.Type, axis)
 	}
 	shape := slices.Clone(x.Shape)
 	shape[axis] = 1

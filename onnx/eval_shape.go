@@ -103,7 +103,7 @@ func evalRange(c *evalCall) ([]*Array, error) {
 	}
 	for i, a := range c.in[:3] {
 		if a.Len() != 1 || a.Type != c.in[0].Type {
-			return nil, fmt.Errorf("input %d: found shape %v of type %d, expected a scalar of the type of input 0", i, a.Shape, a.Type)
+			return nil, fmt.Errorf("input %d: found shape %v of type %v, expected a scalar of the type of input 0", i, a.Shape, a.Type)
 		}
 	}
 	t := c.in[0].Type
@@ -119,8 +119,8 @@ func evalRange(c *evalCall) ([]*Array, error) {
 		}
 		return []*Array{{Type: t, Shape: []int64{int64(len(v))}, F: v}}, nil
 	}
-	if !isInt(t) {
-		return nil, fmt.Errorf("found type %d, expected numbers", t)
+	if !t.IsInt() {
+		return nil, fmt.Errorf("found type %v, expected numbers", t)
 	}
 	lo, hi, step := c.in[0].I[0], c.in[1].I[0], c.in[2].I[0]
 	n := math.Max(math.Ceil((float64(hi)-float64(lo))/float64(step)), 0)
@@ -398,7 +398,7 @@ func evalConcat(c *evalCall) ([]*Array, error) {
 	shape[axis] = 0
 	for i, a := range c.in {
 		if a.Type != x.Type && !(a.Type.IsFloat() && x.Type.IsFloat()) || len(a.Shape) != len(shape) {
-			return nil, fmt.Errorf("input %d: found shape %v of type %d, expected rank %d of type %d", i, a.Shape, a.Type, len(shape), x.Type)
+			return nil, fmt.Errorf("input %d: found shape %v of type %v, expected rank %d of type %v", i, a.Shape, a.Type, len(shape), x.Type)
 		}
 		for k, d := range a.Shape {
 			if k != axis && d != shape[k] {
@@ -644,7 +644,7 @@ func evalPad(c *evalCall) ([]*Array, error) {
 		fill = &Array{Type: x.Type, F: []float64{v}}
 	}
 	if fill.Len() != 1 || fill.Type != x.Type && !(fill.Type.IsFloat() && x.Type.IsFloat()) {
-		return nil, fmt.Errorf("constant: found shape %v of type %d, expected a scalar of type %d", fill.Shape, fill.Type, x.Type)
+		return nil, fmt.Errorf("constant: found shape %v of type %v, expected a scalar of type %v", fill.Shape, fill.Type, x.Type)
 	}
 	// Where a mask of ones is padded with zeros too, the constant belongs.
 	mask, err := (&Array{Type: Bool, Shape: x.Shape, I: ones(x.Len())}).gatherAxes(shape, idx)
@@ -819,7 +819,7 @@ func evalCompress(c *evalCall) ([]*Array, error) {
 	}
 	x, cond := c.in[0], c.in[1]
 	if cond.Type != Bool || len(cond.Shape) != 1 {
-		return nil, fmt.Errorf("condition: found shape %v of type %d, expected a list of bool", cond.Shape, cond.Type)
+		return nil, fmt.Errorf("condition: found shape %v of type %v, expected a list of bool", cond.Shape, cond.Type)
 	}
 	axis := 0
 	if a, ok := c.Attr["axis"]; ok {
