@@ -16,6 +16,12 @@ var lensTable = []struct {
 	{"sis", func() Lens { return newSIS() }},
 	{"point_mass", func() Lens { return newPointMass() }},
 	{"shear", func() Lens { return &shear{} }},
+	{"convergence", func() Lens { return &convergence{} }},
+	{"nfw", func() Lens { return newNFW() }},
+	{"tnfw", func() Lens { return newTNFW() }},
+	{"nfw_ellipse_potential", func() Lens { return newNFWPotential() }},
+	{"multipole3", func() Lens { return newMultipole("multipole3", 3) }},
+	{"multipole4", func() Lens { return newMultipole("multipole4", 4) }},
 }
 
 // lightTable lists the light profiles.
