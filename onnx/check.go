@@ -2,6 +2,14 @@ package onnx
 
 import "fmt"
 
+// Check tells whether the graph is a valid model, before any engine sees it.
+func (g *Graph) Check() error {
+	if err := g.checkNames(nil); err != nil {
+		return fmt.Errorf("onnx: check: %w", err)
+	}
+	return nil
+}
+
 // checkNames tells whether every name is defined once and before it is used, and whether the outputs are made. outer
 // holds the names of the graphs around a sub-graph.
 func (g *Graph) checkNames(outer map[string]bool) error {

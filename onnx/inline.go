@@ -42,7 +42,7 @@ type normaliser struct {
 
 // irScope is where a node stands: how its names and attribute references are to be read.
 type irScope struct {
-	parent *irScope            // the graph around a branch; nil at the top and in functions
+	parent *irScope          // the graph around a branch; nil at the top and in functions
 	names  map[string]string // new names of the values of this function or branch
 	attrs  map[string]Attr   // attributes of the call
 	opset  map[string]int    // of the nodes
