@@ -1,0 +1,569 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// ErrNoRule is wrapped by the errors about operators that cannot be differentiated.
+var ErrNoRule = errors.New("no differentiation rule")
+
+// DiffOptions says by what and of what a graph is differentiated. The zero value takes every float input and output.
+type DiffOptions struct {
+	Wrt     []string // inputs or initialisers; all float inputs when empty
+	Of      []string // outputs; all float outputs when empty
+	Columns int      // Jacobian: the number of tangents in a run; 0 leaves it to the run
+}
+
+// call is one node under differentiation. Rules write into its tape.
+type call struct {
+	*tape
+	n *Node
+}
+
+// in is the name of operand i, "" when it is left out.
+func (c *call) in(i int) string {
+	if i < len(c.n.In) {
+		return c.n.In[i]
+	}
+	return ""
+}
+
+// out is the name of result i; it exists in the primal graph.
+func (c *call) out(i int) string {
+	if i < len(c.n.Out) {
+		return c.n.Out[i]
+	}
+	return ""
+}
+
+// extra is the name of an optional result, added to the primal node when it is left out there.
+func (c *call) extra(i int, typ DType, shape []Dim) string {
+	for len(c.n.Out) <= i {
+		c.n.Out = append(c.n.Out, "")
+	}
+	if c.n.Out[i] == "" {
+		c.n.Out[i] = c.fresh(c.n.Op)
+		c.info[c.n.Out[i]] = Value{Name: c.n.Out[i], Type: typ, Shape: shape}
+	}
+	return c.n.Out[i]
+}
+
+// back is a call in reverse mode.
+type back struct {
+	call
+	grads  []string
+	wanted []bool
+}
+
+// raw is the gradient of result i as it came: it may still have to be broadcast to the shape of the result. "" is none.
+func (b *back) raw(i int) string {
+	if i < len(b.grads) {
+		return b.grads[i]
+	}
+	return ""
+}
+
+// grad is the gradient of result i in the shape of the result, "" when there is none.
+func (b *back) grad(i int) string {
+	g := b.raw(i)
+	if g == "" {
+		return ""
+	}
+	return b.full(g, b.out(i))
+}
+
+// full broadcasts a gradient of the primal value v to the shape of v.
+func (t *tape) full(g, v string) string {
+	s := t.shape(v)
+	cur := t.shape(g)
+	if s == nil || cur == nil || sameShape(cur, s) {
+		return g
+	}
+	return t.expand(g, s, v)
+}
+
+// want tells whether the gradient of operand i is asked for.
+func (b *back) want(i int) bool { return i < len(b.wanted) && b.wanted[i] }
+
+// fwd is a call in forward mode.
+type fwd struct {
+	call
+	tans []string
+}
+
+// tan is the tangent of operand i, "" when it is zero.
+func (f *fwd) tan(i int) string {
+	if i < len(f.tans) {
+		return f.tans[i]
+	}
+	return ""
+}
+
+// same repeats the node on other operands.
+func (f *fwd) same(in ...string) string {
+	return f.emit(f.n.Op, f.n.Attr, 1, in...)[0]
+}
+
+// total adds terms; "" is zero.
+func (t *tape) total(terms ...string) string {
+	sum := ""
+	for _, s := range terms {
+		switch {
+		case s == "":
+		case sum == "":
+			sum = s
+		default:
+			sum = t.add(sum, s)
+		}
+	}
+	return sum
+}
+
+// tanShape is the shape of a tangent of the primal value v: that of v, with the columns in place of the batch.
+func (t *tape) tanShape(v string) []Dim { return t.columns(t.shape(v)) }
+
+// columns puts the number of tangents where the shapes of a Jacobian's primal carry the batch symbol.
+func (t *tape) columns(s []Dim) []Dim {
+	if t.batch == "" || s == nil {
+		return s
+	}
+	r := slices.Clone(s)
+	for i, d := range r {
+		if d.Sym == t.batch {
+			r[i] = Dim{N: d.N * t.cols.N, Sym: t.cols.Sym}
+		}
+	}
+	return r
+}
+
+// like is the primal value whose run-time shape a tangent of v has: v itself, or nothing in a Jacobian.
+func (t *tape) like(v string) string {
+	if t.batch != "" {
+		return ""
+	}
+	return v
+}
+
+// tanZeros is a zero tangent of v.
+func (t *tape) tanZeros(v string) string {
+	if t.batch == "" {
+		return t.zeros(v)
+	}
+	d, ok := known(t.tanShape(v))
+	if !ok {
+		failf("the shape of a zero tangent of %q is not known; give the number of columns", v)
+	}
+	return t.zerosOf(t.ints(d...), t.tanShape(v), v)
+}
+
+// plan is a graph made ready for differentiation: upgraded, folded, lowered, with shapes, and with the nodes that lie
+// on a path from wrt to of.
+type plan struct {
+	g      *Graph
+	wrt    []Value
+	of     []Value
+	params map[string]*Tensor // initialisers among wrt: inputs of g while it is differentiated
+	active map[string]bool    // values that depend on wrt
+	needed map[string]bool    // values that lead to of
+}
+
+func newPlan(verb string, g *Graph, opt DiffOptions) (*plan, error) {
+	p := &plan{params: map[string]*Tensor{}}
+	g = g.shallow()
+	for _, name := range opt.Wrt {
+		if x, ok := g.Init[name]; ok {
+			if !x.Type.IsFloat() {
+				return nil, fmt.Errorf("onnx: %s: initialiser %q is not of a float type", verb, name)
+			}
+			p.params[name] = x
+			delete(g.Init, name)
+			g.Inputs = append(g.Inputs, tensorValue(name, x))
+		}
+	}
+	g, err := prepare(g)
+	if err != nil {
+		return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+	}
+	p.g = g
+	if p.wrt, err = choose(verb, "input", opt.Wrt, g.Inputs); err != nil {
+		return nil, err
+	}
+	if p.of, err = choose(verb, "output", opt.Of, g.Outputs); err != nil {
+		return nil, err
+	}
+	p.mark()
+	return p, nil
+}
+
+// prepare brings a graph into the form that the rules know.
+func prepare(g *Graph) (*Graph, error) {
+	g, err := g.Upgrade(minOpset)
+	if err != nil {
+		return nil, err
+	}
+	if g, err = simplify(g); err != nil {
+		return nil, err
+	}
+	if g, err = lower(g); err != nil {
+		return nil, err
+	}
+	if err := g.Infer(); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// choose picks the named values, or every float one.
+func choose(verb, kind string, names []string, from []Value) ([]Value, error) {
+	var out []Value
+	if len(names) == 0 {
+		for _, v := range from {
+			if v.Type.IsFloat() {
+				out = append(out, v)
+			}
+		}
+		if len(out) == 0 {
+			return nil, fmt.Errorf("onnx: %s: the graph has no float %s", verb, kind)
+		}
+		return out, nil
+	}
+	for i, name := range names {
+		k := slices.IndexFunc(from, func(v Value) bool { return v.Name == name })
+		if k < 0 {
+			var have []string
+			for _, v := range from {
+				have = append(have, v.Name)
+			}
+			return nil, fmt.Errorf("onnx: %s: no %s %q; there are %s", verb, kind, name, strings.Join(have, ", "))
+		}
+		if !from[k].Type.IsFloat() {
+			return nil, fmt.Errorf("onnx: %s: %s %q is not of a float type", verb, kind, name)
+		}
+		if slices.Contains(names[:i], name) {
+			return nil, fmt.Errorf("onnx: %s: %s %q is named twice", verb, kind, name)
+		}
+		out = append(out, from[k])
+	}
+	return out, nil
+}
+
+// shallow copies a graph's lists and nodes; tensors and attributes stay shared.
+func (g *Graph) shallow() *Graph {
+	c := *g
+	c.Opset = maps.Clone(g.Opset)
+	c.Inputs, c.Outputs = slices.Clone(g.Inputs), slices.Clone(g.Outputs)
+	c.Init, c.Info = maps.Clone(g.Init), maps.Clone(g.Info)
+	if c.Init == nil {
+		c.Init = map[string]*Tensor{}
+	}
+	if c.Info == nil {
+		c.Info = map[string]Value{}
+	}
+	c.Nodes = make([]*Node, len(g.Nodes))
+	for i, n := range g.Nodes {
+		m := *n
+		m.In, m.Out = slices.Clone(n.In), slices.Clone(n.Out)
+		c.Nodes[i] = &m
+	}
+	return &c
+}
+
+// mark finds the values on paths from wrt to of.
+func (p *plan) mark() {
+	p.active, p.needed = map[string]bool{}, map[string]bool{}
+	for _, v := range p.wrt {
+		p.active[v.Name] = true
+	}
+	for _, n := range p.g.Nodes {
+		r := findRule(n, p.g.Opset[""])
+		if r != nil && r.none {
+			continue
+		}
+		refused := r != nil && r.refuse != ""
+		if slices.ContainsFunc(n.In, func(s string) bool { return p.active[s] }) {
+			for _, out := range n.Out {
+				if v, ok := p.g.Info[out]; out != "" && (!ok || v.Type == Undefined || v.Type.IsFloat() || refused) {
+					p.active[out] = true
+				}
+			}
+		}
+	}
+	for _, v := range p.of {
+		p.needed[v.Name] = true
+	}
+	for i := len(p.g.Nodes) - 1; i >= 0; i-- {
+		n := p.g.Nodes[i]
+		if slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] }) {
+			for _, in := range n.In {
+				p.needed[in] = true
+			}
+		}
+	}
+	delete(p.active, "")
+}
+
+// onPath tells whether a derivative goes through n.
+func (p *plan) onPath(n *Node) bool {
+	return slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] && p.active[s] }) &&
+		slices.ContainsFunc(n.In, func(s string) bool { return p.active[s] })
+}
+
+// where names a node in an error.
+func where(n *Node, opset int) string {
+	name := n.Name
+	if name == "" && len(n.Out) > 0 {
+		name = n.Out[0]
+	}
+	op := n.Op
+	if n.Domain != "" {
+		op = n.Domain + "." + n.Op
+	}
+	return fmt.Sprintf("node %q (%s, opset %d)", name, op, opset)
+}
+
+// guarded runs a rule and turns its complaint into an error.
+func guarded(n *Node, opset int, f func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			re, ok := r.(ruleError)
+			if !ok {
+				panic(r)
+			}
+			err = fmt.Errorf("%s: %w: %w", where(n, opset), ErrNoRule, re.err)
+		}
+	}()
+	f()
+	return nil
+}
+
+// ruleFor is the rule of a node on a path, or the reason why there is none.
+func ruleFor(n *Node, opset int) (*rule, error) {
+	r := findRule(n, opset)
+	switch {
+	case r == nil:
+		return nil, fmt.Errorf("%s: %w", where(n, opset), ErrNoRule)
+	case r.refuse != "":
+		return nil, fmt.Errorf("%s: %w: %s", where(n, opset), ErrNoRule, r.refuse)
+	}
+	return r, nil
+}
+
+// reverse runs one node's rule in reverse mode and returns a gradient per operand.
+func (p *plan) reverse(t *tape, n *Node, r *rule, grads []string) (out []string, err error) {
+	b := &back{call: call{t, n}, grads: grads, wanted: make([]bool, len(n.In))}
+	for i, s := range n.In {
+		b.wanted[i] = p.active[s]
+	}
+	err = guarded(n, t.opset, func() {
+		if r.elem == nil {
+			out = r.back(b)
+			return
+		}
+		full := t.shape(n.Out[0])
+		out = make([]string, len(n.In))
+		for i, x := range n.In {
+			if !b.wanted[i] {
+				continue
+			}
+			g := b.raw(0)
+			if t.shape(x) == nil || full == nil || t.shape(g) == nil {
+				g = b.grad(0)
+			}
+			if g = r.elem(&b.call, i, g); g == "" {
+				continue
+			}
+			out[i] = t.sumTo(g, full, x)
+		}
+	})
+	if err == nil && len(out) > len(n.In) {
+		out = out[:len(n.In)]
+	}
+	return out, err
+}
+
+// sweepBack differentiates of in reverse into t. seeds gives the gradient of each output in of; the result is a
+// gradient for each active value that has one.
+func (p *plan) sweepBack(t *tape, seeds map[string]string) (map[string]string, error) {
+	parts := map[string][]string{}
+	for _, v := range p.of {
+		parts[v.Name] = append(parts[v.Name], seeds[v.Name])
+	}
+	grad := map[string]string{}
+	settle := func(name string) string {
+		if g, ok := grad[name]; ok {
+			return g
+		}
+		// The small gradients, which still broadcast, are added first.
+		terms := slices.Clone(parts[name])
+		slices.SortStableFunc(terms, func(a, b string) int { return boolInt(t.isFull(a, name)) - boolInt(t.isFull(b, name)) })
+		g := t.total(terms...)
+		if g != "" && len(terms) > 1 && t.shape(g) == nil {
+			t.as(g, t.shape(name))
+		}
+		grad[name] = g
+		return g
+	}
+	for i := len(p.g.Nodes) - 1; i >= 0; i-- {
+		n := p.g.Nodes[i]
+		if !p.onPath(n) {
+			continue
+		}
+		r, err := ruleFor(n, t.opset)
+		if err != nil {
+			return nil, err
+		}
+		grads := make([]string, len(n.Out))
+		any := false
+		for k, s := range n.Out {
+			if s != "" {
+				grads[k] = settle(s)
+				any = any || grads[k] != ""
+			}
+		}
+		if !any {
+			continue
+		}
+		out, err := p.reverse(t, n, r, grads)
+		if err != nil {
+			return nil, err
+		}
+		for k, g := range out {
+			if x := n.In[k]; g != "" && p.active[x] {
+				if t.shape(g) == nil {
+					t.as(g, t.shape(x))
+				}
+				parts[x] = append(parts[x], g)
+			}
+		}
+	}
+	for _, v := range p.wrt {
+		settle(v.Name)
+	}
+	return grad, nil
+}
+
+func (t *tape) isFull(g, v string) bool {
+	a, b := t.shape(g), t.shape(v)
+	return a == nil || b == nil || sameShape(a, b)
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// forward runs one node's rule in forward mode and returns a tangent per result.
+func (p *plan) forward(t *tape, n *Node, r *rule, tans []string) (out []string, err error) {
+	f := &fwd{call: call{t, n}, tans: tans}
+	err = guarded(n, t.opset, func() {
+		switch {
+		case r.elem != nil:
+			var terms []string
+			for i := range n.In {
+				if f.tan(i) != "" {
+					terms = append(terms, r.elem(&f.call, i, f.tan(i)))
+				}
+			}
+			sum := t.total(terms...)
+			if sum != "" && !(t.shape(sum) == nil && t.shape(n.Out[0]) == nil && len(n.In) == 1) {
+				sum = t.expand(sum, t.tanShape(n.Out[0]), t.like(n.Out[0]))
+			}
+			out = []string{sum}
+		case r.fwdAll != nil:
+			out = r.fwdAll(f)
+		default:
+			out = []string{r.fwd(f)}
+		}
+	})
+	return out, err
+}
+
+// sweepForward carries the tangents in tan along every path into t.
+func (p *plan) sweepForward(t *tape, tan map[string]string) error {
+	for _, n := range p.g.Nodes {
+		if !p.onPath(n) {
+			continue
+		}
+		r, err := ruleFor(n, t.opset)
+		if err != nil {
+			return err
+		}
+		tans := make([]string, len(n.In))
+		any := false
+		for i, s := range n.In {
+			if p.active[s] {
+				tans[i] = tan[s]
+				any = any || tan[s] != ""
+			}
+		}
+		if !any {
+			continue
+		}
+		out, err := p.forward(t, n, r, tans)
+		if err != nil {
+			return err
+		}
+		for k, s := range out {
+			if k < len(n.Out) && n.Out[k] != "" && s != "" && p.active[n.Out[k]] {
+				if t.shape(s) == nil {
+					t.as(s, t.tanShape(n.Out[k]))
+				}
+				tan[n.Out[k]] = s
+			}
+		}
+	}
+	return nil
+}
+
+// Unsupported lists every node on a path from opt.Wrt to opt.Of through which no derivative can be taken, with the
+// reason; each error wraps ErrNoRule. An error that concerns the graph as a whole is the only one then.
+func Unsupported(g *Graph, opt DiffOptions) []error {
+	p, err := newPlan("differentiate", g, opt)
+	if err != nil {
+		return []error{err}
+	}
+	var errs []error
+	for _, n := range p.g.Nodes {
+		if !p.onPath(n) {
+			continue
+		}
+		r, err := ruleFor(n, p.g.Opset[""])
+		if err == nil {
+			err = p.try(n, r)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("onnx: differentiate: %w", err))
+		}
+	}
+	return errs
+}
+
+// try runs a node's rules in both modes on stand-in gradients.
+func (p *plan) try(n *Node, r *rule) error {
+	t := newTape(p.g, "try")
+	stand := func(names []string) []string {
+		out := make([]string, len(names))
+		for i, s := range names {
+			if p.active[s] {
+				out[i] = t.fresh("stand")
+				v := t.info[s]
+				v.Name = out[i]
+				t.info[out[i]] = v
+			}
+		}
+		return out
+	}
+	m := *n
+	m.Out = slices.Clone(n.Out)
+	if _, err := p.reverse(t, &m, r, stand(n.Out)); err != nil {
+		return err
+	}
+	_, err := p.forward(t, &m, r, stand(n.In))
+	return err
+}

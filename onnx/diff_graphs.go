@@ -1,0 +1,307 @@
+package onnx
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// minOpset is the lowest operator-set version of a derived graph.
+const minOpset = 18
+
+// Pair is a graph split for a reverse pass that happens later: Forward has the values named in Saved among its inputs
+// and outputs, and Backward takes them under the same names, with grad_<output> beside them, and gives grad_<input>.
+type Pair struct {
+	Forward, Backward *Graph
+	Saved             []string
+}
+
+// VJP makes the reverse-mode derivative of g as one graph: to g's inputs it adds grad_<output> for each output in
+// opt.Of, to g's outputs grad_<input> for each value in opt.Wrt, the sum over outputs of Jᵀ·grad_<output>. The shapes
+// are those of the values. An input that no output depends on gets zeros.
+func VJP(g *Graph, opt DiffOptions) (*Graph, error) {
+	p, err := newPlan("vjp", g, opt)
+	if err != nil {
+		return nil, err
+	}
+	t, seeds, results, err := p.backward("vjp")
+	if err != nil {
+		return nil, err
+	}
+	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
+	d.Inputs = append(d.Inputs, seeds...)
+	d.Outputs = append(d.Outputs, results...)
+	return p.finish("vjp", d)
+}
+
+// Split makes the reverse-mode derivative of g as a forward and a backward graph that share the activations the
+// backward pass reads, so that nothing is computed twice.
+func Split(g *Graph, opt DiffOptions) (*Pair, error) {
+	p, err := newPlan("split", g, opt)
+	if err != nil {
+		return nil, err
+	}
+	t, seeds, results, err := p.backward("split")
+	if err != nil {
+		return nil, err
+	}
+	primal := slices.Concat(p.g.Nodes, t.primal)
+	// What stems from initialisers alone is computed again instead of saved.
+	varying := map[string]bool{}
+	for _, v := range p.g.Inputs {
+		if p.params[v.Name] == nil {
+			varying[v.Name] = true
+		}
+	}
+	made := map[string]*Node{}
+	for _, n := range primal {
+		vary := len(n.In) == 0 && n.Op != "Constant"
+		for _, s := range n.In {
+			vary = vary || varying[s]
+		}
+		for _, s := range n.Out {
+			made[s] = n
+			varying[s] = vary
+		}
+	}
+	again := map[*Node]bool{}
+	var saved []string
+	seen := map[string]bool{}
+	var use func(name string)
+	use = func(name string) {
+		if name == "" || seen[name] {
+			return
+		}
+		seen[name] = true
+		n := made[name]
+		switch {
+		case varying[name]:
+			saved = append(saved, name)
+		case n != nil:
+			again[n] = true
+			for _, s := range n.In {
+				use(s)
+			}
+		}
+	}
+	live := prune(t.nodes, valueNames(results))
+	for _, n := range live {
+		for _, s := range n.In {
+			use(s)
+		}
+	}
+	for _, v := range results {
+		if made[v.Name] != nil {
+			use(v.Name)
+		}
+	}
+	// Shape arithmetic of the rules may hang on saved values only; everything else of the primal stays forward.
+	var backNodes []*Node
+	for _, n := range primal {
+		if again[n] {
+			backNodes = append(backNodes, n)
+		}
+	}
+	backNodes = append(backNodes, live...)
+
+	f := p.assemble(t, primal)
+	have := map[string]bool{}
+	for _, v := range slices.Concat(f.Inputs, f.Outputs) {
+		have[v.Name] = true
+	}
+	b := p.assemble(t, backNodes)
+	b.Inputs, b.Outputs = nil, results
+	for _, name := range saved {
+		v := t.info[name]
+		v.Name = name
+		if v.Type == Undefined {
+			v.Type = Float32
+		}
+		b.Inputs = append(b.Inputs, v)
+		if !have[name] {
+			f.Outputs = append(f.Outputs, v)
+		}
+	}
+	b.Inputs = append(b.Inputs, seeds...)
+	pair := &Pair{Saved: saved}
+	if pair.Forward, err = p.finish("split", f); err != nil {
+		return nil, err
+	}
+	if pair.Backward, err = p.finish("split", b); err != nil {
+		return nil, err
+	}
+	return pair, nil
+}
+
+// JVP makes the forward-mode derivative of g: to g's inputs it adds tangent_<input> for each value in opt.Wrt, to g's
+// outputs tangent_<output> for each output in opt.Of, J·tangent. The linear part reads the primal's activations.
+func JVP(g *Graph, opt DiffOptions) (*Graph, error) {
+	p, err := newPlan("jvp", g, opt)
+	if err != nil {
+		return nil, err
+	}
+	return p.tangents("jvp", newTape(p.g, "jvp"))
+}
+
+// tangents sweeps forward and puts the graph together.
+func (p *plan) tangents(verb string, t *tape) (*Graph, error) {
+	tan := map[string]string{}
+	var ins, outs []Value
+	for _, v := range p.wrt {
+		name := "tangent_" + v.Name
+		if t.used[name] {
+			return nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
+		}
+		w := Value{Name: name, Type: v.Type, Shape: t.columns(v.Shape)}
+		t.used[name], t.info[name] = true, w
+		tan[v.Name] = name
+		ins = append(ins, w)
+	}
+	if err := p.sweepForward(t, tan); err != nil {
+		return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+	}
+	for _, v := range p.of {
+		name := "tangent_" + v.Name
+		if t.used[name] {
+			return nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
+		}
+		src := tan[v.Name]
+		if src == "" {
+			if err := guarded(&Node{Op: "ConstantOfShape", Name: name}, t.opset, func() { src = t.tanZeros(v.Name) }); err != nil {
+				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+			}
+		}
+		outs = append(outs, t.result(src, name, Value{Name: name, Type: v.Type, Shape: t.columns(v.Shape)}))
+	}
+	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
+	d.Inputs = append(d.Inputs, ins...)
+	d.Outputs = append(d.Outputs, outs...)
+	return p.finish(verb, d)
+}
+
+// backward sweeps in reverse from inputs grad_<output>; results are the values grad_<input>.
+func (p *plan) backward(verb string) (t *tape, seeds, results []Value, err error) {
+	t = newTape(p.g, verb)
+	seed := map[string]string{}
+	for _, v := range p.of {
+		name := "grad_" + v.Name
+		if t.used[name] {
+			return nil, nil, nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
+		}
+		w := Value{Name: name, Type: v.Type, Shape: t.shape(v.Name)}
+		if w.Shape == nil {
+			w.Shape = v.Shape
+		}
+		t.used[name], t.info[name] = true, w
+		seed[v.Name] = name
+		seeds = append(seeds, w)
+	}
+	grad, err := p.sweepBack(t, seed)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("onnx: %s: %w", verb, err)
+	}
+	for _, v := range p.wrt {
+		name := "grad_" + v.Name
+		if t.used[name] {
+			return nil, nil, nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
+		}
+		g := grad[v.Name]
+		if g == "" {
+			g = t.zeros(v.Name)
+		}
+		if err := guarded(&Node{Op: "Expand", Name: name}, t.opset, func() { g = t.full(g, v.Name) }); err != nil {
+			return nil, nil, nil, fmt.Errorf("onnx: %s: %w", verb, err)
+		}
+		results = append(results, t.result(g, name, Value{Name: name, Type: v.Type, Shape: v.Shape}))
+	}
+	return t, seeds, results, nil
+}
+
+// result gives the emitted value src the name of an output. A value that is an input, or has got a name already, is
+// passed on by Identity.
+func (t *tape) result(src, name string, v Value) Value {
+	emitted := slices.ContainsFunc(t.nodes, func(n *Node) bool { return slices.Contains(n.Out, src) })
+	if emitted && !t.named(src) {
+		t.rename(src, name)
+		t.nameDone(name)
+	} else {
+		t.nodes = append(t.nodes, &Node{Op: "Identity", Name: name, In: []string{src}, Out: []string{name}})
+		t.used[name] = true
+		t.nameDone(name)
+	}
+	t.info[name] = v
+	return v
+}
+
+func (t *tape) named(name string) bool { return t.consts["output "+name] != "" }
+func (t *tape) nameDone(name string)   { t.consts["output "+name] = name }
+
+// assemble makes a graph of nodes with the primal's inputs and outputs and everything the tape knows.
+func (p *plan) assemble(t *tape, nodes []*Node) *Graph {
+	d := p.g.shallow()
+	d.Nodes = nodes
+	d.Init = maps.Clone(t.init)
+	for name, x := range p.params {
+		d.Init[name] = x
+	}
+	d.Inputs = slices.DeleteFunc(d.Inputs, func(v Value) bool { return p.params[v.Name] != nil })
+	d.Info = map[string]Value{}
+	return d
+}
+
+// finish drops what no output needs, folds, and infers shapes.
+func (p *plan) finish(verb string, d *Graph) (*Graph, error) {
+	d.Nodes = prune(d.Nodes, valueNames(d.Outputs))
+	d.dropInit()
+	d, err := simplify(d)
+	if err != nil {
+		return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+	}
+	if err := d.Infer(); err != nil {
+		return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+	}
+	return d, nil
+}
+
+func valueNames(vs []Value) []string {
+	names := make([]string, len(vs))
+	for i, v := range vs {
+		names[i] = v.Name
+	}
+	return names
+}
+
+// prune keeps the nodes that the named values need.
+func prune(nodes []*Node, outputs []string) []*Node {
+	need := map[string]bool{}
+	for _, s := range outputs {
+		need[s] = true
+	}
+	var keep []*Node
+	for i := len(nodes) - 1; i >= 0; i-- {
+		n := nodes[i]
+		if !slices.ContainsFunc(n.Out, func(s string) bool { return s != "" && need[s] }) {
+			continue
+		}
+		keep = append(keep, n)
+		for _, s := range n.In {
+			need[s] = true
+		}
+	}
+	slices.Reverse(keep)
+	return keep
+}
+
+// dropInit drops the initialisers that nothing reads.
+func (g *Graph) dropInit() {
+	need := map[string]bool{}
+	for _, n := range g.Nodes {
+		for _, s := range n.In {
+			need[s] = true
+		}
+	}
+	for _, v := range g.Outputs {
+		need[v.Name] = true
+	}
+	maps.DeleteFunc(g.Init, func(name string, _ *Tensor) bool { return !need[name] })
+}

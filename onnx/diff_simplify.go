@@ -1,0 +1,151 @@
+package onnx
+
+import "slices"
+
+// maxFolded is the largest number of elements of a constant that simplify computes.
+const maxFolded = 1 << 22
+
+// simplify returns g with what does not depend on its inputs computed: shape arithmetic whose result follows from the
+// inputs' shapes, and small nodes over constants. Identity nodes inside are dropped, and so is what no output needs.
+func simplify(g *Graph) (*Graph, error) {
+	g = g.shallow()
+	nodes := prune(g.Nodes, valueNames(g.Outputs))
+	g.Nodes = nodes
+	f, err := g.infer()
+	if err != nil {
+		return nil, err
+	}
+	output := map[string]bool{}
+	for _, v := range g.Outputs {
+		output[v.Name] = true
+	}
+	alias := map[string]string{}
+	consts := map[string]*Tensor{} // initialisers as the evaluator sees them
+	g.Nodes = nil
+	for _, n := range nodes {
+		for i, s := range n.In {
+			if a, ok := alias[s]; ok {
+				n.In[i] = a
+			}
+		}
+		if n.Domain != "" || len(n.Out) != 1 || hasGraph(n) {
+			g.Nodes = append(g.Nodes, n)
+			continue
+		}
+		out := n.Out[0]
+		if n.Op == "Identity" && len(n.In) == 1 && !output[out] {
+			alias[out] = n.In[0]
+			continue
+		}
+		if x := foldNode(g, f, n, consts); x != nil && !output[out] {
+			g.Init[out] = x
+			continue
+		}
+		if n.Op == "Reshape" && len(n.In) == 2 && g.Init[n.In[1]] == nil {
+			constantTarget(g, f, n)
+		}
+		g.Nodes = append(g.Nodes, n)
+	}
+	g.Nodes = prune(g.Nodes, valueNames(g.Outputs))
+	g.dropInit()
+	return g, nil
+}
+
+func hasGraph(n *Node) bool {
+	for _, a := range n.Attr {
+		if a.Graph != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// foldNode is the constant that n computes, or nil.
+func foldNode(g *Graph, f *inferer, n *Node, consts map[string]*Tensor) *Tensor {
+	v := f.value(n.Out[0])
+	if k, ok := f.ints(n.Out[0]); ok && v.Type.IsInt() {
+		vals := make([]int64, len(k.elems))
+		all := true
+		for i, d := range k.elems {
+			vals[i] = d.N
+			all = all && d.Known()
+		}
+		if all && (v.Type == Int64 || v.Type == Int32) {
+			return &Tensor{Type: v.Type, Shape: slices.Clone(k.shape), Ints: vals}
+		}
+	}
+	if n.Op == "ConstantOfShape" || n.Op == "Expand" || n.Op == "Tile" || random[n.Op] {
+		return nil // larger than what makes it
+	}
+	var in []*Array
+	for _, s := range n.In {
+		if s == "" {
+			in = append(in, nil)
+			continue
+		}
+		x := g.Init[s]
+		if x == nil {
+			return nil
+		}
+		if x.Size() > maxFolded {
+			return nil
+		}
+		a, err := x.Array()
+		if err != nil {
+			return nil
+		}
+		in = append(in, a)
+	}
+	if len(in) == 0 && n.Op != "Constant" {
+		return nil
+	}
+	if d, ok := known(v.Shape); ok {
+		size := int64(1)
+		for _, e := range d {
+			size *= e
+		}
+		if size > maxFolded {
+			return nil
+		}
+	} else {
+		return nil
+	}
+	out, err := EvalNode(n, g.Opset, in)
+	if err != nil || len(out) != 1 || out[0] == nil {
+		return nil
+	}
+	return out[0].Tensor()
+}
+
+var random = map[string]bool{
+	"RandomNormal": true, "RandomUniform": true, "RandomNormalLike": true, "RandomUniformLike": true, "Bernoulli": true,
+	"Multinomial": true,
+}
+
+// constantTarget replaces a Reshape's computed target by a constant with one extent left to the runtime.
+func constantTarget(g *Graph, f *inferer, n *Node) {
+	k, ok := f.ints(n.In[1])
+	if !ok || n.Int("allowzero", 0) != 0 || len(k.shape) != 1 {
+		return
+	}
+	v := make([]int64, len(k.elems))
+	unknown := 0
+	for i, d := range k.elems {
+		v[i] = d.N
+		if !d.Known() {
+			v[i] = -1
+			unknown++
+		} else if d.N <= 0 {
+			return
+		}
+	}
+	if unknown != 1 {
+		return
+	}
+	name := n.Out[0] + "/target"
+	for g.Init[name] != nil {
+		name += "_"
+	}
+	g.Init[name] = IntTensor(v, int64(len(v)))
+	n.In[1] = name
+}
