@@ -184,10 +184,7 @@ var propagateTable = map[string]func(c *shapeCall) (knownInts, bool){
 	"Squeeze":   reshapeValues,
 	"Unsqueeze": reshapeValues,
 	"Flatten":   reshapeValues,
-	"Transpose": func(c *shapeCall) (knownInts, bool) {
-		k, ok := c.ints(c.n.inName(0))
-		return k, ok && len(k.shape) <= 1
-	},
+	"Transpose": transposeValues,
 	"Neg": func(c *shapeCall) (knownInts, bool) {
 		k, ok := c.ints(c.n.inName(0))
 		if !ok {
@@ -357,27 +354,67 @@ func gatherValues(c *shapeCall) (knownInts, bool) {
 
 func sliceValues(c *shapeCall) (knownInts, bool) {
 	data, ok := c.ints(c.n.inName(0))
-	if !ok || len(data.shape) != 1 {
-		return data, false
-	}
 	starts, _, ok1 := c.list(1, "starts")
 	ends, _, ok2 := c.list(2, "ends")
-	steps, given, ok3 := c.list(4, "steps")
-	if !ok1 || !ok2 || !ok3 || len(starts) != 1 || len(ends) != 1 || given && len(steps) != 1 {
+	axes, given, ok3 := c.list(3, "axes")
+	steps, stepped, ok4 := c.list(4, "steps")
+	if !ok || !ok1 || !ok2 || !ok3 || !ok4 || len(starts) != len(ends) || given && len(axes) != len(starts) || stepped && len(steps) != len(starts) || len(starts) > len(data.shape) {
 		return data, false
 	}
-	step := int64(1)
-	if given {
-		step = steps[0]
+	for i := range starts {
+		a, step := i, int64(1)
+		if given {
+			var err error
+			if a, err = normAxis(axes[i], len(data.shape)); err != nil {
+				return data, false
+			}
+		}
+		if stepped {
+			step = steps[i]
+		}
+		first, count, err := sliceOf(starts[i], ends[i], step, data.shape[a])
+		if err != nil {
+			return data, false
+		}
+		data = data.take(a, first, count, step)
 	}
-	n := int64(len(data.elems))
-	first, count, err := sliceOf(starts[0], ends[0], step, n)
-	if err != nil {
-		return data, false
+	return data, true
+}
+
+// take keeps count positions of axis a: first, first+step, …
+func (k knownInts) take(a int, first, count, step int64) knownInts {
+	out := knownInts{shape: slices.Clone(k.shape)}
+	out.shape[a] = count
+	inner := int64(1)
+	for _, d := range k.shape[a+1:] {
+		inner *= d
 	}
-	out := knownInts{shape: []int64{count}}
-	for i := range count {
-		out.elems = append(out.elems, data.elems[first+i*step])
+	block := inner * k.shape[a]
+	for at := int64(0); at < int64(len(k.elems)); at += block {
+		for i := range count {
+			from := at + (first+i*step)*inner
+			out.elems = append(out.elems, k.elems[from:from+inner]...)
+		}
+	}
+	return out
+}
+
+// transposeValues permutes the axes of a list or a small matrix.
+func transposeValues(c *shapeCall) (knownInts, bool) {
+	k, ok := c.ints(c.n.inName(0))
+	if !ok || len(k.shape) < 2 {
+		return k, ok
+	}
+	perm := c.n.Ints("perm")
+	if len(k.shape) != 2 || perm != nil && !slices.Equal(perm, []int64{1, 0}) {
+		return k, false
+	}
+	rows, cols := k.shape[0], k.shape[1]
+	out := knownInts{shape: []int64{cols, rows}}
+	for j := range cols {
+		for i := range rows {
+			out.elems = append(out.elems, k.elems[i*cols+j])
+		}
 	}
 	return out, true
 }

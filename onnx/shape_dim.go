@@ -220,3 +220,8 @@ func (f *inferer) size(s []Dim) Dim {
 	}
 	return f.fresh(fmt.Sprintf("size%v", s))
 }
+
+// joinDims concatenates lists of extents; unlike slices.Concat it never returns nil, which would mean an unknown rank.
+func joinDims(lists ...[]Dim) []Dim {
+	return append([]Dim{}, slices.Concat(lists...)...)
+}

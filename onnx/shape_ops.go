@@ -885,14 +885,14 @@ func reshapeShape(c *shapeCall) error {
 		c.set(0, t, want)
 		return nil
 	}
-	others := dimProduct(slices.Concat(want[:open], want[open+1:]))
+	others := dimProduct(joinDims(want[:open], want[open+1:]))
 	switch q := total.over(others); {
 	case q.ok:
 		want[open] = c.dim(q)
 	case minus >= 0 && total.ok && others.ok && len(total.syms) == 0 && len(others.syms) == 0 && total.n != 0:
 		return fmt.Errorf("found %d elements of %v, expected a multiple of %d for shape %v", total.n, x, others.n, want)
 	case minus >= 0:
-		key := fmt.Sprintf("size%v/%v", x, slices.Concat(want[:open], want[open+1:]))
+		key := fmt.Sprintf("size%v/%v", x, joinDims(want[:open], want[open+1:]))
 		want[open] = c.fresh(key)
 	}
 	c.set(0, t, want)
@@ -906,7 +906,13 @@ func squeezeShape(c *shapeCall) error {
 	x, t := c.arg(0), c.argType(0)
 	c.set(0, t, nil)
 	axes, given, ok := c.list(1, "axes")
-	if x == nil || !ok {
+	if x == nil {
+		return nil
+	}
+	if !ok {
+		if a := c.arg(1); len(a) == 1 && a[0].Known() && a[0].N <= int64(len(x)) {
+			c.set(0, t, c.unknownDims(len(x)-int(a[0].N)))
+		}
 		return nil
 	}
 	out := []Dim{}
@@ -944,7 +950,13 @@ func unsqueezeShape(c *shapeCall) error {
 	x, t := c.arg(0), c.argType(0)
 	c.set(0, t, nil)
 	axes, given, ok := c.list(1, "axes")
-	if x == nil || !ok {
+	if x == nil {
+		return nil
+	}
+	if !ok {
+		if a := c.arg(1); len(a) == 1 && a[0].Known() && a[0].N <= maxRank-int64(len(x)) {
+			c.set(0, t, c.unknownDims(len(x)+int(a[0].N)))
+		}
 		return nil
 	}
 	if !given {
@@ -1337,7 +1349,7 @@ func gatherShape(c *shapeCall) error {
 	if err != nil {
 		return err
 	}
-	c.set(0, c.argType(0), slices.Concat(x[:a], idx, x[a+1:]))
+	c.set(0, c.argType(0), joinDims(x[:a], idx, x[a+1:]))
 	return nil
 }
 
@@ -1363,7 +1375,7 @@ func gatherNDShape(c *shapeCall) error {
 	if b < 0 || b+k > int64(len(x)) || b >= int64(len(idx)) {
 		return fmt.Errorf("found data %v, indices %v and batch_dims %d, expected at most as many indices as axes", x, idx, b)
 	}
-	c.set(0, c.argType(0), slices.Concat(idx[:len(idx)-1], x[b+k:]))
+	c.set(0, c.argType(0), joinDims(idx[:len(idx)-1], x[b+k:]))
 	return nil
 }
 
@@ -1384,7 +1396,7 @@ func oneHotShape(c *shapeCall) error {
 	if e, ok := c.elems(1); ok && len(e) == 1 {
 		depth = e[0]
 	}
-	c.set(0, c.argType(2), slices.Concat(idx[:a], []Dim{depth}, idx[a:]))
+	c.set(0, c.argType(2), joinDims(idx[:a], []Dim{depth}, idx[a:]))
 	return nil
 }
 
@@ -1402,9 +1414,9 @@ func argShape(c *shapeCall) error {
 		return err
 	}
 	if c.n.Int("keepdims", 1) != 0 {
-		c.set(0, Int64, slices.Concat(x[:a], []Dim{num(1)}, x[a+1:]))
+		c.set(0, Int64, joinDims(x[:a], []Dim{num(1)}, x[a+1:]))
 	} else {
-		c.set(0, Int64, slices.Concat(x[:a], []Dim{}, x[a+1:]))
+		c.set(0, Int64, joinDims(x[:a], []Dim{}, x[a+1:]))
 	}
 	return nil
 }

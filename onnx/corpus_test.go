@@ -1,0 +1,158 @@
+package onnx
+
+import (
+	"archive/zip"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"lenskit/internal/check"
+)
+
+// backendModels reads every model of the shared archives of the ONNX backend tests.
+func backendModels(t testing.TB, archive string) map[string][]byte {
+	r, err := zip.OpenReader(check.Shared(t, archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	models := map[string][]byte{}
+	for _, f := range r.File {
+		name, ok := strings.CutSuffix(f.Name, "/model.onnx")
+		if !ok {
+			continue
+		}
+		rc, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if models[name], err = io.ReadAll(rc); err != nil {
+			t.Fatal(err)
+		}
+		rc.Close()
+	}
+	return models
+}
+
+var archives = []string{"data/onnx_node/onnx_node.zip", "data/onnx_pytorch/onnx_pytorch.zip"}
+
+// refused tells why a model of the backend tests is outside of what lenskit reads.
+func refused(name string, err error) bool {
+	for _, s := range []string{"float8", "uint4", "int4", "float4", "uint2", "int2", "found a sequence", "found a optional", "type 25", "type 26"} {
+		if strings.Contains(err.Error(), s) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestBackendModelsSurviveARoundTripAndInfer(t *testing.T) {
+	for _, a := range archives {
+		models := backendModels(t, a)
+		read, unknown := 0, 0
+		for _, name := range sortedKeys(models) {
+			g, err := Parse(models[name], "")
+			if err != nil {
+				if !refused(name, err) {
+					t.Errorf("%s: %v", name, err)
+				}
+				continue
+			}
+			read++
+			roundTrip(t, name, g)
+			if err := g.Check(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			want := slices.Clone(g.Outputs)
+			if err := g.Infer(); err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			unknown += agree(t, name, g, want)
+		}
+		t.Logf("%s: %d of %d models read, %d outputs of unknown shape", a, read, len(models), unknown)
+	}
+}
+
+// agree compares inferred outputs with declared ones and counts those of which too little is known to compare.
+func agree(t *testing.T, name string, g *Graph, want []Value) (unknown int) {
+	for i, v := range g.Outputs {
+		w := want[i]
+		if w.Type != Undefined && v.Type != w.Type {
+			t.Errorf("%s: output %q: inferred %s, declared %s", name, v.Name, v.Type, w.Type)
+		}
+		got := Value{}
+		f := newInferer(&Graph{Inputs: g.Inputs, Init: g.Init, Info: g.Info, Opset: g.Opset})
+		for _, n := range g.Nodes {
+			if slices.Contains(n.Out, v.Name) {
+				delete(f.g.Info, v.Name)
+				if err := f.node(n); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				got = f.g.Info[v.Name]
+			}
+		}
+		if got.Shape == nil {
+			unknown++
+			t.Logf("%s: shape of output %q is unknown (%s)", name, v.Name, g.Nodes[len(g.Nodes)-1].Op)
+			continue
+		}
+		if w.Shape == nil {
+			continue
+		}
+		if len(v.Shape) != len(w.Shape) {
+			t.Errorf("%s: output %q: inferred %v, declared %v", name, v.Name, v.Shape, w.Shape)
+			continue
+		}
+		for k, d := range v.Shape {
+			if d.Known() && w.Shape[k].Known() && d != w.Shape[k] {
+				t.Errorf("%s: output %q: inferred %v, declared %v", name, v.Name, v.Shape, w.Shape)
+			}
+			if !d.Known() && d.Sym[0] == '?' {
+				unknown++
+				t.Logf("%s: output %q: inferred %v, declared %v", name, v.Name, v.Shape, w.Shape)
+			}
+		}
+	}
+	return unknown
+}
+
+func TestDecoderShapesResolveWithADynamicBatch(t *testing.T) {
+	for _, path := range decoders(t) {
+		g, err := Load(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if err := g.Infer(); err != nil {
+			t.Error(err)
+			continue
+		}
+		out := g.Outputs[0].Shape
+		if len(out) != 4 || out[0] != (Dim{1, "batch"}) || out[1] != num(1) || !out[2].Known() || !out[3].Known() {
+			t.Errorf("%s: output %v, expected [batch 1 H W]", path, out)
+		}
+		for _, n := range g.Nodes {
+			for _, s := range n.Out {
+				for _, d := range g.Info[s].Shape {
+					if !d.Known() && d.Sym != "batch" {
+						t.Errorf("%s: node %q (%s): shape %v of %q", path, n.Name, n.Op, g.Info[s].Shape, s)
+					}
+				}
+				if g.Info[s].Shape == nil || g.Info[s].Type == Undefined {
+					t.Errorf("%s: node %q (%s): nothing known of %q", path, n.Name, n.Op, s)
+				}
+			}
+		}
+		h, err := g.BindInput("z", []int64{3, g.Inputs[0].Shape[1].N})
+		if err != nil {
+			t.Error(err)
+		} else if h.Outputs[0].Shape[0] != num(3) || g.Outputs[0].Shape[0] != (Dim{1, "batch"}) {
+			t.Errorf("%s: output of a batch of 3: %v", path, h.Outputs[0].Shape)
+		}
+		if _, err := g.BindInput("z", []int64{3, 5}); err == nil {
+			t.Errorf("%s: a wrong input shape was taken", path)
+		}
+	}
+}
