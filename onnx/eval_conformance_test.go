@@ -163,6 +163,8 @@ func reasonNotCovered(err error) string {
 		return "training mode draws random numbers"
 	case strings.Contains(s, "float8") || strings.Contains(s, "float4") || strings.Contains(s, "int4"):
 		return "element types float8, float4, int4 are not held"
+	case strings.Contains(s, "optional"):
+		return "optional values are not held"
 	case errors.Is(err, ErrNoEval):
 		return "no function for the operator"
 	}

@@ -81,10 +81,13 @@ var evalTable = map[string]evalFunc{
 	// Products.
 	"MatMul": evalMatMul,
 	"Gemm":   evalGemm,
+	"Einsum": evalEinsum,
 
 	// Convolutions and pools.
 	"Conv":              evalConv,
 	"ConvTranspose":     evalConvTranspose,
+	"Resize":            evalResize,
+	"Upsample":          evalResize,
 	"Col2Im":            evalCol2Im,
 	"AveragePool":       evalPool,
 	"MaxPool":           evalPool,
