@@ -1,11 +1,14 @@
 package onnx
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+
+	"lenskit/internal/check"
 )
 
 // dims makes a shape of numbers.
@@ -294,6 +297,61 @@ func TestMissingGPUIsAnError(t *testing.T) {
 	}
 }
 
+func TestSessionsAgreeWithTheEvaluator(t *testing.T) {
+	needLibrary(t)
+	rng := rand.New(rand.NewPCG(9, 10))
+	for _, name := range []string{"dcgan", "dcgan_bias_lrelu", "up_nearest_gn_silu", "up_bilinear_bn_gelu", "pixshuf", "mlp_ln_gelu", "res_att", "stylemod"} {
+		for _, exporter := range []string{"dynamo", "legacy"} {
+			t.Run(name+"."+exporter, func(t *testing.T) {
+				g, err := Load(check.Shared(t, "decoders/"+name+"."+exporter+".onnx"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				shape, _ := known(g.Inputs[0].Shape[1:])
+				if g, err = g.BindInput("z", append([]int64{2}, shape...)); err != nil {
+					t.Fatal(err)
+				}
+				d, err := VJP(g, DiffOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := open(t, d, SessionOptions{})
+				e, err := NewEvaluator(d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				in := map[string]*Array{}
+				for _, v := range d.Inputs {
+					shape, _ := known(v.Shape)
+					a := FloatArray(make([]float64, len(s.Input(v.Name))), shape...)
+					for i := range a.F {
+						s.Input(v.Name)[i] = float32(rng.NormFloat64())
+						a.F[i] = float64(s.Input(v.Name)[i])
+					}
+					in[v.Name] = a
+				}
+				if err := s.Run(); err != nil {
+					t.Fatal(err)
+				}
+				want, err := e.Run(in)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, v := range d.Outputs {
+					worst, scale := 0.0, 0.0
+					for i, w := range want[v.Name].F {
+						worst = max(worst, math.Abs(float64(s.Output(v.Name)[i])-w))
+						scale = max(scale, math.Abs(w))
+					}
+					if !(worst <= 1e-4*scale) {
+						t.Errorf("%s: differs by %g of its largest value, want at most 1e-4", v.Name, worst/scale)
+					}
+				}
+			})
+		}
+	}
+}
+
 // paperDecoder is the decoder of Chianese et al. (2020), table D2, with random weights: latents z [N, 64] to an image
 // [N, 1, 64, 64] through five transposed convolutions with 4x4 kernels.
 func paperDecoder(rng *rand.Rand) *Graph {
@@ -336,4 +394,62 @@ func paperDecoder(rng *rand.Rand) *Graph {
 		panic(err)
 	}
 	return g
+}
+
+func BenchmarkDecoderVJP(b *testing.B) {
+	needLibrary(b)
+	rng := rand.New(rand.NewPCG(7, 8))
+	g := paperDecoder(rng)
+	y := g.Outputs[0].Name
+	normals := func(x []float32) {
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+		}
+	}
+	for _, batch := range []int64{1, 8, 32} {
+		bound, err := g.Bind(map[string]int64{"N": batch})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("Split/batch=%d", batch), func(b *testing.B) {
+			pair, err := Split(bound, DiffOptions{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			saved := map[string][]float32{}
+			f := open(b, pair.Forward, SessionOptions{})
+			for _, name := range pair.Saved {
+				if m := f.Output(name); m != nil {
+					saved[name] = m
+				} else if m := f.Input(name); m != nil {
+					saved[name] = m
+				}
+			}
+			r := open(b, pair.Backward, SessionOptions{Bind: saved})
+			normals(f.Input("z"))
+			normals(r.Input("grad_" + y))
+			for b.Loop() {
+				if err := f.Run(); err != nil {
+					b.Fatal(err)
+				}
+				if err := r.Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("VJP/batch=%d", batch), func(b *testing.B) {
+			d, err := VJP(bound, DiffOptions{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := open(b, d, SessionOptions{})
+			normals(s.Input("z"))
+			normals(s.Input("grad_" + y))
+			for b.Loop() {
+				if err := s.Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

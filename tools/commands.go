@@ -17,6 +17,8 @@ import (
 var commands = []func() *cli.Command{
 	deflectCommand,
 	weightsCommand,
+	onnxCommand,
+	doctorCommand,
 }
 
 // Main runs the command line args (args[0] is the program) on the process's own streams and returns the exit code.

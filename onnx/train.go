@@ -1,0 +1,279 @@
+package onnx
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// optimizers are the names that TrainOptions.Optimizer may have.
+var optimizers = []string{"sgd", "adam", "adamw"}
+
+// TrainOptions say what a training graph minimises, by what, and how.
+type TrainOptions struct {
+	Loss        string   // a float output with one element; the graph's only such output when empty
+	Params      []string // initialisers to train; all float ones that the loss depends on when empty
+	Optimizer   string   // "sgd", "adam" (default) or "adamw"
+	Momentum    float64  // of sgd; 0: none
+	Beta1       float64  // of adam and adamw; 0: 0.9
+	Beta2       float64  // 0: 0.999
+	Epsilon     float64  // 0: 1e-8
+	WeightDecay float64  // added to the gradient as WeightDecay·p; with adamw taken off the parameter itself
+}
+
+// Validate checks what can be checked without a graph, and names the option.
+func (o TrainOptions) Validate() error {
+	if o.Optimizer != "" && !slices.Contains(optimizers, o.Optimizer) {
+		return fmt.Errorf("onnx: train: found optimizer %q, expected sgd, adam or adamw", o.Optimizer)
+	}
+	for _, x := range []struct {
+		name string
+		v    float64
+	}{{"momentum", o.Momentum}, {"beta1", o.Beta1}, {"beta2", o.Beta2}} {
+		if !(x.v >= 0 && x.v < 1) {
+			return fmt.Errorf("onnx: train: %s is %g, expected 0 <= %s < 1", x.name, x.v, x.name)
+		}
+	}
+	if !(o.Epsilon >= 0) || !(o.WeightDecay >= 0) {
+		return fmt.Errorf("onnx: train: epsilon is %g and weight decay %g, expected numbers >= 0", o.Epsilon, o.WeightDecay)
+	}
+	return nil
+}
+
+// Train makes the graph of one training step: the model, the gradients of its loss by the parameters, and the
+// optimiser's update. State goes in and comes out, so that whoever runs the graph keeps it:
+//
+//	inputs                          outputs
+//	those of g                      those of g
+//	learning_rate []                new_<p>    for each parameter p
+//	<p>                             new_m_<p>  where the optimiser has m
+//	m_<p>      (momentum, adam)     new_v_<p>  where it has v
+//	v_<p>      (adam, adamw)        new_step
+//	step []    (adam, adamw)
+//
+// m and v begin with zeros and step, a float32, with 0. The parameters' values in g are their starting values; they
+// are not in the new graph. An output new_<p> must not be bound to the memory of <p>, which other gradients may still
+// read: alternate between two buffers.
+//
+// Adam is that of Kingma & Ba (2015), algorithm 1; adamw that of Loshchilov & Hutter (2019), algorithm 2. The updates
+// equal PyTorch's.
+func Train(g *Graph, opt TrainOptions) (*Graph, error) {
+	if err := opt.Validate(); err != nil {
+		return nil, err
+	}
+	if err := g.Check(); err != nil {
+		return nil, fmt.Errorf("onnx: train: %w", err)
+	}
+	loss, err := opt.loss(g)
+	if err != nil {
+		return nil, err
+	}
+	params, err := opt.params(g, loss.Name)
+	if err != nil {
+		return nil, err
+	}
+	// As inputs the parameters are safe from constant folding.
+	free := g.shallow()
+	free.Inputs = slices.Clone(g.Inputs)
+	free.Init = maps.Clone(g.Init)
+	for _, p := range params {
+		free.Inputs = append(free.Inputs, tensorValue(p, g.Init[p]))
+		delete(free.Init, p)
+	}
+	d, err := VJP(free, DiffOptions{Wrt: params, Of: []string{loss.Name}})
+	if err != nil {
+		return nil, fmt.Errorf("onnx: train: %w", err)
+	}
+	d, err = opt.assemble(d, loss, params)
+	if err != nil {
+		return nil, fmt.Errorf("onnx: train: %w", err)
+	}
+	return d, nil
+}
+
+// loss finds the output to minimise.
+func (o TrainOptions) loss(g *Graph) (Value, error) {
+	one := func(v Value) bool {
+		d, ok := known(v.Shape)
+		n, err := sizeOf(d)
+		return v.Type == Float32 && ok && err == nil && n == 1
+	}
+	var found []Value
+	for _, v := range g.Outputs {
+		if o.Loss == v.Name && !one(v) {
+			return v, fmt.Errorf("onnx: train: loss %q is %s %s, expected float32 with one element", v.Name, v.Type, shapeText(v))
+		}
+		if one(v) && (o.Loss == "" || o.Loss == v.Name) {
+			found = append(found, v)
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case o.Loss != "":
+		return Value{}, fmt.Errorf("onnx: train: found no output %q, expected one of %q", o.Loss, valueNames(g.Outputs))
+	}
+	return Value{}, fmt.Errorf("onnx: train: found %d outputs with one element, expected one, or the name of the loss", len(found))
+}
+
+// params lists the initialisers to train.
+func (o TrainOptions) params(g *Graph, loss string) ([]string, error) {
+	reached := map[string]bool{}
+	for _, n := range prune(g.Nodes, []string{loss}) {
+		for _, s := range n.In {
+			reached[s] = true
+		}
+	}
+	if len(o.Params) == 0 {
+		var all []string
+		for _, name := range sortedKeys(g.Init) {
+			if g.Init[name].Type == Float32 && reached[name] {
+				all = append(all, name)
+			}
+		}
+		if len(all) == 0 {
+			return nil, fmt.Errorf("onnx: train: found no float32 initialiser that %q depends on", loss)
+		}
+		return all, nil
+	}
+	seen := map[string]bool{}
+	for _, name := range o.Params {
+		t := g.Init[name]
+		switch {
+		case t == nil:
+			return nil, fmt.Errorf("onnx: train: found no initialiser %q", name)
+		case t.Type != Float32:
+			return nil, fmt.Errorf("onnx: train: parameter %q is %s, expected float32", name, t.Type)
+		case seen[name]:
+			return nil, fmt.Errorf("onnx: train: parameter %q is named twice", name)
+		}
+		seen[name] = true
+	}
+	return o.Params, nil
+}
+
+// assemble appends the optimiser to d, the reverse-mode graph with the parameters among its inputs.
+func (o TrainOptions) assemble(d *Graph, loss Value, params []string) (*Graph, error) {
+	h := d.shallow()
+	h.Nodes = slices.Clone(d.Nodes)
+	h.Inputs = nil
+	shapes := map[string][]Dim{}
+	for _, v := range d.Inputs {
+		if slices.Contains(params, v.Name) {
+			shapes[v.Name] = v.Shape
+		} else if v.Name != "grad_"+loss.Name {
+			h.Inputs = append(h.Inputs, v)
+		}
+	}
+	h.Outputs = slices.Clone(d.Outputs[:len(d.Outputs)-len(params)])
+	h.Init = maps.Clone(d.Init)
+	taken := map[string]bool{}
+	d.eachName(func(s string) { taken[s] = true })
+	delete(taken, "grad_"+loss.Name)
+	var clash error
+	name := func(s string) string {
+		if taken[s] && clash == nil {
+			clash = fmt.Errorf("the name %q is taken in the graph", s)
+		}
+		taken[s] = true
+		return s
+	}
+	in := func(s string, shape []Dim) string {
+		h.Inputs = append(h.Inputs, Value{s, Float32, shape})
+		return s
+	}
+	unit, _ := known(loss.Shape)
+	h.Init["grad_"+loss.Name] = FloatTensor([]float32{1}, unit...)
+
+	scalar := []Dim{}
+	rate := in(name("learning_rate"), scalar)
+	adam := o.Optimizer != "sgd"
+	step := ""
+	if adam {
+		step = in(name("step"), scalar)
+	}
+	state := map[string][2]string{}
+	for _, p := range params {
+		shape := shapes[p]
+		in(p, shape)
+		var s [2]string
+		if adam || o.Momentum > 0 {
+			s[0] = in(name("m_"+p), shape)
+		}
+		if adam {
+			s[1] = in(name("v_"+p), shape)
+		}
+		state[p] = s
+	}
+	if clash != nil {
+		return nil, clash
+	}
+	b := NewBuilder(h, "train.")
+	b.Reserve("new_step")
+	out := func(value, as string) {
+		b.Append(&Node{Op: "Identity", Name: as, In: []string{value}, Out: []string{name(as)}})
+		b.Output(as)
+	}
+	beta1, beta2, eps := orDefault(o.Beta1, 0.9), orDefault(o.Beta2, 0.999), orDefault(o.Epsilon, 1e-8)
+	// With t the number of this step, m̂ = m/(1-β₁ᵗ) and v̂ = v/(1-β₂ᵗ), the update η m̂/(√v̂ + ε) is
+	// size·m/(√v + floor) with size = η √(1-β₂ᵗ)/(1-β₁ᵗ) and floor = ε √(1-β₂ᵗ). The powers are taken in float64.
+	var size, floor, next string
+	if adam {
+		double := map[string]Attr{"to": IntAttr(int64(Float64))}
+		single := map[string]Attr{"to": IntAttr(int64(Float32))}
+		next = b.Op("Add", step, b.Scalar(1))
+		t := b.OpAttr("Cast", double, next)
+		unit := b.ScalarOf(Float64, 1)
+		c1 := b.Op("Sub", unit, b.Op("Pow", b.ScalarOf(Float64, beta1), t))
+		c2 := b.Op("Sqrt", b.Op("Sub", unit, b.Op("Pow", b.ScalarOf(Float64, beta2), t)))
+		size = b.OpAttr("Cast", single, b.Op("Div", b.Op("Mul", b.OpAttr("Cast", double, rate), c2), c1))
+		floor = b.OpAttr("Cast", single, b.Op("Mul", b.ScalarOf(Float64, eps), c2))
+	}
+	for _, p := range params {
+		grad := "grad_" + p
+		value := p
+		if o.WeightDecay > 0 {
+			if o.Optimizer == "adamw" {
+				value = b.Op("Sub", p, b.Op("Mul", b.Op("Mul", rate, b.Scalar(o.WeightDecay)), p))
+			} else {
+				grad = b.Op("Add", grad, b.Op("Mul", b.Scalar(o.WeightDecay), p))
+			}
+		}
+		m, v := state[p][0], state[p][1]
+		switch {
+		case adam:
+			m = b.Op("Add", b.Op("Mul", b.Scalar(beta1), m), b.Op("Mul", b.Scalar(1-beta1), grad))
+			v = b.Op("Add", b.Op("Mul", b.Scalar(beta2), v), b.Op("Mul", b.Scalar(1-beta2), b.Op("Mul", grad, grad)))
+			value = b.Op("Sub", value, b.Op("Mul", size, b.Op("Div", m, b.Op("Add", b.Op("Sqrt", v), floor))))
+		case o.Momentum > 0:
+			m = b.Op("Add", b.Op("Mul", b.Scalar(o.Momentum), m), grad)
+			value = b.Op("Sub", value, b.Op("Mul", rate, m))
+		default:
+			value = b.Op("Sub", value, b.Op("Mul", rate, grad))
+		}
+		out(value, "new_"+p)
+		if m != "" {
+			out(m, "new_m_"+p)
+		}
+		if v != "" {
+			out(v, "new_v_"+p)
+		}
+	}
+	if adam {
+		out(next, "new_step")
+	}
+	if clash != nil {
+		return nil, clash
+	}
+	if err := b.Err(); err != nil {
+		return nil, err
+	}
+	return h, h.Infer()
+}
+
+func orDefault(v, def float64) float64 {
+	if v == 0 {
+		return def
+	}
+	return v
+}

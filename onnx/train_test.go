@@ -1,0 +1,221 @@
+package onnx
+
+import (
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// regression is the mean squared error of a one-layer network on a batch of 8: loss(x, y; w, b).
+func regression(rng *rand.Rand) *Graph {
+	g := &Graph{
+		Name:   "regression",
+		Opset:  map[string]int{"": 18},
+		Inputs: []Value{{"x", Float32, dimsOf(8, 5)}, {"y", Float32, dimsOf(8, 3)}},
+		Init:   map[string]*Tensor{},
+	}
+	for name, shape := range map[string][]int64{"w": {5, 3}, "b": {3}} {
+		t := FloatTensor(nil, shape...)
+		t.Floats = make([]float32, t.Size())
+		for i := range t.Floats {
+			t.Floats[i] = float32(rng.NormFloat64())
+		}
+		g.Init[name] = t
+	}
+	b := NewBuilder(g, "r.")
+	e := b.Op("Sub", b.Op("Tanh", b.Op("Add", b.Op("MatMul", "x", "w"), "b")), "y")
+	b.Append(&Node{Op: "ReduceMean", Name: "loss", In: []string{b.Op("Mul", e, e)}, Out: []string{"loss"}, Attr: map[string]Attr{"keepdims": IntAttr(0)}})
+	b.Output("loss")
+	return g
+}
+
+// steps runs a training graph in the evaluator, in float64, and returns the losses and the last parameters.
+func steps(t *testing.T, d *Graph, in map[string]*Array, n int) []float64 {
+	t.Helper()
+	e, err := NewEvaluator(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var losses []float64
+	for range n {
+		out, err := e.Run(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		losses = append(losses, out["loss"].F[0])
+		for name, a := range out {
+			if s, ok := strings.CutPrefix(name, "new_"); ok {
+				in[s] = a
+			}
+		}
+	}
+	return losses
+}
+
+// The optimisers as their papers write them, one parameter at a time.
+func reference(o TrainOptions, rate float64, p, m, v []float64, step int, grad []float64) {
+	for i, g := range grad {
+		if o.WeightDecay > 0 && o.Optimizer == "adamw" {
+			p[i] -= rate * o.WeightDecay * p[i]
+		} else {
+			g += o.WeightDecay * p[i]
+		}
+		if o.Optimizer == "sgd" {
+			m[i] = o.Momentum*m[i] + g
+			p[i] -= rate * m[i]
+			continue
+		}
+		m[i] = 0.9*m[i] + 0.1*g
+		v[i] = 0.999*v[i] + 0.001*g*g
+		t := float64(step)
+		p[i] -= rate * m[i] / (1 - math.Pow(0.9, t)) / (math.Sqrt(v[i]/(1-math.Pow(0.999, t))) + 1e-8)
+	}
+}
+
+func TestTrainingStepsAreThoseOfThePapers(t *testing.T) {
+	const rate, n = 0.05, 5
+	for _, opt := range []TrainOptions{
+		{Optimizer: "sgd"},
+		{Optimizer: "sgd", Momentum: 0.9, WeightDecay: 0.01},
+		{Optimizer: "adam"},
+		{Optimizer: "adam", WeightDecay: 0.1},
+		{Optimizer: "adamw", WeightDecay: 0.1},
+	} {
+		t.Run(opt.Optimizer, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, 2))
+			g := regression(rng)
+			d, err := Train(g, opt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			random := func(n int, shape ...int64) *Array {
+				a := FloatArray(make([]float64, n), shape...)
+				for i := range a.F {
+					a.F[i] = rng.NormFloat64()
+				}
+				return a
+			}
+			x, y := random(40, 8, 5), random(24, 8, 3)
+			in := map[string]*Array{"x": x, "y": y, "learning_rate": FloatArray([]float64{rate})}
+			for _, v := range d.Inputs {
+				if in[v.Name] != nil {
+					continue
+				}
+				shape, _ := known(v.Shape)
+				k, _ := sizeOf(shape)
+				in[v.Name] = FloatArray(make([]float64, k), shape...)
+			}
+			p, m, v := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
+			for name := range g.Init {
+				a, err := g.Init[name].Array()
+				if err != nil {
+					t.Fatal(err)
+				}
+				in[name] = a
+				p[name] = append([]float64{}, a.F...)
+				m[name], v[name] = make([]float64, len(a.F)), make([]float64, len(a.F))
+			}
+			losses := steps(t, d, in, n)
+
+			for step := 1; step <= n; step++ {
+				gw, gb := make([]float64, 15), make([]float64, 3)
+				loss := 0.0
+				for r := range 8 {
+					for c := range 3 {
+						z := p["b"][c]
+						for k := range 5 {
+							z += x.F[r*5+k] * p["w"][k*3+c]
+						}
+						e := math.Tanh(z) - y.F[r*3+c]
+						loss += e * e / 24
+						ge := 2 * e / 24 * (1 - math.Tanh(z)*math.Tanh(z))
+						gb[c] += ge
+						for k := range 5 {
+							gw[k*3+c] += ge * x.F[r*5+k]
+						}
+					}
+				}
+				if math.Abs(loss-losses[step-1]) > 1e-6 {
+					t.Fatalf("step %d: got loss %.12g, want %.12g", step, losses[step-1], loss)
+				}
+				reference(opt, rate, p["w"], m["w"], v["w"], step, gw)
+				reference(opt, rate, p["b"], m["b"], v["b"], step, gb)
+			}
+			for name, want := range p {
+				for i := range want {
+					// Constants such as β₁ are float32 in the graph.
+					if got := in[name].F[i]; math.Abs(got-want[i]) > 2e-6 {
+						t.Errorf("%s[%d]: got %.12g, want %.12g", name, i, got, want[i])
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestTrainingGraphRunsInOnnxruntime(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	g := regression(rng)
+	d, err := Train(g, TrainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, d, SessionOptions{Threads: 1})
+	copy(s.Input("w"), g.Init["w"].Floats)
+	copy(s.Input("b"), g.Init["b"].Floats)
+	for i := range s.Input("x") {
+		s.Input("x")[i] = float32(rng.NormFloat64())
+	}
+	s.Input("learning_rate")[0] = 0.02
+	state := []string{"w", "b", "m_w", "m_b", "v_w", "v_b", "step"}
+	var first, last float32
+	for k := range 200 {
+		if err := s.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if last = s.Output("loss")[0]; k == 0 {
+			first = last
+		}
+		for _, name := range state {
+			copy(s.Input(name), s.Output("new_"+name))
+		}
+	}
+	if s.Input("step")[0] != 200 || !(last < 0.01*first) {
+		t.Errorf("after %g steps: got loss %g from %g, want less than a hundredth", s.Input("step")[0], last, first)
+	}
+}
+
+func TestTrainingRefusesWhatItCannotTrain(t *testing.T) {
+	g := regression(rand.New(rand.NewPCG(5, 6)))
+	two := *g
+	two.Outputs = append(two.Outputs[:1:1], Value{"other", Float32, dimsOf(1)})
+	two.Nodes = append(two.Nodes[:len(two.Nodes):len(two.Nodes)], &Node{Op: "Reshape", In: []string{"loss", "one"}, Out: []string{"other"}})
+	two.Init = map[string]*Tensor{"w": g.Init["w"], "b": g.Init["b"], "one": IntTensor([]int64{1}, 1)}
+	for _, c := range []struct {
+		name string
+		g    *Graph
+		opt  TrainOptions
+		want string
+	}{
+		{"optimizer", g, TrainOptions{Optimizer: "lion"}, `found optimizer "lion", expected sgd, adam or adamw`},
+		{"beta", g, TrainOptions{Beta1: 1}, "beta1 is 1, expected 0 <= beta1 < 1"},
+		{"decay", g, TrainOptions{WeightDecay: -1}, "weight decay -1"},
+		{"loss", g, TrainOptions{Loss: "nothing"}, `found no output "nothing"`},
+		{"two losses", &two, TrainOptions{}, "found 2 outputs with one element"},
+		{"parameter", g, TrainOptions{Params: []string{"q"}}, `found no initialiser "q"`},
+		{"integer parameter", &two, TrainOptions{Loss: "loss", Params: []string{"one"}}, "is int64, expected float32"},
+		{"twice", g, TrainOptions{Params: []string{"w", "w"}}, "named twice"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := Train(c.g, c.opt); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+	if d, err := Train(&two, TrainOptions{Loss: "loss", Params: []string{"b"}}); err != nil {
+		t.Error(err)
+	} else if d.Init["w"] == nil || d.Init["b"] != nil {
+		t.Error("training b alone: want w an initialiser and b none")
+	}
+}
