@@ -44,9 +44,15 @@ func (l *ellipse) Brightness(dst, x, y []float64) {
 
 // slopes gives the curve's value and the gradient of R² by (e1, e2) and by position.
 func (l *ellipse) slopes(x, y float64) (v curveValue, re1, re2, rx, ry float64) {
+	r2, re1, re2, rx, ry := l.radius(x, y)
+	return l.curve.at(r2), re1, re2, rx, ry
+}
+
+// radius gives R² and its gradient by (e1, e2) and by position.
+func (l *ellipse) radius(x, y float64) (r2, re1, re2, rx, ry float64) {
 	dx, dy := x-l.cx, y-l.cy
 	ux, uy := dx-(l.e1*dx+l.e2*dy), dy-(l.e2*dx-l.e1*dy)
-	r2 := (ux*ux + uy*uy) * l.norm
+	r2 = (ux*ux + uy*uy) * l.norm
 	// ∂|u|²/∂e = -2uζ as a gradient; ∂(1-|e|²)^-1 adds 2e R²/(1-|e|²).
 	s := 2 * l.norm
 	re1 = s * (l.e1*r2 - (ux*dx - uy*dy))
@@ -54,7 +60,7 @@ func (l *ellipse) slopes(x, y float64) (v curveValue, re1, re2, rx, ry float64) 
 	// ∇|u|² = 2(u - e ū)
 	rx = s * (ux - (l.e1*ux + l.e2*uy))
 	ry = s * (uy - (l.e2*ux - l.e1*uy))
-	return l.curve.at(r2), re1, re2, rx, ry
+	return r2, re1, re2, rx, ry
 }
 
 func (l *ellipse) BrightnessVJP(gp, gx, gy, gdst, x, y []float64) {

@@ -2,6 +2,7 @@ package physics
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -56,22 +57,55 @@ func BenchmarkPowerLaw(b *testing.B) {
 	}
 }
 
-func BenchmarkSersic(b *testing.B) {
+// BenchmarkLens and BenchmarkLight take every row of the tables.
+func BenchmarkLens(b *testing.B) {
+	x, y := benchRays()
+	v := planes(len(x), 4)
+	for _, kind := range LensKinds() {
+		l, err := NewLens(kind)
+		if err != nil {
+			b.Fatal(err)
+		}
+		p := drawParams(rand.New(rand.NewPCG(1, 1)), l.Params())
+		mustSet(b, l, p)
+		gp := make([]float64, len(p))
+		b.Run(kind+"/deflect", func(b *testing.B) {
+			for b.Loop() {
+				l.Deflect(v[0], v[1], x, y)
+			}
+			perRay(b, len(x))
+		})
+		b.Run(kind+"/vjp", func(b *testing.B) {
+			for b.Loop() {
+				l.DeflectVJP(gp, nil, nil, v[0], v[1], x, y)
+			}
+			perRay(b, len(x))
+		})
+	}
+}
+
+func BenchmarkLight(b *testing.B) {
 	x, y := benchRays()
 	v := planes(len(x), 3)
-	gp := make([]float64, 7)
-	l := newSersic()
-	mustSet(b, l, []float64{1, 0.8, 4, 0.1, 0.05, 0, 0})
-	b.Run("brightness", func(b *testing.B) {
-		for b.Loop() {
-			l.Brightness(v[0], x, y)
+	for _, kind := range LightKinds() {
+		l, err := NewLight(kind)
+		if err != nil {
+			b.Fatal(err)
 		}
-		perRay(b, len(x))
-	})
-	b.Run("vjp", func(b *testing.B) {
-		for b.Loop() {
-			l.BrightnessVJP(gp, v[1], v[2], v[0], x, y)
-		}
-		perRay(b, len(x))
-	})
+		p := drawParams(rand.New(rand.NewPCG(1, 1)), l.Params())
+		mustSet(b, l, p)
+		gp := make([]float64, len(p))
+		b.Run(kind+"/brightness", func(b *testing.B) {
+			for b.Loop() {
+				l.Brightness(v[0], x, y)
+			}
+			perRay(b, len(x))
+		})
+		b.Run(kind+"/vjp", func(b *testing.B) {
+			for b.Loop() {
+				l.BrightnessVJP(gp, v[1], v[2], v[0], x, y)
+			}
+			perRay(b, len(x))
+		})
+	}
 }

@@ -497,3 +497,32 @@ func TestProfilesDoNotAllocate(t *testing.T) {
 		}
 	})
 }
+
+// The brightness of a Linear profile is its columns times its linear parameters.
+func TestLinearParametersSpanTheBrightness(t *testing.T) {
+	eachLight(t, func(t *testing.T, kind string, l Light, rng *rand.Rand) {
+		lin, ok := l.(Linear)
+		if !ok {
+			t.Skipf("%s has no linear parameters", kind)
+		}
+		const n = 50
+		p := drawParams(rng, l.Params())
+		mustSet(t, l, p)
+		x, y := check.Normals(rng, n), check.Normals(rng, n)
+		b, sum := make([]float64, n), make([]float64, n)
+		l.Brightness(b, x, y)
+		jp := make([][]float64, len(p))
+		for _, k := range lin.LinearParams() {
+			jp[k] = make([]float64, n)
+		}
+		l.BrightnessJac(jp, nil, nil, x, y)
+		for _, k := range lin.LinearParams() {
+			for i := range sum {
+				sum[i] += p[k] * jp[k][i]
+			}
+		}
+		for i := range b {
+			check.Close(t, kind, sum[i], b[i], 1e-13, 1e-13)
+		}
+	})
+}

@@ -19,6 +19,8 @@ var lensTable = []struct {
 	{"convergence", func() Lens { return &convergence{} }},
 	{"nfw", func() Lens { return newNFW() }},
 	{"tnfw", func() Lens { return newTNFW() }},
+	{"nie", func() Lens { return newNIE() }},
+	{"nfw_ellipse_cse", func() Lens { return newNFWCSE() }},
 	{"nfw_ellipse_potential", func() Lens { return newNFWPotential() }},
 	{"multipole3", func() Lens { return newMultipole("multipole3", 3) }},
 	{"multipole4", func() Lens { return newMultipole("multipole4", 4) }},
@@ -32,6 +34,7 @@ var lightTable = []struct {
 	{"sersic", func() Light { return newSersic() }},
 	{"core_sersic", func() Light { return newCoreSersic() }},
 	{"gaussian", func() Light { return newGaussian() }},
+	{"mge", func() Light { return newMGE() }},
 }
 
 // NewLens makes the mass profile of that name. It has no parameters yet: call Set before anything else.
