@@ -124,7 +124,12 @@ func (t *tape) total(terms ...string) string {
 }
 
 // tanShape is the shape of a tangent of the primal value v: that of v, with the columns in place of the batch.
-func (t *tape) tanShape(v string) []Dim { return t.columns(t.shape(v)) }
+func (t *tape) tanShape(v string) []Dim {
+	if t.batch != "" {
+		return t.columns(t.open[v].Shape)
+	}
+	return t.shape(v)
+}
 
 // columns puts the number of tangents where the shapes of a Jacobian's primal carry the batch symbol.
 func (t *tape) columns(s []Dim) []Dim {

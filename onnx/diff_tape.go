@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -21,8 +20,11 @@ type tape struct {
 	consts map[string]string   // emitted constants by content
 	prefix string
 	seq    int
-	batch  string // in a Jacobian: the symbol of the batch axis in shapes
-	cols   Dim    // in a Jacobian: what stands in its place in a tangent
+	// In a Jacobian: the symbol of the batch axis, the primal's values with that symbol in their shapes (info has 1 in
+	// its place), and what stands in its place in a tangent.
+	batch string
+	open  map[string]Value
+	cols  Dim
 }
 
 // ruleError carries a rule's complaint from the depth of a rule to the sweep, which recovers it.
@@ -691,14 +693,4 @@ func (t *tape) rename(old, name string) {
 	v.Name = name
 	t.info[name] = v
 	t.used[name] = true
-}
-
-// sortedNames is the keys of m in order, for results that repeat.
-func sortedNames[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for k := range m {
-		names = append(names, k)
-	}
-	sort.Strings(names)
-	return names
 }

@@ -88,7 +88,7 @@ var ruleTable = map[ruleKey]rule{
 	{"EyeLike", 9}:                zero,
 	{"Flatten", 13}:               {back: reshapeBack, fwd: reshapeFwd},
 	{"Floor", 13}:                 zero,
-	{"Gather", 13}:                {back: gatherBack, fwd: linear, replicate: true},
+	{"Gather", 13}:                {back: gatherBack, fwd: linear},
 	{"GatherElements", 13}:        {back: gatherElementsBack, fwd: linear, replicate: true},
 	{"GatherND", 13}:              {back: gatherNDBack, fwd: linear, replicate: true},
 	{"Gelu", 20}:                  unary(dGelu),

@@ -1,0 +1,365 @@
+package onnx
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// batchSym stands for the batch extent while a Jacobian is made.
+const batchSym = "batch axis"
+
+// Jacobian makes the forward-mode derivative of g for many tangents at one point: its inputs are those of g at batch 1
+// and tangent_<input> with opt.Columns rows in place of the batch, its outputs those of g at batch 1 and
+// tangent_<output> with as many rows: row k is J·(row k of the tangents). The activations of the primal are computed
+// once and broadcast over the rows. With opt.Columns = 0 the number of rows is that of the tangents at run time.
+//
+// The first axis of every input in opt.Wrt must be a batch of 1 or of open size, and the graph must treat the elements
+// of a batch apart. Where a node's rule needs as many activations as tangents (a maximum's place in a pooling, say),
+// the whole primal is computed for as many equal rows.
+func Jacobian(g *Graph, opt DiffOptions) (*Graph, error) {
+	const verb = "jacobian"
+	if opt.Columns < 0 || opt.Columns > 1<<24 {
+		return nil, fmt.Errorf("onnx: %s: found %d columns", verb, opt.Columns)
+	}
+	h, err := openBatch(g, opt)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPlan(verb, h, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range p.of {
+		if s := p.g.Info[v.Name].Shape; len(s) == 0 || s[0] != (Dim{N: 1, Sym: batchSym}) {
+			return nil, fmt.Errorf("onnx: %s: output %q has shape %v, expected the batch as its first axis", verb, v.Name, s)
+		}
+	}
+	cols := Dim{N: 1, Sym: "columns"}
+	if opt.Columns > 0 {
+		cols = Dim{N: int64(opt.Columns)}
+	}
+	if p.replicates() {
+		return p.replicated(verb, cols)
+	}
+	t := newTape(p.g, "jacobian")
+	t.batch, t.cols = batchSym, cols
+	t.open = maps.Clone(t.info)
+	for name, v := range t.info {
+		v.Shape = atBatchOne(v.Shape)
+		t.info[name] = v
+	}
+	for i := range p.g.Inputs {
+		p.g.Inputs[i].Shape = atBatchOne(p.g.Inputs[i].Shape)
+	}
+	for i := range p.g.Outputs {
+		p.g.Outputs[i].Shape = atBatchOne(p.g.Outputs[i].Shape)
+	}
+	return p.tangents(verb, t)
+}
+
+func atBatchOne(s []Dim) []Dim {
+	if s == nil {
+		return nil
+	}
+	r := slices.Clone(s)
+	for i, d := range r {
+		if d.Sym == batchSym {
+			r[i] = Dim{N: d.N}
+		}
+	}
+	return r
+}
+
+// openBatch returns g with the batch extent of its inputs as batchSym. A batch that is fixed at 1 is opened, also in
+// the constant targets of Reshape and Resize.
+func openBatch(g *Graph, opt DiffOptions) (*Graph, error) {
+	const verb = "jacobian"
+	h := g.shallow()
+	wrt, err := choose(verb, "input", opt.Wrt, h.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	symbols := map[string]bool{}
+	fixed := false
+	for _, v := range wrt {
+		if len(v.Shape) == 0 {
+			return nil, fmt.Errorf("onnx: %s: input %q has no batch axis", verb, v.Name)
+		}
+		switch d := v.Shape[0]; {
+		case d == Dim{N: 1}:
+			fixed = true
+		case d.Known() || d.N != 1:
+			return nil, fmt.Errorf("onnx: %s: input %q has a batch of %v, expected 1", verb, v.Name, d)
+		default:
+			symbols[d.Sym] = true
+		}
+	}
+	rename := func(s []Dim) []Dim {
+		s = slices.Clone(s)
+		for i, d := range s {
+			if symbols[d.Sym] {
+				s[i].Sym = batchSym
+			}
+		}
+		return s
+	}
+	for i, v := range h.Inputs {
+		h.Inputs[i].Shape = rename(v.Shape)
+		if slices.ContainsFunc(wrt, func(w Value) bool { return w.Name == v.Name }) {
+			h.Inputs[i].Shape[0] = Dim{N: 1, Sym: batchSym}
+		}
+	}
+	for i, v := range h.Outputs {
+		if fixed {
+			v.Shape = nil
+		} else if v.Shape != nil {
+			v.Shape = rename(v.Shape)
+		}
+		h.Outputs[i] = v
+	}
+	h.Info = map[string]Value{}
+	if fixed {
+		h.openTargets()
+	}
+	return h, nil
+}
+
+// openTargets lets the leading 1 of constant Reshape targets and Resize sizes follow the operand.
+func (g *Graph) openTargets() {
+	for _, n := range g.Nodes {
+		if n.Domain != "" {
+			continue
+		}
+		switch {
+		case n.Op == "Reshape" && len(n.In) == 2:
+			x := g.constInit(n.In[1])
+			if x == nil || len(x.Ints) < 2 || x.Ints[0] != 1 || n.Int("allowzero", 0) != 0 {
+				continue
+			}
+			v := slices.Clone(x.Ints)
+			v[0] = -1
+			if slices.Contains(v[1:], -1) {
+				v[0] = 0
+			}
+			n.In[1] = g.addInit(n.Out[0]+"/open", IntTensor(v, int64(len(v))))
+		case n.Op == "Resize" && len(n.In) == 4 && n.In[3] != "" && len(n.Attr["axes"].Ints) == 0:
+			x := g.constInit(n.In[3])
+			if x == nil || len(x.Ints) < 3 || x.Ints[0] != 1 || n.In[1] != "" && g.constInit(n.In[1]) == nil {
+				continue
+			}
+			if r := g.constInit(n.In[1]); r != nil && r.Size() != 0 {
+				continue
+			}
+			axes := make([]int64, len(x.Ints)-1)
+			for i := range axes {
+				axes[i] = int64(i + 1)
+			}
+			n.Attr = maps.Clone(n.Attr)
+			if n.Attr == nil {
+				n.Attr = map[string]Attr{}
+			}
+			n.Attr["axes"] = IntsAttr(axes...)
+			n.In[3] = g.addInit(n.Out[0]+"/open", IntTensor(slices.Clone(x.Ints[1:]), int64(len(axes))))
+		}
+	}
+}
+
+// constInit is the constant behind a name: an initialiser or the value of a Constant node.
+func (g *Graph) constInit(name string) *Tensor {
+	if x := g.Init[name]; x != nil || name == "" {
+		return x
+	}
+	for _, n := range g.Nodes {
+		if n.Op == "Constant" && n.Domain == "" && len(n.Out) == 1 && n.Out[0] == name {
+			x, err := n.constant()
+			if err != nil {
+				return nil
+			}
+			return x
+		}
+	}
+	return nil
+}
+
+// addInit adds an initialiser under a name like the one given.
+func (g *Graph) addInit(name string, x *Tensor) string {
+	taken := map[string]bool{}
+	g.eachName(func(s string) { taken[s] = true })
+	for taken[name] {
+		name += "_"
+	}
+	g.Init[name] = x
+	return name
+}
+
+// batchAxis is the axis of s that is the batch, or -1 unless there is exactly one.
+func batchAxis(s []Dim) int {
+	at := -1
+	for i, d := range s {
+		if d.Sym != batchSym {
+			continue
+		}
+		if d.N != 1 || at >= 0 {
+			return -1
+		}
+		at = i
+	}
+	return at
+}
+
+// replicates tells whether some node on a path needs as many activations as tangents.
+func (p *plan) replicates() bool {
+	for _, n := range p.g.Nodes {
+		if !p.onPath(n) {
+			continue
+		}
+		for _, s := range slices.Concat(n.In, n.Out) {
+			if p.active[s] && batchAxis(p.g.Info[s].Shape) < 0 {
+				return true
+			}
+		}
+		if r := findRule(n, p.g.Opset[""]); r != nil && r.replicate {
+			return true
+		}
+		if p.crossesBatch(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// crossesBatch tells whether n works along the batch axis of its operand although that axis stays.
+func (p *plan) crossesBatch(n *Node) bool {
+	s := p.g.Info[n.In[0]].Shape
+	at := batchAxis(s)
+	along := func(a int64) bool { return a == int64(at) || a+int64(len(s)) == int64(at) }
+	switch n.Op {
+	case "Softmax", "LogSoftmax":
+		return along(n.Int("axis", -1))
+	case "LayerNormalization":
+		a := n.Int("axis", -1)
+		if a < 0 {
+			a += int64(len(s))
+		}
+		return int64(at) >= a
+	case "CumSum":
+		x := p.g.Init[n.inName(1)]
+		return x == nil || len(x.Ints) != 1 || along(x.Ints[0])
+	case "Gather":
+		x := p.g.Init[n.inName(1)]
+		return x == nil || along(n.Int("axis", 0))
+	case "Conv", "ConvTranspose", "InstanceNormalization", "BatchNormalization", "AveragePool", "GlobalAveragePool",
+		"GlobalMaxPool", "DepthToSpace", "SpaceToDepth", "Resize", "Gemm":
+		return p.active[n.In[0]] && at != 0
+	case "Reshape", "Flatten":
+		// The batch must keep its place: as many elements before it as ahead.
+		to := p.g.Info[n.Out[0]].Shape
+		before := func(s []Dim, k int) int64 {
+			m := int64(1)
+			for _, d := range s[:k] {
+				if !d.Known() {
+					return -1
+				}
+				m *= d.N
+			}
+			return m
+		}
+		a, b := before(s, at), before(to, batchAxis(to))
+		return a < 0 || a != b
+	}
+	return false
+}
+
+// replicated is the Jacobian by a primal of as many equal rows as there are tangents.
+func (p *plan) replicated(verb string, cols Dim) (*Graph, error) {
+	d, err := p.tangents(verb, newTape(p.g, "jacobian"))
+	if err != nil {
+		return nil, err
+	}
+	d = d.shallow()
+	toCols := func(s []Dim) []Dim {
+		s = slices.Clone(s)
+		for i, e := range s {
+			if e.Sym == batchSym {
+				s[i] = Dim{N: e.N * cols.N, Sym: cols.Sym}
+			}
+		}
+		return s
+	}
+	tangent := map[string]bool{}
+	for _, v := range slices.Concat(p.wrt, p.of) {
+		tangent["tangent_"+v.Name] = true
+	}
+	to := map[string]string{}
+	var head []*Node
+	rows := ""
+	for i, v := range d.Inputs {
+		if tangent[v.Name] {
+			d.Inputs[i].Shape = toCols(v.Shape)
+			continue
+		}
+		at := batchAxis(v.Shape)
+		if at < 0 {
+			continue
+		}
+		if rows == "" {
+			if cols.Known() {
+				rows = d.addInit("jacobian/rows", IntTensor([]int64{cols.N}, 1))
+			} else {
+				rows = "jacobian/rows"
+				name := "tangent_" + p.wrt[0].Name
+				head = append(head, &Node{Op: "Shape", Name: rows, In: []string{name}, Out: []string{rows}, Attr: attrs("start", 0, "end", 1)})
+			}
+		}
+		wide := v.Name + "/rows"
+		to[v.Name] = wide
+		shape := rows
+		if ones := len(v.Shape) - 1 - at; ones > 0 {
+			shape = v.Name + "/shape"
+			one := d.addInit(v.Name+"/ones", IntTensor(orOnes(nil, ones), int64(ones)))
+			head = append(head, &Node{Op: "Concat", Name: shape, In: []string{rows, one}, Out: []string{shape}, Attr: attrs("axis", 0)})
+		}
+		head = append(head, &Node{Op: "Expand", Name: wide, In: []string{v.Name, shape}, Out: []string{wide}})
+		d.Inputs[i].Shape = atBatchOne(v.Shape)
+	}
+	for _, n := range d.Nodes {
+		for i, s := range n.In {
+			if w, ok := to[s]; ok {
+				n.In[i] = w
+			}
+		}
+	}
+	var tail []*Node
+	zero := d.addInit("jacobian/zero", IntTensor([]int64{0}, 1))
+	for i, v := range d.Outputs {
+		if tangent[v.Name] {
+			d.Outputs[i].Shape = toCols(v.Shape)
+			continue
+		}
+		at := batchAxis(v.Shape)
+		if at < 0 {
+			continue
+		}
+		wide := v.Name + "/rows"
+		if _, isInput := to[v.Name]; isInput {
+			continue
+		}
+		for _, n := range d.Nodes {
+			for _, list := range [2][]string{n.In, n.Out} {
+				for k, s := range list {
+					if s == v.Name {
+						list[k] = wide
+					}
+				}
+			}
+		}
+		axis := d.addInit(v.Name+"/axis", IntTensor([]int64{int64(at)}, 1))
+		one := d.addInit(v.Name+"/one", IntTensor([]int64{1}, 1))
+		tail = append(tail, &Node{Op: "Slice", Name: v.Name, In: []string{wide, zero, one, axis}, Out: []string{v.Name}})
+		d.Outputs[i].Shape = atBatchOne(v.Shape)
+	}
+	d.Nodes = slices.Concat(head, d.Nodes, tail)
+	d.Info = map[string]Value{}
+	return p.finish(verb, d)
+}
