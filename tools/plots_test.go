@@ -69,7 +69,7 @@ func TestFigureHasTheSizeOfItsPanels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := int(math.Round(float64(2*cellWidth.Dots(figureDPI))))
+	w := int(math.Round(float64(2 * cellWidth.Dots(figureDPI))))
 	if d := img.Bounds(); abs(d.Dx()-w) > 2 {
 		t.Errorf("got %v, want width %d", d, w)
 	}

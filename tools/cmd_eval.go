@@ -1,0 +1,137 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"io"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"lenskit/adjoint"
+	"lenskit/physics"
+)
+
+// computeFlags are the flags of commands that run a posterior.
+func computeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "threads", Usage: "number of threads; 0: all"},
+		&cli.StringFlag{Name: "device", Value: "cpu", Usage: "cpu, cuda or reference (the decoder in float64 in Go)"},
+	}
+}
+
+// computeOptions reads them.
+func computeOptions(c *cli.Context) (adjoint.Options, error) {
+	o := adjoint.Options{Threads: c.Int("threads"), Device: c.String("device")}
+	if o.Threads < 0 || o.Threads > 4096 {
+		return o, badInput("--threads: found %d, expected 0 to 4096", o.Threads)
+	}
+	switch o.Device {
+	case "cpu", "cuda", "reference":
+		return o, nil
+	}
+	return o, badInput("--device: found %q, expected cpu, cuda or reference", o.Device)
+}
+
+func evalCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "eval",
+		Usage:     "log likelihood, prior and gradient at given parameters",
+		ArgsUsage: "CONFIG",
+		UsageText: "lenskit eval CONFIG [--params P.json] [--grad] [-o DIR]",
+		Description: "Writes log_likelihood, log_prior, log_posterior, chi2, pixels and reduced_chi2 as JSON; with --grad also gradient (of the log\n" +
+			"posterior) and gradient_log_likelihood by parameter name. Parameters that --params leaves out take their truth, else init,\n" +
+			"else their prior's centre. With -o the model image and its parts go to DIR/model.fits.\n\n" +
+			"Example: lenskit eval mock.yaml --params mock.truth.json --grad",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "params", Usage: "JSON object of parameter names and values, or a fit.json"},
+			&cli.BoolFlag{Name: "grad", Usage: "write gradients"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "folder for model.fits"},
+		}, computeFlags()...),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "CONFIG")
+			if err != nil {
+				return err
+			}
+			compute, err := computeOptions(c)
+			if err != nil {
+				return err
+			}
+			opt := EvalOptions{Config: args[0], Params: c.String("params"), Grad: c.Bool("grad"), Output: c.String("output"), Compute: compute}
+			return Eval(c.Context, opt, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+		},
+	}
+}
+
+// EvalOptions says what Eval computes.
+type EvalOptions struct {
+	Config  string
+	Params  string // P.json; "" for none
+	Grad    bool
+	Output  string // folder; "" for none
+	Compute adjoint.Options
+}
+
+// evaluation is what Eval writes.
+type evaluation struct {
+	LogLikelihood  jsonFloat      `json:"log_likelihood"`
+	LogPrior       jsonFloat      `json:"log_prior"`
+	LogPosterior   jsonFloat      `json:"log_posterior"`
+	Chi2           jsonFloat      `json:"chi2"`
+	Pixels         int            `json:"pixels"`
+	ReducedChi2    jsonFloat      `json:"reduced_chi2"`
+	Gradient       *orderedValues `json:"gradient,omitempty"`
+	GradLikelihood *orderedValues `json:"gradient_log_likelihood,omitempty"`
+}
+
+// Eval writes the log density of a config's model at given parameters.
+func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *progress) error {
+	cfg, err := loadConfig(opt.Config)
+	if err != nil {
+		return err
+	}
+	var named namedValues
+	if opt.Params != "" {
+		if named, err = readParams(opt.Params); err != nil {
+			return err
+		}
+	}
+	if opt.Output != "" {
+		if err := prepareFolder(opt.Output); err != nil {
+			return err
+		}
+	}
+	p, err := newProblem(cfg, opt.Compute)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	for _, n := range p.notices() {
+		pr.say("%s", n)
+	}
+	theta, err := p.start(opt.Params, named)
+	if err != nil {
+		return err
+	}
+	e, err := p.Post.Eval(theta, opt.Grad)
+	if err != nil {
+		if errors.Is(err, physics.ErrRange) {
+			return badInput("%s: %w", cfg.file, err)
+		}
+		return numerical("%s: %w", cfg.file, err)
+	}
+	out := evaluation{
+		LogLikelihood: jsonFloat(e.LogLikelihood), LogPrior: jsonFloat(e.LogPrior), LogPosterior: jsonFloat(e.LogPosterior()),
+		Chi2: jsonFloat(e.Chi2), Pixels: e.Pixels, ReducedChi2: jsonFloat(e.Chi2 / float64(e.Pixels)),
+	}
+	if opt.Grad {
+		g, l := p.named(e.Grad), p.named(e.GradLikelihood)
+		out.Gradient, out.GradLikelihood = &g, &l
+	}
+	if opt.Output != "" {
+		if err := p.writeImages(filepath.Join(opt.Output, "model.fits"), theta); err != nil {
+			return err
+		}
+	}
+	return encodeJSON(stdout, out)
+}

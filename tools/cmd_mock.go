@@ -1,0 +1,216 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"lenskit/adjoint"
+	"lenskit/physics"
+)
+
+func mockCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "mock",
+		Usage:     "simulate an image of a config's model",
+		ArgsUsage: "CONFIG",
+		UsageText: "lenskit mock CONFIG -o FILE.fits [--seed N] [--draw] [--params P.json]",
+		Description: "Parameters with a truth take it, the others are drawn from their priors; --draw draws all. Beside FILE.fits (the image,\n" +
+			"extensions NOISE, PSF, MODEL and SOURCE) it writes FILE.truth.json and FILE.yaml, a config ready for lenskit fit. The\n" +
+			"image's shape is that of data.image, or data.size.\n\n" +
+			"Example: lenskit mock examples/paper.yaml -o out/mock.fits --seed 1",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "FITS file to write"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the draws and of the noise"},
+			&cli.BoolFlag{Name: "draw", Usage: "draw every parameter from its prior"},
+			&cli.StringFlag{Name: "params", Usage: "JSON object of parameters to take as they are"},
+			&cli.BoolFlag{Name: "no-noise", Usage: "add no noise"},
+		}, computeFlags()...),
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "CONFIG")
+			if err != nil {
+				return err
+			}
+			compute, err := computeOptions(c)
+			if err != nil {
+				return err
+			}
+			opt := MockOptions{Config: args[0], Output: c.String("output"), Params: c.String("params"), Seed: c.Uint64("seed"), Draw: c.Bool("draw"),
+				NoNoise: c.Bool("no-noise"), Compute: compute}
+			made, err := Mock(c.Context, opt, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return encodeJSON(c.App.Writer, made)
+			}
+			fmt.Fprintf(c.App.Writer, "%s\n%s\n%s\n", made.Image, made.Config, made.Truth)
+			return nil
+		},
+	}
+}
+
+// MockOptions says what Mock simulates.
+type MockOptions struct {
+	Config, Output string
+	Params         string // P.json; "" for none
+	Seed           uint64
+	Draw           bool // take no truth
+	NoNoise        bool
+	Compute        adjoint.Options
+}
+
+// MockFiles are the files that Mock wrote.
+type MockFiles struct {
+	Image  string `json:"image"`
+	Config string `json:"config"`
+	Truth  string `json:"truth"`
+}
+
+// mockTries bounds the draws that are thrown away because a parameter lies outside the range of its profile.
+const mockTries = 1000
+
+// Mock simulates an image of a config's model.
+func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error) {
+	var made MockFiles
+	cfg, err := loadConfig(opt.Config)
+	if err != nil {
+		return made, err
+	}
+	var named namedValues
+	if opt.Params != "" {
+		if named, err = readParams(opt.Params); err != nil {
+			return made, err
+		}
+	}
+	if opt.Output == "" {
+		return made, badInput("mock: --output is missing, expected a FITS file to write")
+	}
+	base := strings.TrimSuffix(strings.TrimSuffix(opt.Output, filepath.Ext(opt.Output)), ".")
+	made = MockFiles{Image: opt.Output, Config: base + ".yaml", Truth: base + ".truth.json"}
+	if made.Config == opt.Output || sameFile(made.Config, opt.Config) || sameFile(made.Image, cfg.path(cfg.Data.Image)) {
+		return made, badInput("%s: would overwrite the input, expected another name", opt.Output)
+	}
+	if err := prepareFolder(filepath.Dir(opt.Output)); err != nil {
+		return made, err
+	}
+	p, err := newProblem(cfg, opt.Compute)
+	if err != nil {
+		return made, err
+	}
+	defer p.Close()
+	for _, n := range p.notices() {
+		pr.say("%s", n)
+	}
+	rng := rand.New(rand.NewPCG(opt.Seed, mockStream))
+	theta, img, err := p.mockDraw(opt, named, rng)
+	if err != nil {
+		return made, err
+	}
+	o := p.Obs
+	data := append([]float64(nil), img.Model.Pix...)
+	sigma := make([]float64, len(data))
+	for i := range data {
+		sigma[i] = o.Sigma[min(i, len(o.Sigma)-1)]
+		if n := rng.NormFloat64(); !opt.NoNoise && sigma[i] > 0 && sigma[i] < physics.MaskedSigma {
+			data[i] += sigma[i] * n
+		}
+	}
+	place := gridWCS(o.W, o.H, o.Scale, 0, 0)
+	if o.Header != nil {
+		if sky := copyWCS(o.Header); sky != nil {
+			place = sky
+		}
+	}
+	axes := []int{o.W, o.H}
+	cards := append(append([]fitsKey(nil), place...), fitsKey{"PIXSCALE", o.Scale, "arcsec per pixel"}, fitsKey{"LKSEED", int(opt.Seed & math.MaxInt64), "seed of the simulation"})
+	images := []fitsOut{
+		{Bitpix: -64, Axes: axes, Pix: data, Cards: cards},
+		{Name: "NOISE", Bitpix: -64, Axes: axes, Pix: sigma, Cards: place},
+		{Name: "MODEL", Bitpix: -64, Axes: axes, Pix: img.Model.Pix, Cards: place},
+	}
+	if k := o.PSF.Kernel; k != nil {
+		images = append(images, fitsOut{Name: "PSF", Bitpix: -64, Axes: []int{k.W, k.H}, Pix: k.Pix, Cards: gridWCS(k.W, k.H, o.Scale, 0, 0)})
+	}
+	if s := img.Source; s != nil {
+		images = append(images, fitsOut{Name: "SOURCE", Bitpix: -64, Axes: []int{s.W, s.H}, Pix: s.Pix, Cards: gridWCS(s.W, s.H, s.Scale, img.SourceX, img.SourceY)})
+	}
+	if err := writeFITS(made.Image, images...); err != nil {
+		return made, err
+	}
+	p.setTruth(theta)
+	name := filepath.Join(absDir(opt.Output), filepath.Base(opt.Output))
+	d := &cfg.Data
+	d.Image, d.Size, d.PixelScale = name, [2]int{}, o.Scale
+	if d.NoiseFile != "" {
+		d.NoiseFile = name + "[NOISE]"
+	}
+	if d.PSFFile != "" {
+		d.PSFFile = name + "[PSF]"
+	}
+	text := cfg.text(absDir(opt.Output))
+	if err := writeAtomic(made.Config, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
+		return made, err
+	}
+	return made, writeJSON(made.Truth, p.named(theta))
+}
+
+// mockStream is the second word of the generator's seed, so that mocks and fits of the same seed do not share numbers.
+const mockStream = 0x6d6f636b
+
+// mockDraw chooses the parameters of a mock and draws its images.
+func (p *problem) mockDraw(opt MockOptions, named namedValues, rng *rand.Rand) ([]float64, *adjoint.Images, error) {
+	stated, err := p.start(opt.Params, named)
+	if err != nil {
+		return nil, nil, err
+	}
+	keep := p.stated()
+	free := p.Post.Free()
+	u, theta := make([]float64, p.Post.Dim()), make([]float64, len(stated))
+	for range mockTries {
+		for i := range u {
+			u[i] = rng.NormFloat64()
+		}
+		p.Post.Theta(theta, u)
+		for i, n := range p.Post.Names() {
+			if _, given := named[n]; given || free[i] < 0 || keep[n] && !opt.Draw {
+				theta[i] = stated[i]
+			}
+		}
+		img, err := p.Post.Images(theta)
+		if err == nil {
+			return theta, img, nil
+		}
+		if !errors.Is(err, physics.ErrRange) {
+			return nil, nil, numerical("%s: %w", p.Config.file, err)
+		}
+		if len(u) == 0 {
+			return nil, nil, badInput("%s: %w", p.Config.file, err)
+		}
+	}
+	return nil, nil, badInput("%s: found no draw in %d within the ranges of the profiles, expected narrower priors or bounds", p.Config.file, mockTries)
+}
+
+// sameFile tells whether two paths name one existing file.
+func sameFile(a, b string) bool {
+	x, err1 := os.Stat(a)
+	y, err2 := os.Stat(b)
+	return err1 == nil && err2 == nil && os.SameFile(x, y)
+}
+
+// absDir is the folder of a path, absolute where it can be made so.
+func absDir(path string) string {
+	dir := filepath.Dir(path)
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
+}

@@ -1,0 +1,70 @@
+package tools
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+)
+
+func plotCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "plot",
+		Usage:     "draw the figures of a run",
+		ArgsUsage: "DIR",
+		UsageText: "lenskit plot DIR",
+		Description: "Draws what the folder of a run holds data for: fit.png (data, model, residual, source). The paths of the figures go to\n" +
+			"stdout.\n\nExample: lenskit plot out/fit",
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "DIR")
+			if err != nil {
+				return err
+			}
+			made, err := Plot(args[0])
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return encodeJSON(c.App.Writer, map[string][]string{"figures": made})
+			}
+			for _, path := range made {
+				fmt.Fprintln(c.App.Writer, path)
+			}
+			return nil
+		},
+	}
+}
+
+// figureMakers are the kinds of figure: each is drawn where the file it is drawn from exists. A new kind is one row.
+var figureMakers = []struct {
+	from, makes string
+	draw        func(dir string) error
+}{
+	{fileFitFITS, fileFitPNG, plotRun},
+}
+
+// Plot draws the figures of the run in dir and returns their paths.
+func Plot(dir string) ([]string, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return nil, badInput("%s: %s", dir, reason(err))
+	case !info.IsDir():
+		return nil, badInput("%s: is a file, expected the folder of a run", dir)
+	}
+	var made []string
+	for _, m := range figureMakers {
+		if _, err := os.Stat(filepath.Join(dir, m.from)); err != nil {
+			continue
+		}
+		if err := m.draw(dir); err != nil {
+			return made, err
+		}
+		made = append(made, filepath.Join(dir, m.makes))
+	}
+	if made == nil {
+		return nil, badInput("%s: holds no results, expected the folder of a run with %s", dir, fileFitFITS)
+	}
+	return made, nil
+}

@@ -1,0 +1,317 @@
+package tools
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+
+	"lenskit/physics"
+)
+
+// plotRun draws fit.png of the run in dir from its fit.fits, fit.json and config.yaml.
+func plotRun(dir string) error {
+	rec, err := readFitRecord(dir)
+	if err != nil {
+		return err
+	}
+	planes, unit, err := readPlanes(filepath.Join(dir, fileFitFITS))
+	if err != nil {
+		return err
+	}
+	panels, columns := fitPanels(planes, unit, float64(rec.ReducedChi2))
+	if critical, caustics := runCurves(dir, rec, planes["DATA"]); critical != nil {
+		for i := range panels {
+			switch panels[i].Title {
+			case "model":
+				panels[i].Curves = critical
+			case "source":
+				panels[i].Curves = caustics
+			}
+		}
+	}
+	return drawFigure(filepath.Join(dir, fileFitPNG), panels, columns)
+}
+
+// plane is an image of fit.fits with its place.
+type plane struct {
+	*physics.Image
+	X, Y float64 // of its centre, arcsec
+}
+
+// readPlanes reads the images of a fit.fits by extension name, and the unit of their values.
+func readPlanes(path string) (map[string]plane, string, error) {
+	out := map[string]plane{}
+	unit := "image units"
+	hdus, data, err := openFITS(path)
+	if err != nil {
+		return nil, "", err
+	}
+	defer data.Close()
+	for i := range hdus {
+		h := &hdus[i]
+		if !h.isImage() || h.size() == 0 {
+			continue
+		}
+		m, err := h.read(path, data)
+		if err != nil {
+			return nil, "", err
+		}
+		scale, err := m.Header.number("PIXSCALE", 0)
+		if err != nil || scale <= 0 {
+			return nil, "", badInput("%s[%s]: has no PIXSCALE, expected arcsec per pixel", path, m.Name)
+		}
+		img, err := imageOf(m, scale)
+		if err != nil {
+			return nil, "", err
+		}
+		p := plane{Image: img}
+		if m.Name == "SOURCE" {
+			p.X, _ = m.Header.number("CRVAL1", 0)
+			p.Y, _ = m.Header.number("CRVAL2", 0)
+		}
+		out[m.Name] = p
+		if u, _ := m.Header.text("BUNIT"); m.Name == "DATA" && u != "" {
+			unit = u
+		}
+	}
+	for _, name := range []string{"DATA", "NOISE", "MODEL", "RESIDUAL", "LENS_LIGHT", "MASK"} {
+		p, ok := out[name]
+		if !ok {
+			return nil, "", badInput("%s: has no extension %s, expected the images of a fit", path, name)
+		}
+		if d := out["DATA"]; p.W != d.W || p.H != d.H {
+			return nil, "", badInput("%s[%s]: found %d x %d pixels, expected %d x %d as DATA", path, name, p.W, p.H, d.W, d.H)
+		}
+	}
+	return out, unit, nil
+}
+
+// panelOf is a panel over the whole of an image.
+func panelOf(title string, m plane, pix []float64, bar string, scale colorScale) panel {
+	w, h := float64(m.W)*m.Scale/2, float64(m.H)*m.Scale/2
+	return panel{Title: title, W: m.W, H: m.H, Pix: pix, X0: m.X - w, X1: m.X + w, Y0: m.Y - h, Y1: m.Y + h, Bar: bar, Scale: scale}
+}
+
+// fitPanels are the panels of fit.png with the number of columns: data, model, residual and source; with lens light also
+// the data without it, and the lens light.
+func fitPanels(planes map[string]plane, unit string, reducedChi2 float64) ([]panel, int) {
+	data, model, noise, mask := planes["DATA"], planes["MODEL"], planes["NOISE"], planes["MASK"]
+	used := func(v []float64) []float64 {
+		out := append([]float64(nil), v...)
+		for i := range out {
+			if mask.Pix[i] == 0 {
+				out[i] = math.NaN()
+			}
+		}
+		return out
+	}
+	light := planes["LENS_LIGHT"]
+	hasLight := false
+	for _, v := range light.Pix {
+		hasLight = hasLight || v != 0
+	}
+	soft := 0.0
+	if hasLight {
+		soft = 2 * percentile(used(noise.Pix), 0.5)
+	}
+	shared := brightness(used(data.Pix), soft)
+	shared.Lo = math.Min(shared.Lo, 0)
+	residual := panelOf("residual", data, used(planes["RESIDUAL"].Pix), "(data − model) / σ", colorScale{Lo: -5, Hi: 5, Map: blueRed()})
+	if !math.IsNaN(reducedChi2) {
+		residual.Note = fmt.Sprintf("χ²/N = %.3f", reducedChi2)
+	}
+	panels := []panel{
+		panelOf("data", data, used(data.Pix), unit, shared),
+		panelOf("model", data, model.Pix, unit, shared),
+		residual,
+	}
+	if hasLight {
+		arcs := append([]float64(nil), data.Pix...)
+		for i := range arcs {
+			arcs[i] -= light.Pix[i]
+		}
+		lensed := append([]float64(nil), model.Pix...)
+		for i := range lensed {
+			lensed[i] -= light.Pix[i]
+		}
+		scale := brightness(lensed, 0)
+		scale.Lo = math.Min(scale.Lo, -2*soft/2)
+		panels = append(panels, panelOf("data without lens light", data, used(arcs), unit, scale), panelOf("lens light", data, light.Pix, unit, shared))
+	}
+	if s, ok := planes["SOURCE"]; ok {
+		scale := brightness(s.Pix, 0)
+		scale.Lo, scale.Hi = math.Min(0, percentile(s.Pix, 0)), percentile(s.Pix, 1)
+		if !(scale.Hi > scale.Lo) {
+			scale.Hi = scale.Lo + 1
+		}
+		panels = append(panels, panelOf("source", s, s.Pix, unit, scale))
+	}
+	if hasLight {
+		return panels, 3
+	}
+	return panels, 2
+}
+
+// runCurves are the critical curves and caustics of a run's lens; nil where they cannot be had.
+func runCurves(dir string, rec *fitRecord, data plane) (critical, caustics [][]point) {
+	if _, err := os.Stat(filepath.Join(dir, fileConfig)); err != nil {
+		return nil, nil
+	}
+	cfg, err := loadConfig(filepath.Join(dir, fileConfig))
+	if err != nil || len(cfg.Lens) == 0 {
+		return nil, nil
+	}
+	named := namedValues{}
+	for i, n := range rec.Parameters.names {
+		named[n] = rec.Parameters.values[i]
+	}
+	lens, err := cfg.lenses(dir, named)
+	if err != nil {
+		return nil, nil
+	}
+	return lens.curves(float64(data.W)*data.Scale/2, float64(data.H)*data.Scale/2)
+}
+
+// curveSide is the number of cells along the longer side in which critical curves are sought.
+const curveSide = 400
+
+// curves finds the critical curves, where the magnification is infinite, within ±halfW, ±halfH arcsec, and the caustics
+// they are mapped to. det(∂β/∂θ) is taken by central differences and its zeros by linear interpolation between cells.
+func (s lensSum) curves(halfW, halfH float64) (critical, caustics [][]point) {
+	step := 2 * math.Max(halfW, halfH) / curveSide
+	nx, ny := int(2*halfW/step)+1, int(2*halfH/step)+1
+	n := nx * ny
+	// β at the four neighbours of each node, a quarter of a cell away
+	h := step / 4
+	var bx, by [4][]float64
+	for k, d := range [4][2]float64{{h, 0}, {-h, 0}, {0, h}, {0, -h}} {
+		x, y := make([]float64, n), make([]float64, n)
+		for i := range n {
+			x[i], y[i] = -halfW+float64(i%nx)*step+d[0], -halfH+float64(i/nx)*step+d[1]
+		}
+		bx[k], by[k] = s.source(x, y)
+	}
+	det := make([]float64, n)
+	for i := range det {
+		xx, yx := (bx[0][i]-bx[1][i])/(2*h), (by[0][i]-by[1][i])/(2*h)
+		xy, yy := (bx[2][i]-bx[3][i])/(2*h), (by[2][i]-by[3][i])/(2*h)
+		det[i] = xx*yy - xy*yx
+	}
+	for _, c := range contours(det, nx, ny) {
+		x, y := make([]float64, len(c)), make([]float64, len(c))
+		for i, p := range c {
+			x[i], y[i] = -halfW+p.X*step, -halfH+p.Y*step
+			c[i] = point{x[i], y[i]}
+		}
+		sx, sy := s.source(x, y)
+		caustic := make([]point, len(c))
+		for i := range c {
+			caustic[i] = point{sx[i], sy[i]}
+		}
+		critical, caustics = append(critical, c), append(caustics, caustic)
+	}
+	return critical, caustics
+}
+
+// source maps places of the image to the source plane.
+func (s lensSum) source(x, y []float64) (bx, by []float64) {
+	ax, ay := make([]float64, len(x)), make([]float64, len(x))
+	for _, l := range s {
+		l.Deflect(ax, ay, x, y)
+	}
+	for i := range ax {
+		ax[i], ay[i] = x[i]-ax[i], y[i]-ay[i]
+	}
+	return ax, ay
+}
+
+// contours traces the zeros of v on a grid of nx x ny nodes as lines of places in units of cells (marching squares).
+func contours(v []float64, nx, ny int) [][]point {
+	// An edge of the grid is horizontal (from node k to k+1) or vertical (from k to k+nx); a line runs from edge to edge.
+	type edge struct {
+		node     int
+		vertical bool
+	}
+	cross := func(e edge) (point, bool) {
+		a, step := v[e.node], 1
+		if e.vertical {
+			step = nx
+		}
+		b := v[e.node+step]
+		if !(a < 0) == !(b < 0) || math.IsNaN(a-b) || math.IsInf(a-b, 0) {
+			return point{}, false
+		}
+		f := a / (a - b)
+		p := point{float64(e.node % nx), float64(e.node / nx)}
+		if e.vertical {
+			p.Y += f
+		} else {
+			p.X += f
+		}
+		return p, true
+	}
+	next := map[edge][]edge{}
+	var order []edge
+	link := func(a, b edge) {
+		for _, e := range [2]edge{a, b} {
+			if _, ok := next[e]; !ok {
+				order = append(order, e)
+			}
+		}
+		next[a], next[b] = append(next[a], b), append(next[b], a)
+	}
+	for j := range ny - 1 {
+		for i := range nx - 1 {
+			k := j*nx + i
+			var hit []edge
+			for _, e := range [4]edge{{k, false}, {k + 1, true}, {k + nx, false}, {k, true}} { // around the cell
+				if _, ok := cross(e); ok {
+					hit = append(hit, e)
+				}
+			}
+			switch len(hit) {
+			case 2:
+				link(hit[0], hit[1])
+			case 4: // a saddle: either pairing will do at this resolution
+				link(hit[0], hit[1])
+				link(hit[2], hit[3])
+			}
+		}
+	}
+	var out [][]point
+	seen := map[edge]bool{}
+	walk := func(e edge) []point {
+		var line []point
+		for {
+			seen[e] = true
+			p, _ := cross(e)
+			line = append(line, p)
+			at := -1
+			for i, n := range next[e] {
+				if !seen[n] {
+					at = i
+				}
+			}
+			if at < 0 {
+				return line
+			}
+			e = next[e][at]
+		}
+	}
+	for pass := range 2 { // open lines from their ends first, then closed ones
+		for _, e := range order {
+			if seen[e] || pass == 0 && len(next[e]) != 1 {
+				continue
+			}
+			line := walk(e)
+			if pass == 1 && len(line) > 2 {
+				line = append(line, line[0])
+			}
+			if len(line) >= 8 { // shorter ones are the wiggles around a singular centre
+				out = append(out, line)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,222 @@
+package tools
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"lenskit/adjoint"
+)
+
+// problem is a config with all that it names, ready to be computed.
+type problem struct {
+	Config  *config // fluxes of default priors scaled to the image
+	Obs     *observation
+	Bundles map[string]*bundle // of each decoder, by group.name
+	Model   adjoint.Model
+	Post    *adjoint.Posterior
+	Inputs  []input // every file read but the config
+	index   map[string]int
+}
+
+// newProblem reads the files of a config and builds its posterior. Close it.
+func newProblem(c *config, opt adjoint.Options) (*problem, error) {
+	obs, err := c.observe()
+	if err != nil {
+		return nil, err
+	}
+	c.scalePriors(obs.Brightness)
+	p := &problem{Config: c, Obs: obs, Bundles: map[string]*bundle{}, Inputs: slices.Clone(obs.Inputs)}
+	for _, comp := range c.components() {
+		if comp.Type != "decoder" {
+			continue
+		}
+		b, err := c.bundle(comp)
+		if err != nil {
+			return nil, err
+		}
+		p.Bundles[comp.Group+"."+comp.Name] = b
+		for _, in := range b.Inputs {
+			if !slices.Contains(p.Inputs, in) {
+				p.Inputs = append(p.Inputs, in)
+			}
+		}
+	}
+	if p.Model, err = c.model(p.Bundles); err != nil {
+		return nil, err
+	}
+	if p.Post, err = adjoint.New(p.Model, obs.adjoint(c.Data.Supersampling), opt); err != nil {
+		return nil, withHint(badInput("%s: %w", c.file, err), "lenskit doctor tells whether onnxruntime is found; lenskit onnx inspect tells what a decoder holds")
+	}
+	p.index = map[string]int{}
+	for i, n := range p.Post.Names() {
+		p.index[n] = i
+	}
+	return p, nil
+}
+
+// Close frees the posterior.
+func (p *problem) Close() error { return p.Post.Close() }
+
+// notices are what was found amiss in the input and what was made of it.
+func (p *problem) notices() []string { return append(slices.Clone(p.Obs.Notices), p.Post.Notices()...) }
+
+// bundle loads the bundle of a decoder.
+func (c *config) bundle(comp *component) (*bundle, error) {
+	path := comp.Model
+	if path != "" {
+		path = c.path(path)
+	}
+	b, err := loadBundle(path)
+	if err != nil {
+		return nil, withPlace(c, comp.key("model"), err)
+	}
+	return b, nil
+}
+
+// adjoint is the observation as the posterior takes it.
+func (o *observation) adjoint(supersampling int) adjoint.Observation {
+	return adjoint.Observation{W: o.W, H: o.H, PixelScale: o.Scale, Data: o.Data, Sigma: o.Sigma, Mask: o.Mask, PSF: o.PSF, Supersampling: supersampling}
+}
+
+// model is the config's model with the decoders of the bundles.
+func (c *config) model(bundles map[string]*bundle) (adjoint.Model, error) {
+	var m adjoint.Model
+	for _, comp := range c.components() {
+		a := adjoint.Component{Group: comp.Group, Name: comp.Name, Kind: comp.Type, Priors: map[string]adjoint.Prior{}}
+		b := bundles[comp.Group+"."+comp.Name]
+		if b != nil {
+			a.Decoder = &adjoint.DecoderSpec{File: b.Path, Graph: b.Decoder, Interpolation: comp.Interpolation}
+		}
+		for i := range comp.Params {
+			q := &comp.Params[i]
+			prior, err := q.Prior.adjoint(b)
+			if err != nil {
+				return m, c.fail(comp.key(q.Name), "%v", err)
+			}
+			a.Priors[q.Name] = prior
+		}
+		m.Components = append(m.Components, a)
+	}
+	if c.Sky != nil {
+		prior, err := c.Sky.adjoint(nil)
+		if err != nil {
+			return m, c.fail("sky", "%v", err)
+		}
+		m.Sky = &prior
+	}
+	return m, nil
+}
+
+// adjoint is the prior as the posterior takes it; b is the decoder's bundle, if it is one's.
+func (p *prior) adjoint(b *bundle) (adjoint.Prior, error) {
+	var a adjoint.Prior
+	switch p.Kind {
+	case priorNormal:
+		a = adjoint.Normal(p.A, p.B)
+	case priorUniform:
+		a = adjoint.Uniform(p.A, p.B)
+	case priorLognormal:
+		a = adjoint.LogNormal(p.A, p.B)
+	case priorFixed:
+		if b == nil && len(p.Fixed) != 1 || b != nil && len(p.Fixed) != 1 && len(p.Fixed) != b.Latents {
+			return a, fmt.Errorf("found %d fixed values, expected one for each parameter", len(p.Fixed))
+		}
+		return adjoint.Fixed(p.Fixed...), nil
+	case priorBundle:
+		if !math.IsInf(p.Lo, -1) || !math.IsInf(p.Hi, 1) {
+			return a, fmt.Errorf("found bounds beside the bundle's prior, expected none")
+		}
+		return adjoint.Multivariate(b.Mean, b.Cov, p.A), nil
+	}
+	if !math.IsInf(p.Lo, -1) || !math.IsInf(p.Hi, 1) {
+		a = a.Bounded(p.Lo, p.Hi)
+	}
+	return a, nil
+}
+
+// start are the named parameters that a config and P.json state: the value in named, else truth, init or the prior's
+// centre. path is P.json's, for messages.
+func (p *problem) start(path string, named namedValues) ([]float64, error) {
+	names := p.Post.Names()
+	if err := checkNames(path, named, func(n string) bool { _, ok := p.index[n]; return ok }, names); err != nil {
+		return nil, err
+	}
+	theta := make([]float64, len(names))
+	for _, comp := range p.Config.components() {
+		count, mean := 0, []float64(nil)
+		if b := p.Bundles[comp.Group+"."+comp.Name]; b != nil {
+			count, mean = b.Latents, b.Mean
+		}
+		for i := range comp.Params {
+			q := &comp.Params[i]
+			v, err := comp.values(q, count, mean, named)
+			if err != nil {
+				return nil, err
+			}
+			for k, x := range v {
+				theta[p.index[comp.nameOf(q, k)]] = x
+			}
+		}
+	}
+	if sky := p.Config.Sky; sky != nil {
+		i := p.index["sky"]
+		if err := sky.start(theta[i:i+1], nil); err != nil {
+			return nil, badInput("sky: %w", err)
+		}
+		if v, ok := named["sky"]; ok {
+			theta[i] = v
+		}
+	}
+	return theta, nil
+}
+
+// stated are the parameters to which the config gives a truth.
+func (p *problem) stated() map[string]bool {
+	out := map[string]bool{}
+	for _, comp := range p.Config.components() {
+		for i := range comp.Params {
+			q := &comp.Params[i]
+			if q.Prior.Truth == nil {
+				continue
+			}
+			count := 1
+			if b := p.Bundles[comp.Group+"."+comp.Name]; b != nil && q.Vector {
+				count = b.Latents
+			}
+			for k := range count {
+				out[comp.nameOf(q, k)] = true
+			}
+		}
+	}
+	if s := p.Config.Sky; s != nil && s.Truth != nil {
+		out["sky"] = true
+	}
+	return out
+}
+
+// setTruth writes theta as the truth of every parameter of the config.
+func (p *problem) setTruth(theta []float64) {
+	for _, comp := range p.Config.components() {
+		for i := range comp.Params {
+			q := &comp.Params[i]
+			count := 1
+			if b := p.Bundles[comp.Group+"."+comp.Name]; b != nil && q.Vector {
+				count = b.Latents
+			}
+			q.Prior.Truth = make([]float64, count)
+			for k := range count {
+				q.Prior.Truth[k] = theta[p.index[comp.nameOf(q, k)]]
+			}
+			q.Prior.Init = nil
+		}
+	}
+	if s := p.Config.Sky; s != nil {
+		s.Truth, s.Init = []float64{theta[p.index["sky"]]}, nil
+	}
+}
+
+// named gives values their names, in the order of the model.
+func (p *problem) named(values []float64) orderedValues {
+	return orderedValues{p.Post.Names(), values}
+}

@@ -1,0 +1,6 @@
+package tools
+
+import "os"
+
+// stopSignals end a run after it has saved itself.
+var stopSignals = []os.Signal{os.Interrupt}
