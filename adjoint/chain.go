@@ -1,0 +1,333 @@
+package adjoint
+
+import "lenskit/physics"
+
+// Sizes of the chain's work. They hang on the image alone, never on the number of threads.
+const (
+	maxTiles  = 16  // tiles of rays; each has an adjoint of the source image of its own
+	blockRays = 512 // rays that go through all stages before the next ones do
+	minPixels = 64  // pixels of a tile, at least
+	rowPixels = 4096
+)
+
+// chain is a scene on a grid: forward to a model image and its misfit, and in reverse to the gradient by θ. All its
+// planes cover the grid's box.
+type chain struct {
+	scene  *scene
+	grid   *physics.Grid
+	psf    physics.PSF
+	pool   *physics.Pool
+	nTheta int
+
+	data, weight []float64 // of the box; nil when there is nothing to compare with
+	bx, by       []float64 // β of each ray
+	plane        []float64 // brightness before the PSF
+	model        []float64
+	gModel       []float64
+	gPlane       []float64
+
+	// what the fixed components give, kept until one of them changes
+	baseX, baseY []float64 // deflection of the fixed lenses; nil when there are none
+	baseI        []float64 // brightness of the fixed lights in the lens plane; nil when there are none
+	baseOf       int       // scene.frozen when they were computed
+
+	tiles     []tile
+	tilePix   int
+	rowChunks int
+	rowChi2   []float64
+	rowSky    []float64
+	gimgs     [][]float64 // of each light: the sum of the tiles' adjoints of its padded image
+	gTheta    []float64
+	gz        []float64
+	gpix      [][]float64 // of each light
+
+	wantGrad, all bool // all: gradients by fixed parameters too
+	runForward    func(chunk int)
+	runReverse    func(chunk int)
+	runResidual   func(chunk int)
+	runBase       func(chunk int)
+}
+
+// tile is the working space for a stretch of the grid's pixels.
+type tile struct {
+	from, to  int // among grid.Pixel
+	ax, ay, v []float64
+	gx, gy    []float64
+	gp        []float64   // of all θ
+	gimg      [][]float64 // of each light of free latents, padded
+}
+
+// newChain lays out a chain. noise may be nil: then only the model is computed.
+func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Noise, pool *physics.Pool, nTheta int) *chain {
+	n, box := len(grid.X), grid.Box.W*grid.Box.H
+	c := &chain{scene: s, grid: grid, psf: psf, pool: pool, nTheta: nTheta, baseOf: -1}
+	c.bx, c.by = make([]float64, n), make([]float64, n)
+	c.plane, c.model = make([]float64, box), make([]float64, box)
+	for _, l := range s.lenses {
+		if l.fixed && c.baseX == nil {
+			c.baseX, c.baseY = make([]float64, n), make([]float64, n)
+		}
+	}
+	for _, l := range s.lights {
+		if l.fixed && !l.source && c.baseI == nil {
+			c.baseI = make([]float64, n)
+		}
+	}
+	count := min(maxTiles, (len(grid.Pixel)+minPixels-1)/minPixels)
+	c.tilePix = (len(grid.Pixel) + count - 1) / count
+	for from := 0; from < len(grid.Pixel); from += c.tilePix {
+		t := tile{from: from, to: min(from+c.tilePix, len(grid.Pixel))}
+		b := c.blockPixels() * grid.Sub * grid.Sub
+		t.ax, t.ay, t.v = make([]float64, b), make([]float64, b), make([]float64, b)
+		c.tiles = append(c.tiles, t)
+	}
+	c.rowChunks = (box + rowPixels - 1) / rowPixels
+	c.rowChi2, c.rowSky = make([]float64, c.rowChunks), make([]float64, c.rowChunks)
+	c.runForward, c.runReverse, c.runResidual, c.runBase = c.forwardTile, c.reverseTile, c.residualChunk, c.baseTile
+	if noise == nil {
+		return c
+	}
+	c.data, c.weight = make([]float64, box), make([]float64, box)
+	physics.Crop(grid.Box, c.data, noise.Data, grid.W)
+	physics.Crop(grid.Box, c.weight, noise.Weight, grid.W)
+	c.gModel, c.gPlane = make([]float64, box), make([]float64, box)
+	c.gTheta = make([]float64, nTheta)
+	c.gimgs, c.gpix = make([][]float64, len(s.lights)), make([][]float64, len(s.lights))
+	for i, l := range s.lights {
+		if l.nz > 0 {
+			c.gimgs[i], c.gpix[i] = make([]float64, l.pixels.PadLen()), make([]float64, len(l.img))
+		}
+	}
+	for k := range c.tiles {
+		t := &c.tiles[k]
+		t.gx, t.gy = make([]float64, len(t.v)), make([]float64, len(t.v))
+		t.gp = make([]float64, nTheta)
+		t.gimg = make([][]float64, len(s.lights))
+		for i, l := range s.lights {
+			if l.nz > 0 {
+				t.gimg[i] = make([]float64, l.pixels.PadLen())
+			}
+		}
+	}
+	return c
+}
+
+// blockPixels is the number of pixels whose rays make a block.
+func (c *chain) blockPixels() int { return max(1, blockRays/(c.grid.Sub*c.grid.Sub)) }
+
+// forward computes the model image of the scene as it is set.
+func (c *chain) forward() {
+	if (c.baseX != nil || c.baseI != nil) && c.baseOf != c.scene.frozen {
+		c.pool.Run(len(c.tiles), c.runBase)
+		c.baseOf = c.scene.frozen
+	}
+	c.pool.Run(len(c.tiles), c.runForward)
+	c.psf.Blur(c.model, c.plane)
+	if c.scene.sky != 0 {
+		for i := range c.model {
+			c.model[i] += c.scene.sky
+		}
+	}
+}
+
+// misfit is χ² of the model left by forward; grad says whether reverse will follow.
+func (c *chain) misfit(grad bool) float64 {
+	c.wantGrad = grad
+	c.pool.Run(c.rowChunks, c.runResidual)
+	chi2 := 0.0
+	for _, v := range c.rowChi2 {
+		chi2 += v
+	}
+	return chi2
+}
+
+// reverse writes the gradient of −½χ² by θ to gTheta, after misfit(true). Entries of fixed parameters are left zero
+// unless all is set.
+func (c *chain) reverse(all bool) error {
+	c.all = all
+	clear(c.gPlane)
+	c.psf.BlurAdj(c.gPlane, c.gModel)
+	c.pool.Run(len(c.tiles), c.runReverse)
+	clear(c.gTheta)
+	for k := range c.tiles {
+		for i, g := range c.tiles[k].gp {
+			c.gTheta[i] += g
+		}
+	}
+	if c.scene.skyAt >= 0 {
+		s := 0.0
+		for _, v := range c.rowSky {
+			s += v
+		}
+		c.gTheta[c.scene.skyAt] = s
+	}
+	for i := range c.scene.lights {
+		l := &c.scene.lights[i]
+		if l.nz == 0 || l.zFixed && !all {
+			continue
+		}
+		sum := c.gimgs[i]
+		copy(sum, c.tiles[0].gimg[i])
+		for k := range c.tiles[1:] {
+			for j, g := range c.tiles[k+1].gimg[i] {
+				sum[j] += g
+			}
+		}
+		clear(c.gpix[i])
+		l.pixels.Unpad(c.gpix[i], sum)
+		if !allFinite(c.gpix[i]) {
+			return rejected("%s: the gradient by the source image is not finite", l.name)
+		}
+		if err := l.dec.reverse(c.gTheta[l.zFirst:l.zFirst+l.nz], c.gpix[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rays are the grid's rays of the pixels from ≤ k < to.
+func (c *chain) rays(v []float64, from, to int) []float64 {
+	n := c.grid.Sub * c.grid.Sub
+	return v[from*n : to*n]
+}
+
+func (c *chain) baseTile(k int) {
+	t := &c.tiles[k]
+	x, y := c.rays(c.grid.X, t.from, t.to), c.rays(c.grid.Y, t.from, t.to)
+	if c.baseX != nil {
+		bx, by := c.rays(c.baseX, t.from, t.to), c.rays(c.baseY, t.from, t.to)
+		clear(bx)
+		clear(by)
+		for i := range c.scene.lenses {
+			if l := &c.scene.lenses[i]; l.fixed {
+				l.lens.Deflect(bx, by, x, y)
+			}
+		}
+	}
+	if c.baseI != nil {
+		v := c.rays(c.baseI, t.from, t.to)
+		clear(v)
+		for i := range c.scene.lights {
+			if l := &c.scene.lights[i]; l.fixed && !l.source {
+				l.light.Brightness(v, x, y)
+			}
+		}
+	}
+}
+
+func (c *chain) forwardTile(k int) {
+	t, step := &c.tiles[k], c.blockPixels()
+	for from := t.from; from < t.to; from += step {
+		to := min(from+step, t.to)
+		x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
+		bx, by := c.rays(c.bx, from, to), c.rays(c.by, from, to)
+		ax, ay, v := t.ax[:len(x)], t.ay[:len(x)], t.v[:len(x)]
+		if c.baseX != nil {
+			copy(ax, c.rays(c.baseX, from, to))
+			copy(ay, c.rays(c.baseY, from, to))
+		} else {
+			clear(ax)
+			clear(ay)
+		}
+		for i := range c.scene.lenses {
+			if l := &c.scene.lenses[i]; !l.fixed {
+				l.lens.Deflect(ax, ay, x, y)
+			}
+		}
+		for i, a := range ax {
+			bx[i], by[i] = x[i]-a, y[i]-ay[i]
+		}
+		if c.baseI != nil {
+			copy(v, c.rays(c.baseI, from, to))
+		} else {
+			clear(v)
+		}
+		for i := range c.scene.lights {
+			switch l := &c.scene.lights[i]; {
+			case l.source:
+				l.light.Brightness(v, bx, by)
+			case !l.fixed:
+				l.light.Brightness(v, x, y)
+			}
+		}
+		c.grid.Bin(c.plane, v, from, to, 0)
+	}
+}
+
+func (c *chain) residualChunk(k int) {
+	from, to := k*rowPixels, min((k+1)*rowPixels, len(c.model))
+	if !c.wantGrad {
+		c.rowChi2[k] = physics.Residual(nil, c.model[from:to], c.data[from:to], c.weight[from:to])
+		return
+	}
+	g := c.gModel[from:to]
+	c.rowChi2[k] = physics.Residual(g, c.model[from:to], c.data[from:to], c.weight[from:to])
+	if c.scene.skyAt >= 0 {
+		s := 0.0
+		for _, v := range g {
+			s += v
+		}
+		c.rowSky[k] = s
+	}
+}
+
+func (c *chain) reverseTile(k int) {
+	t, step := &c.tiles[k], c.blockPixels()
+	s := c.scene
+	clear(t.gp)
+	for i, g := range t.gimg {
+		if g != nil && (c.all || !s.lights[i].zFixed) {
+			clear(g)
+		}
+	}
+	lensing := false
+	for i := range s.lenses {
+		lensing = lensing || c.all || !s.lenses[i].fixed
+	}
+	for from := t.from; from < t.to; from += step {
+		to := min(from+step, t.to)
+		x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
+		bx, by := c.rays(c.bx, from, to), c.rays(c.by, from, to)
+		g, gx, gy := t.v[:len(x)], t.gx[:len(x)], t.gy[:len(x)]
+		c.grid.Unbin(g, c.gPlane, from, to)
+		clear(gx)
+		clear(gy)
+		for i := range s.lights {
+			l := &s.lights[i]
+			px, py, hx, hy := bx, by, gx, gy
+			if !l.source {
+				px, py, hx, hy = x, y, nil, nil
+			}
+			if l.fixed && !c.all && !(l.source && lensing) {
+				continue
+			}
+			gp := t.gp[l.first : l.first+l.n]
+			if l.nz > 0 && (c.all || !l.zFixed) {
+				l.pixels.BrightnessVJPImage(gp, t.gimg[i], hx, hy, g, px, py)
+			} else {
+				l.light.BrightnessVJP(gp, hx, hy, g, px, py)
+			}
+		}
+		if !lensing {
+			continue
+		}
+		// β = θ − α
+		for i := range gx {
+			gx[i], gy[i] = -gx[i], -gy[i]
+		}
+		for i := range s.lenses {
+			if l := &s.lenses[i]; c.all || !l.fixed {
+				l.lens.DeflectVJP(t.gp[l.first:l.first+l.n], nil, nil, gx, gy, x, y)
+			}
+		}
+	}
+}
+
+// whole spreads a plane of the box over the whole image, with zeros elsewhere.
+func whole(g *physics.Grid, plane []float64) []float64 {
+	out := make([]float64, g.W*g.H)
+	for j := range g.Box.H {
+		copy(out[(g.Box.Y0+j)*g.W+g.Box.X0:], plane[j*g.Box.W:(j+1)*g.Box.W])
+	}
+	return out
+}

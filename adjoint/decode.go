@@ -1,0 +1,338 @@
+package adjoint
+
+import (
+	"fmt"
+	"math"
+	"sync"
+
+	"lenskit/onnx"
+)
+
+// decoderShape is a decoder's graph, for one image at a time, and what its input and output look like.
+type decoderShape struct {
+	file    string
+	graph   *onnx.Graph // with N = 1
+	in, out string
+	inShape []int64 // [1, L] or [1, L, 1, 1]
+	latents int
+	w, h    int
+}
+
+// shapeOf checks that the graph is a decoder and reads its shapes.
+func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
+	g := spec.Graph
+	file := spec.File
+	if file == "" {
+		file = fmt.Sprintf("graph %q", g.Name)
+	}
+	if len(g.Inputs) != 1 {
+		return nil, fmt.Errorf("decoder %s: found %d inputs %s, expected one, of latents", file, len(g.Inputs), listed(g.Inputs))
+	}
+	if len(g.Outputs) != 1 {
+		return nil, fmt.Errorf("decoder %s: found %d outputs %s, expected one, of images", file, len(g.Outputs), listed(g.Outputs))
+	}
+	in := g.Inputs[0]
+	const inWanted = "expected float32 of shape [N, L] or [N, L, 1, 1]"
+	wrong := func(kind string, v onnx.Value, wanted string) error {
+		return fmt.Errorf("decoder %s: %s %q: found %s, %s", file, kind, v.Name, described(v), wanted)
+	}
+	rank := len(in.Shape)
+	ok := in.Type == onnx.Float32 && (rank == 2 || rank == 4) && in.Shape[1].Known() && in.Shape[1].N > 0
+	if ok && rank == 4 {
+		ok = in.Shape[2] == onnx.Dim{N: 1} && in.Shape[3] == onnx.Dim{N: 1}
+	}
+	if !ok || in.Shape[0].Known() && in.Shape[0].N != 1 {
+		return nil, wrong("input", in, inWanted)
+	}
+	s := &decoderShape{file: file, in: in.Name, latents: int(in.Shape[1].N)}
+	s.inShape = []int64{1, in.Shape[1].N}
+	if rank == 4 {
+		s.inShape = append(s.inShape, 1, 1)
+	}
+	var err error
+	if s.graph, err = g.BindInput(in.Name, s.inShape); err != nil {
+		return nil, fmt.Errorf("decoder %s: %w", file, err)
+	}
+	out := s.graph.Outputs[0]
+	s.out = out.Name
+	const outWanted = "expected float32 of shape [N, 1, H, W], [N, H, W] or [N, H·W]"
+	var d []int
+	for _, e := range out.Shape {
+		if !e.Known() || e.N <= 0 {
+			return nil, wrong("output", out, outWanted)
+		}
+		d = append(d, int(e.N))
+	}
+	switch {
+	case out.Type != onnx.Float32 || len(d) < 2 || d[0] != 1:
+		return nil, wrong("output", out, outWanted)
+	case len(d) == 2:
+		side := int(math.Round(math.Sqrt(float64(d[1]))))
+		if side*side != d[1] {
+			return nil, wrong("output", out, "expected a square number of pixels in [N, H·W]")
+		}
+		s.w, s.h = side, side
+	case len(d) == 3:
+		s.h, s.w = d[1], d[2]
+	case len(d) == 4 && d[1] == 1:
+		s.h, s.w = d[2], d[3]
+	default:
+		return nil, wrong("output", out, outWanted)
+	}
+	return s, nil
+}
+
+func described(v onnx.Value) string {
+	if v.Shape == nil {
+		return fmt.Sprintf("%v of unknown shape", v.Type)
+	}
+	return fmt.Sprintf("%v of shape %v", v.Type, v.Shape)
+}
+
+func listed(vs []onnx.Value) string {
+	s := "("
+	for i, v := range vs {
+		if i > 0 {
+			s += ", "
+		}
+		s += v.Name
+	}
+	return s + ")"
+}
+
+// derived is a decoder's graphs, made once and shared by clones.
+type derived struct {
+	*decoderShape
+	pair    *onnx.Pair                  // forward and backward
+	vjp     *onnx.Graph                 // both in one, for the reference
+	columns func() (*onnx.Graph, error) // all columns of the Jacobian in one run; made when first asked for
+}
+
+func derive(s *decoderShape, reference bool) (*derived, error) {
+	d := &derived{decoderShape: s}
+	opt := onnx.DiffOptions{Wrt: []string{s.in}, Of: []string{s.out}}
+	var err error
+	if reference {
+		d.vjp, err = onnx.VJP(s.graph, opt)
+	} else {
+		d.pair, err = onnx.Split(s.graph, opt)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decoder %s: %w", s.file, err)
+	}
+	d.columns = sync.OnceValues(func() (*onnx.Graph, error) {
+		opt.Columns = s.latents
+		g, err := onnx.Jacobian(s.graph, opt)
+		if err != nil {
+			return nil, fmt.Errorf("decoder %s: %w", s.file, err)
+		}
+		return g, nil
+	})
+	return d, nil
+}
+
+// decoder computes images of latents. It keeps what the reverse pass needs: reverse and jacobian belong to the last
+// forward. Latents and images are float64; this file alone converts to the network's float32 and back.
+type decoder interface {
+	// forward writes the image of z, lowest row first.
+	forward(img, z []float64) error
+	// reverse adds (∂image/∂z)ᵀ gimg to gz.
+	reverse(gz, gimg []float64) error
+	// jacobian writes (∂image/∂z) v to each image for each direction v; directions are L of L latents, row by row.
+	jacobian(imgs [][]float64, directions, z []float64) error
+	close() error
+}
+
+// newDecoder opens a decoder on a device.
+func newDecoder(d *derived, opt Options) (decoder, error) {
+	if opt.Device == deviceReference {
+		return newReferenceDecoder(d)
+	}
+	return newSessionDecoder(d, opt)
+}
+
+// sessionDecoder runs on onnxruntime: the backward session reads the activations where the forward session left them.
+type sessionDecoder struct {
+	*derived
+	opt            onnx.SessionOptions
+	fwd, bwd, jac  *onnx.Session
+	z, img, gi, gz []float32
+	jz, jv, jimgs  []float32
+}
+
+func newSessionDecoder(d *derived, opt Options) (s *sessionDecoder, err error) {
+	s = &sessionDecoder{derived: d, opt: onnx.SessionOptions{Threads: opt.Threads, Device: opt.Device, NoSpin: true}}
+	defer func() {
+		if err != nil {
+			s.close()
+			s, err = nil, fmt.Errorf("decoder %s: %w", d.file, err)
+		}
+	}()
+	if s.fwd, err = onnx.Open(d.pair.Forward, s.opt); err != nil {
+		return s, err
+	}
+	bwd := s.opt
+	bwd.Bind = map[string][]float32{}
+	for _, name := range d.pair.Saved {
+		v := s.fwd.Output(name)
+		if v == nil {
+			v = s.fwd.Input(name)
+		}
+		if v == nil {
+			return s, fmt.Errorf("activation %q is not float32, expected a network of float32", name)
+		}
+		bwd.Bind[name] = v
+	}
+	if s.bwd, err = onnx.Open(d.pair.Backward, bwd); err != nil {
+		return s, err
+	}
+	s.z, s.img = s.fwd.Input(d.in), s.fwd.Output(d.out)
+	s.gi, s.gz = s.bwd.Input("grad_"+d.out), s.bwd.Output("grad_"+d.in)
+	return s, nil
+}
+
+func (s *sessionDecoder) forward(img, z []float64) error {
+	for i, v := range z {
+		s.z[i] = float32(v)
+	}
+	if err := s.fwd.Run(); err != nil {
+		return fmt.Errorf("decoder %s: %w", s.file, err)
+	}
+	for i, v := range s.img {
+		img[i] = float64(v)
+	}
+	return nil
+}
+
+func (s *sessionDecoder) reverse(gz, gimg []float64) error {
+	for i, v := range gimg {
+		s.gi[i] = float32(v)
+	}
+	if err := s.bwd.Run(); err != nil {
+		return fmt.Errorf("decoder %s: %w", s.file, err)
+	}
+	for i, v := range s.gz {
+		gz[i] += float64(v)
+	}
+	return nil
+}
+
+func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) error {
+	if s.jac == nil {
+		g, err := s.columns()
+		if err != nil {
+			return err
+		}
+		if s.jac, err = onnx.Open(g, s.opt); err != nil {
+			return fmt.Errorf("decoder %s: %w", s.file, err)
+		}
+		s.jz, s.jv, s.jimgs = s.jac.Input(s.in), s.jac.Input("tangent_"+s.in), s.jac.Output("tangent_"+s.out)
+	}
+	for i := range s.jz { // absent where the network is linear
+		s.jz[i] = float32(z[i])
+	}
+	for i, v := range directions {
+		s.jv[i] = float32(v)
+	}
+	if err := s.jac.Run(); err != nil {
+		return fmt.Errorf("decoder %s: %w", s.file, err)
+	}
+	n := s.w * s.h
+	for k, img := range imgs {
+		for i, v := range s.jimgs[k*n : (k+1)*n] {
+			img[i] = float64(v)
+		}
+	}
+	return nil
+}
+
+func (s *sessionDecoder) close() error {
+	var first error
+	for _, x := range []*onnx.Session{s.bwd, s.fwd, s.jac} {
+		if x != nil {
+			if err := x.Close(); err != nil && first == nil {
+				first = err
+			}
+		}
+	}
+	s.fwd, s.bwd, s.jac = nil, nil, nil
+	return first
+}
+
+// referenceDecoder runs the same graphs in float64 in Go. It allocates.
+type referenceDecoder struct {
+	*derived
+	fwd, vjp, jac *onnx.Evaluator
+	z             []float64
+}
+
+func newReferenceDecoder(d *derived) (*referenceDecoder, error) {
+	r := &referenceDecoder{derived: d, z: make([]float64, d.latents)}
+	var err error
+	if r.fwd, err = onnx.NewEvaluator(d.graph); err == nil {
+		r.vjp, err = onnx.NewEvaluator(d.vjp)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decoder %s: %w", d.file, err)
+	}
+	return r, nil
+}
+
+func (r *referenceDecoder) forward(img, z []float64) error {
+	copy(r.z, z)
+	out, err := r.fwd.Run(map[string]*onnx.Array{r.in: onnx.FloatArray(r.z, r.inShape...)})
+	if err != nil {
+		return fmt.Errorf("decoder %s: %w", r.file, err)
+	}
+	copy(img, out[r.out].F)
+	return nil
+}
+
+func (r *referenceDecoder) reverse(gz, gimg []float64) error {
+	var shape []int64
+	for _, d := range r.graph.Outputs[0].Shape {
+		shape = append(shape, d.N)
+	}
+	in := map[string]*onnx.Array{r.in: onnx.FloatArray(r.z, r.inShape...), "grad_" + r.out: onnx.FloatArray(gimg, shape...)}
+	out, err := r.vjp.Run(in)
+	if err != nil {
+		return fmt.Errorf("decoder %s: %w", r.file, err)
+	}
+	for i, v := range out["grad_"+r.in].F {
+		gz[i] += v
+	}
+	return nil
+}
+
+func (r *referenceDecoder) jacobian(imgs [][]float64, directions, z []float64) error {
+	g, err := r.columns()
+	if err != nil {
+		return err
+	}
+	if r.jac == nil {
+		if r.jac, err = onnx.NewEvaluator(g); err != nil {
+			return fmt.Errorf("decoder %s: %w", r.file, err)
+		}
+	}
+	shape := append([]int64{int64(r.latents)}, r.inShape[1:]...)
+	in := map[string]*onnx.Array{}
+	for _, v := range g.Inputs {
+		switch v.Name {
+		case r.in:
+			in[v.Name] = onnx.FloatArray(z, r.inShape...)
+		case "tangent_" + r.in:
+			in[v.Name] = onnx.FloatArray(directions, shape...)
+		}
+	}
+	out, err := r.jac.Run(in)
+	if err != nil {
+		return fmt.Errorf("decoder %s: %w", r.file, err)
+	}
+	n := r.w * r.h
+	for k, img := range imgs {
+		copy(img, out["tangent_"+r.out].F[k*n:(k+1)*n])
+	}
+	return nil
+}
+
+func (r *referenceDecoder) close() error { return nil }

@@ -1,0 +1,20 @@
+// Package adjoint is a lens model as one differentiable log density. A Posterior takes unconstrained coordinates to
+// physical parameters, these to a model image and that to a log likelihood, and goes the same way back for the exact
+// gradient:
+//
+//	u ──priors──▶ θ ──┬─ latents ── decoder ──▶ source image ─┐
+//	                  │                                       ▼
+//	                  └─ profiles ─ α(θ) ─▶ rays ─▶ β ──▶ lookup ──▶ PSF ──▶ model ──▶ log likelihood
+//
+// Each free scalar parameter has a coordinate u in which its prior is a standard normal, θ = F⁻¹(Φ(u)), and so have
+// the latents, z = μ + L u with L Lᵀ their covariance. A Posterior shows two densities over u. MAP is the density of the
+// named parameters themselves, p(d|θ) p(θ) at θ(u), whose maximum is the maximum a posteriori; Sampling is the density
+// of u, p(d|θ) p(θ) |dθ/du|, whose draws are draws of θ.
+//
+// Physics is computed in float64. The decoder runs in float32 through onnxruntime, or in float64 on the device
+// "reference"; decode.go alone converts.
+//
+// Everything is laid out by New: a log density with its gradient allocates nothing. Results on the device "reference",
+// and everything outside the decoder, do not depend on the number of threads: work is cut into a number of tiles that
+// hangs on the image alone, and sums are taken in their order.
+package adjoint

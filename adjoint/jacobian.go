@@ -1,0 +1,377 @@
+package adjoint
+
+import (
+	"fmt"
+	"sort"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/gonum"
+	"gonum.org/v1/gonum/mat"
+
+	"lenskit/physics"
+)
+
+const (
+	jacobianBytes = 256 << 20 // of the Jacobian's columns at a time; larger images go in strips of rows
+	syrkPixels    = 512       // pixels whose rows of the Jacobian stay in the cache while JᵀJ is summed
+	maxGroups     = 8         // partial sums of JᵀJ
+)
+
+// jacobian is the working space of the Gauss-Newton matrix JᵀJ of a chain, J = ∂(model/σ)/∂u: exact columns, each the
+// blurred derivative of the brightness of every ray. It is made when first asked for.
+//
+// The image is cut into strips of rows, each with the rows above and below that the PSF spreads into it, so that the
+// columns fit into jacobianBytes.
+type jacobian struct {
+	p      *Posterior
+	c      *chain
+	dim    int
+	rows   int // of a strip's own
+	margin int // rows above and below
+	psf    physics.PSF
+	width  int       // of the box
+	cols   []float64 // dim planes of one strip and its margins
+	blur   []float64
+	scale  []float64    // dθ/du of each scalar's column
+	images []latentCols // of each light
+	tiles  []jacTile
+	groups [][]float64 // partial sums of JᵀJ, dim x dim, upper
+
+	// the strip at work: its own rows lo ≤ j < hi, the first row of its planes, its pixels
+	lo, hi, start int
+	from, to      int
+	runTile       func(chunk int)
+	runSyrk       func(chunk int)
+}
+
+// latentCols is the images that a decoder's free latents move the source by, a padded one for each coordinate.
+type latentCols struct {
+	directions []float64   // ∂z/∂u, a row of latents for each coordinate
+	free       []int       // the coordinate of each latent, -1 when it is fixed
+	imgs       [][]float64 // of each direction
+	padded     [][]float64
+}
+
+// jacTile is the working space for a stretch of rays.
+type jacTile struct {
+	ix, iy   []float64   // ∂I/∂β of the sources
+	sx, sy   []float64   // of one light
+	px, py   [][]float64 // ∂α/∂p of one lens, or ∂I/∂p of one light
+	jx, jy   [][]float64 // those of px, py that are wanted
+	latents  [][]float64 // ∂I/∂u of one decoder's latents
+	wanted   [][]float64
+	combined []float64
+}
+
+// newJacobian lays out the working space.
+func newJacobian(p *Posterior) (*jacobian, error) {
+	c := p.chain
+	box := c.grid.Box
+	j := &jacobian{p: p, c: c, dim: p.params.dim, width: box.W, rows: box.H, psf: c.psf}
+	_, ry := c.psf.Margin()
+	if j.dim*box.W*box.H*8 > jacobianBytes {
+		rows := jacobianBytes/(8*j.dim*box.W) - 2*ry
+		if rows = max(rows, 2*ry, 16); rows+2*ry < box.H {
+			j.rows = rows
+		}
+	}
+	if j.rows < box.H {
+		j.margin = ry
+		var err error
+		if j.psf, err = p.newPSF(physics.Box{W: box.W, H: j.rows + 2*ry}); err != nil {
+			return nil, err
+		}
+	}
+	height := j.rows + 2*j.margin
+	j.cols = make([]float64, j.dim*height*box.W)
+	j.blur = make([]float64, height*box.W)
+	j.scale = make([]float64, j.dim)
+	j.images = make([]latentCols, len(c.scene.lights))
+	most, latents := 1, 0
+	for _, l := range c.scene.lenses {
+		most = max(most, l.n)
+	}
+	for i := range c.scene.lights {
+		l := &c.scene.lights[i]
+		most = max(most, l.n)
+		if l.nz == 0 || l.zFixed {
+			continue
+		}
+		latents = max(latents, l.nz)
+		m := &j.images[i]
+		m.directions = make([]float64, l.nz*l.nz)
+		m.free = p.params.freeOf[l.zFirst : l.zFirst+l.nz]
+		m.imgs, m.padded = planes(l.nz, len(l.img)), planes(l.nz, l.pixels.PadLen())
+	}
+	n := c.blockPixels() * c.grid.Sub * c.grid.Sub
+	j.tiles = make([]jacTile, maxTiles)
+	for k := range j.tiles {
+		t := &j.tiles[k]
+		t.ix, t.iy, t.sx, t.sy = make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+		t.combined = make([]float64, n)
+		t.px, t.py, t.latents = planes(most, n), planes(most, n), planes(latents, n)
+		t.jx, t.jy, t.wanted = make([][]float64, most), make([][]float64, most), make([][]float64, latents)
+	}
+	j.groups = planes(maxGroups, j.dim*j.dim)
+	j.runTile, j.runSyrk = j.tile, j.syrk
+	return j, nil
+}
+
+func planes(n, size int) [][]float64 {
+	all := make([]float64, n*size)
+	out := make([][]float64, n)
+	for i := range out {
+		out[i] = all[i*size : (i+1)*size : (i+1)*size]
+	}
+	return out
+}
+
+// prepare reads the slopes of the scalars and the decoders' Jacobians at the point that the chain is at.
+func (j *jacobian) prepare() error {
+	p := j.p
+	for i := range j.scale {
+		j.scale[i] = 1 // the columns of latents are made in their coordinates
+	}
+	for i := range j.c.scene.lights {
+		l, m := &j.c.scene.lights[i], &j.images[i]
+		if m.imgs == nil {
+			continue
+		}
+		for k := range l.nz {
+			row := m.directions[k*l.nz : (k+1)*l.nz]
+			if l.block != nil {
+				l.block.column(row, k)
+			} else {
+				clear(row)
+				row[k] = p.slope[l.zFirst+k]
+			}
+		}
+		if err := l.dec.jacobian(m.imgs, m.directions, l.z); err != nil {
+			return err
+		}
+		for k := range m.imgs {
+			if !allFinite(m.imgs[k]) {
+				return rejected("%s: the decoder's Jacobian is not finite", l.name)
+			}
+			l.pixels.Pad(m.padded[k], m.imgs[k])
+		}
+	}
+	for _, s := range p.params.scalars {
+		j.scale[s.free] = p.slope[s.at]
+	}
+	for i := range j.c.scene.lights { // scalars among latents have their slope in the direction already
+		for _, f := range j.images[i].free {
+			if f >= 0 {
+				j.scale[f] = 1
+			}
+		}
+	}
+	return nil
+}
+
+// matrix writes JᵀJ to hess.
+func (j *jacobian) matrix(hess *mat.SymDense) error {
+	if err := j.prepare(); err != nil {
+		return err
+	}
+	for _, g := range j.groups {
+		clear(g)
+	}
+	h := j.c.grid.Box.H
+	for lo := 0; lo < h; lo += j.rows {
+		j.columns(lo, min(lo+j.rows, h))
+		j.c.pool.Run(maxGroups, j.runSyrk)
+	}
+	for a := range j.dim {
+		for b := a; b < j.dim; b++ {
+			s := 0.0
+			for _, g := range j.groups {
+				s += g[a*j.dim+b]
+			}
+			if !finite(s) {
+				return rejected("the Gauss-Newton matrix is not finite")
+			}
+			hess.SetSym(a, b, s)
+		}
+	}
+	return nil
+}
+
+// columns fills cols with J on the rows lo ≤ j < hi of the box.
+func (j *jacobian) columns(lo, hi int) {
+	g, h := j.c.grid, j.c.grid.Box.H
+	height := len(j.blur) / j.width
+	// the strip's planes lie within the box: near its end they begin earlier
+	j.lo, j.hi = lo, hi
+	j.start = max(0, min(lo-j.margin, h-height))
+	first, last := int32(j.start*j.width), int32((j.start+height)*j.width)
+	j.from = sort.Search(len(g.Pixel), func(k int) bool { return g.Pixel[k] >= first })
+	j.to = sort.Search(len(g.Pixel), func(k int) bool { return g.Pixel[k] >= last })
+	clear(j.cols)
+	j.c.pool.Run(len(j.tiles), j.runTile)
+	sky := -1
+	if at := j.c.scene.skyAt; at >= 0 {
+		sky = j.p.params.freeOf[at]
+	}
+	n := len(j.blur)
+	for k := range j.dim {
+		col := j.cols[k*n : (k+1)*n]
+		if k == sky {
+			for i := range j.blur {
+				j.blur[i] = 1
+			}
+		} else {
+			j.psf.Blur(j.blur, col)
+		}
+		scale := j.scale[k]
+		weight := j.c.weight[j.start*j.width:]
+		for i, v := range j.blur {
+			col[i] = scale * v * weight[i]
+		}
+	}
+}
+
+// column is the plane of a coordinate.
+func (j *jacobian) column(free int) []float64 {
+	n := len(j.blur)
+	return j.cols[free*n : (free+1)*n]
+}
+
+// tile computes the columns' brightness on its share of the strip's pixels.
+func (j *jacobian) tile(k int) {
+	share := (j.to - j.from + len(j.tiles) - 1) / len(j.tiles)
+	end := min(j.from+(k+1)*share, j.to)
+	step := j.c.blockPixels()
+	for from := j.from + k*share; from < end; from += step {
+		j.block(&j.tiles[k], from, min(from+step, end))
+	}
+}
+
+func (j *jacobian) block(t *jacTile, from, to int) {
+	c, s, freeOf := j.c, j.c.scene, j.p.params.freeOf
+	x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
+	bx, by := c.rays(c.bx, from, to), c.rays(c.by, from, to)
+	n := len(x)
+	bin := func(free int, ray []float64) {
+		c.grid.Bin(j.column(free), ray[:n], from, to, j.start*j.width)
+	}
+	// wanted selects the planes of a profile's free parameters
+	wanted := func(dst, src [][]float64, u *unit) [][]float64 {
+		for k := range u.n {
+			dst[k] = nil
+			if freeOf[u.first+k] >= 0 {
+				dst[k] = src[k][:n]
+			}
+		}
+		return dst[:u.n]
+	}
+	ix, iy := t.ix[:n], t.iy[:n]
+	clear(ix)
+	clear(iy)
+	for i := range s.lights {
+		l := &s.lights[i]
+		jp := wanted(t.jx, t.px, &l.unit)
+		px, py := bx, by
+		if l.source {
+			l.light.BrightnessJac(jp, t.sx[:n], t.sy[:n], bx, by)
+			for r := range ix {
+				ix[r] += t.sx[r]
+				iy[r] += t.sy[r]
+			}
+		} else {
+			px, py = x, y
+			l.light.BrightnessJac(jp, nil, nil, x, y)
+		}
+		for k, ray := range jp {
+			if ray != nil {
+				bin(freeOf[l.first+k], ray)
+			}
+		}
+		if m := &j.images[i]; m.imgs != nil {
+			w := t.wanted[:l.nz]
+			for k, f := range m.free {
+				w[k] = nil
+				if f >= 0 {
+					w[k] = t.latents[k][:n]
+					clear(w[k])
+				}
+			}
+			l.pixels.LookupEach(w, m.padded, px, py)
+			for k, f := range m.free {
+				if f >= 0 {
+					bin(f, w[k])
+				}
+			}
+		}
+	}
+	for i := range s.lenses {
+		l := &s.lenses[i]
+		if l.fixed {
+			continue
+		}
+		jx, jy := wanted(t.jx, t.px, &l.unit), wanted(t.jy, t.py, &l.unit)
+		l.lens.DeflectJac(jx, jy, x, y)
+		for k := range jx {
+			if jx[k] == nil {
+				continue
+			}
+			// ∂I/∂p = −∂I/∂β · ∂α/∂p
+			col := t.combined[:n]
+			for r := range col {
+				col[r] = -(ix[r]*jx[k][r] + iy[r]*jy[k][r])
+			}
+			bin(freeOf[l.first+k], col)
+		}
+	}
+}
+
+var blasImpl gonum.Implementation
+
+// syrk adds JᵀJ of every maxGroups-th stretch of the strip's own pixels to its partial sum.
+func (j *jacobian) syrk(group int) {
+	n := len(j.blur)
+	first, last := (j.lo-j.start)*j.width, (j.hi-j.start)*j.width
+	for from := first + group*syrkPixels; from < last; from += maxGroups * syrkPixels {
+		size := min(syrkPixels, last-from)
+		blasImpl.Dsyrk(blas.Upper, blas.NoTrans, j.dim, size, 1, j.cols[from:], n, 1, j.groups[group], j.dim)
+	}
+}
+
+// LogProbHess returns the log density at u, and writes its gradient and the Gauss-Newton matrix JᵀJ plus the precision
+// of the prior, a positive semi-definite approximation of minus the second derivative. For MAP the prior's share is
+// (dθ/du)² of the positive part of −d² log p/dθ², for Sampling the identity.
+func (v *View) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (float64, error) {
+	p := v.p
+	if hess.SymmetricDim() != p.params.dim {
+		panic("adjoint: LogProbHess: matrix of another model")
+	}
+	lp, err := v.LogProb(grad, u)
+	if err != nil || p.params.dim == 0 {
+		return lp, err
+	}
+	if p.jac == nil {
+		if p.jac, err = newJacobian(p); err != nil {
+			return 0, fmt.Errorf("adjoint: Gauss-Newton matrix: %w", err)
+		}
+	}
+	if err := p.jac.matrix(hess); err != nil {
+		return 0, err
+	}
+	add := func(free int, c float64) { hess.SetSym(free, free, hess.At(free, free)+c) }
+	if v.sampling {
+		for k := range p.params.dim {
+			add(k, 1)
+		}
+		return lp, nil
+	}
+	for _, s := range p.params.scalars {
+		slope := p.slope[s.at]
+		add(s.free, slope*slope*s.prior.precision(p.theta[s.at]))
+	}
+	for _, b := range p.params.blocks {
+		for k := range b.prior.n {
+			add(b.free+k, 1)
+		}
+	}
+	return lp, nil
+}

@@ -1,0 +1,326 @@
+package adjoint
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+
+	"gonum.org/v1/gonum/mat"
+
+	"lenskit/physics"
+)
+
+const deviceReference = "reference"
+
+// Validate checks what can be checked without a model.
+func (o Options) Validate() error {
+	if o.Threads < 0 {
+		return fmt.Errorf("adjoint: options: found %d threads, expected 0 or more", o.Threads)
+	}
+	return nil
+}
+
+// Posterior is the log density of a model given an observation. It serves one goroutine at a time: take a Clone for
+// each chain. Points at which the density cannot be computed give an error with a method Recoverable() bool that
+// returns true.
+type Posterior struct {
+	model Model
+	obs   Observation
+	opt   Options
+
+	// shared by clones, read only
+	params  *params
+	derived []*derived // of each component, nil for those without a decoder
+	noise   *physics.Noise
+	grid    *physics.Grid
+	notices []string
+
+	pool    *physics.Pool
+	scene   *scene
+	chain   *chain
+	full    *chain // of every pixel, made when first asked for
+	jac     *jacobian
+	theta   []float64
+	slope   []float64
+	gBuffer []float64
+
+	mapView, samplingView View
+}
+
+// New builds the posterior of a model given an observation. Close it to free the decoders' sessions and the threads.
+func New(model Model, obs Observation, opt Options) (*Posterior, error) {
+	if err := opt.Validate(); err != nil {
+		return nil, err
+	}
+	if opt.Threads == 0 {
+		opt.Threads = runtime.GOMAXPROCS(0)
+	}
+	if obs.Supersampling == 0 {
+		obs.Supersampling = 1
+	}
+	if obs.W <= 0 || obs.H <= 0 || len(obs.Data) != obs.W*obs.H {
+		return nil, fmt.Errorf("adjoint: observation: found %d pixels, expected %d x %d", len(obs.Data), obs.W, obs.H)
+	}
+	noise, err := physics.NewNoise(obs.Data, obs.Sigma, obs.Mask)
+	if err != nil {
+		return nil, fmt.Errorf("adjoint: observation: %w", err)
+	}
+	p := &Posterior{model: model, obs: obs, opt: opt, noise: noise}
+	parts := make([]*built, len(model.Components))
+	p.derived = make([]*derived, len(model.Components))
+	for i := range model.Components {
+		c := &model.Components[i]
+		if parts[i], err = c.build(); err != nil {
+			return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
+		}
+		if s := parts[i].shape; s != nil {
+			if p.derived[i], err = derive(s, opt.Device == deviceReference); err != nil {
+				return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
+			}
+		}
+	}
+	if p.params, err = newParams(&model, parts); err != nil {
+		return nil, err
+	}
+	// the PSF's margin decides which rays are needed, and those how large its plane is
+	psf, notices, err := physics.NewPSF(obs.PSF, obs.W, obs.H, obs.PixelScale, nil)
+	if err != nil {
+		return nil, fmt.Errorf("adjoint: observation: %w", err)
+	}
+	p.notices = notices
+	rx, ry := psf.Margin()
+	if k := obs.PSF.Kernel; k != nil && (k.W > obs.W || k.H > obs.H) {
+		return nil, fmt.Errorf("adjoint: observation: psf: found a kernel of %d x %d pixels, expected at most the image's %d x %d", k.W, k.H, obs.W, obs.H)
+	}
+	if p.grid, err = physics.NewGrid(obs.W, obs.H, obs.PixelScale, noise.Used, rx, ry, obs.Supersampling); err != nil {
+		return nil, fmt.Errorf("adjoint: observation: %w", err)
+	}
+	if err := p.open(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// open makes what a Posterior does not share with its clones.
+func (p *Posterior) open() (err error) {
+	p.pool = physics.NewPool(p.opt.Threads)
+	defer func() {
+		if err != nil {
+			p.pool.Close()
+		}
+	}()
+	if p.scene, err = newScene(&p.model, p.params, p.derived, p.opt); err != nil {
+		return err
+	}
+	psf, err := p.newPSF(p.grid.Box)
+	if err != nil {
+		p.scene.close()
+		return err
+	}
+	n := len(p.params.names)
+	p.chain = newChain(p.scene, p.grid, psf, p.noise, p.pool, n)
+	p.theta, p.slope, p.gBuffer = make([]float64, n), make([]float64, n), make([]float64, n)
+	p.mapView, p.samplingView = View{p, false}, View{p, true}
+	return nil
+}
+
+func (p *Posterior) newPSF(box physics.Box) (physics.PSF, error) {
+	psf, _, err := physics.NewPSF(p.obs.PSF, box.W, box.H, p.obs.PixelScale, p.pool)
+	if err != nil {
+		return nil, fmt.Errorf("adjoint: observation: %w", err)
+	}
+	return psf, nil
+}
+
+// Clone makes a Posterior with buffers, threads and sessions of its own; what is only read is shared. threads is the
+// clone's number of threads, 0 the original's.
+func (p *Posterior) Clone(threads int) (*Posterior, error) {
+	q := &Posterior{model: p.model, obs: p.obs, opt: p.opt, params: p.params, derived: p.derived, noise: p.noise, grid: p.grid, notices: p.notices}
+	if threads > 0 {
+		q.opt.Threads = threads
+	}
+	if err := q.open(); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// Close frees sessions and threads.
+func (p *Posterior) Close() error {
+	if p.pool == nil {
+		return nil
+	}
+	p.pool.Close()
+	p.pool = nil
+	return p.scene.close()
+}
+
+// Names lists the named parameters, the fixed ones included. The slice is the Posterior's own.
+func (p *Posterior) Names() []string { return p.params.names }
+
+// Free tells the coordinate of each named parameter, -1 when it is fixed. Latents with a common prior share the
+// coordinates of all of them.
+func (p *Posterior) Free() []int { return p.params.freeOf }
+
+// Dim is the number of free coordinates.
+func (p *Posterior) Dim() int { return p.params.dim }
+
+// Notices say what was changed in the observation: the PSF normalised or centred.
+func (p *Posterior) Notices() []string { return p.notices }
+
+// Noise tells which pixels are used, and how many were left out and why.
+func (p *Posterior) Noise() *physics.Noise { return p.noise }
+
+// Pixels is the number of pixels compared with data.
+func (p *Posterior) Pixels() int { return p.noise.Pixels }
+
+// Theta writes the named parameters at coordinates u to theta. The origin gives each its prior's median.
+func (p *Posterior) Theta(theta, u []float64) {
+	p.params.push(theta, p.slope, u)
+}
+
+// U writes the coordinates of the named parameters theta to u; fixed parameters are not looked at. A value on a bound
+// gets a coordinate of ±8; one outside its prior's support is an error that names it.
+func (p *Posterior) U(u, theta []float64) error { return p.params.pull(u, theta) }
+
+// View is one of a Posterior's densities over u, as a target of samplers. It shares the Posterior's buffers.
+type View struct {
+	p        *Posterior
+	sampling bool
+}
+
+// MAP is the density of the named parameters at θ(u): p(d|θ) p(θ).
+func (p *Posterior) MAP() *View { return &p.mapView }
+
+// Sampling is the density of u: p(d|θ) p(θ) |dθ/du|, with a standard normal for the prior's share.
+func (p *Posterior) Sampling() *View { return &p.samplingView }
+
+// LogProb is that of Sampling.
+func (p *Posterior) LogProb(grad, u []float64) (float64, error) {
+	return p.samplingView.LogProb(grad, u)
+}
+
+// LogProbHess is that of Sampling.
+func (p *Posterior) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (float64, error) {
+	return p.samplingView.LogProbHess(grad, hess, u)
+}
+
+// Dim is the number of free coordinates.
+func (v *View) Dim() int { return v.p.params.dim }
+
+// LogProb returns the log density at u and writes its gradient to grad unless that is nil.
+func (v *View) LogProb(grad, u []float64) (float64, error) {
+	p := v.p
+	if len(u) != p.params.dim || grad != nil && len(grad) != p.params.dim {
+		panic("adjoint: LogProb: coordinates of another model")
+	}
+	ll, err := p.logLikelihood(u, grad != nil)
+	if err != nil {
+		return 0, err
+	}
+	if grad != nil {
+		p.params.pushAdj(grad, p.chain.gTheta, p.slope)
+	}
+	lp := 0.0
+	if v.sampling {
+		for i, x := range u {
+			lp -= 0.5 * x * x
+			if grad != nil {
+				grad[i] -= x
+			}
+		}
+		lp -= float64(len(u)) * logSqrt2Pi
+	} else {
+		lp = p.params.logPrior(grad, p.theta, p.slope, u)
+	}
+	if !finite(ll+lp) || grad != nil && !allFinite(grad) {
+		return 0, rejected("log likelihood %g, log prior %g, or their gradient, is not finite", ll, lp)
+	}
+	return ll + lp, nil
+}
+
+// logLikelihood evaluates at u; theta and slope are left in p, the gradient by θ in the chain.
+func (p *Posterior) logLikelihood(u []float64, grad bool) (float64, error) {
+	p.params.push(p.theta, p.slope, u)
+	return p.likelihoodOf(p.theta, grad, false)
+}
+
+func (p *Posterior) likelihoodOf(theta []float64, grad, all bool) (float64, error) {
+	if !allFinite(theta) {
+		return 0, rejected("the parameters are not finite")
+	}
+	if err := p.scene.set(theta); err != nil {
+		return 0, err
+	}
+	p.chain.forward()
+	ll := -0.5*p.chain.misfit(grad) + p.noise.LogNorm
+	if !finite(ll) {
+		return 0, rejected("the log likelihood is %g", ll)
+	}
+	if grad {
+		if err := p.chain.reverse(all); err != nil {
+			return 0, err
+		}
+	}
+	return ll, nil
+}
+
+// Evaluation is a Posterior at named parameters.
+type Evaluation struct {
+	LogLikelihood float64 // −½χ² − Σ log(σ√2π)
+	LogPrior      float64 // of the free parameters by name; -Inf outside the bounds
+	Chi2          float64
+	Pixels        int
+	// Gradients of the log posterior and of the log likelihood by every named parameter, fixed ones included; nil when
+	// not asked for.
+	Grad, GradLikelihood []float64
+}
+
+// LogPosterior is the density of the named parameters, up to the evidence.
+func (e *Evaluation) LogPosterior() float64 { return e.LogLikelihood + e.LogPrior }
+
+// Eval evaluates at named parameters, in the order of Names. They may lie outside their priors, and fixed ones may
+// differ from where they are fixed.
+func (p *Posterior) Eval(theta []float64, grad bool) (Evaluation, error) {
+	if len(theta) != len(p.params.names) {
+		panic("adjoint: Eval: parameters of another model")
+	}
+	ll, err := p.likelihoodOf(theta, grad, true)
+	if err != nil {
+		return Evaluation{}, err
+	}
+	e := Evaluation{LogLikelihood: ll, Chi2: -2 * (ll - p.noise.LogNorm), Pixels: p.noise.Pixels}
+	if grad {
+		e.GradLikelihood = append([]float64(nil), p.chain.gTheta...)
+		e.Grad = append([]float64(nil), p.chain.gTheta...)
+	}
+	e.LogPrior = p.params.logPriorNamed(e.Grad, theta)
+	return e, nil
+}
+
+// NamedSigma writes to sigma the standard deviations of the named parameters that a covariance of u, at u, stands for;
+// fixed ones have 0. It is exact where θ(u) is linear and otherwise to first order.
+func (p *Posterior) NamedSigma(sigma []float64, cov mat.Symmetric, u []float64) {
+	p.params.push(p.theta, p.slope, u)
+	clear(sigma)
+	for _, s := range p.params.scalars {
+		sigma[s.at] = math.Abs(p.slope[s.at]) * math.Sqrt(math.Max(cov.At(s.free, s.free), 0))
+	}
+	for _, b := range p.params.blocks {
+		n := b.prior.n
+		row := make([]float64, n)
+		for i := range n {
+			clear(row)
+			unit := make([]float64, n)
+			unit[i] = 1
+			b.prior.pushAdj(row, unit) // ∂z_i/∂u
+			v := 0.0
+			for j := range n {
+				for k := range n {
+					v += row[j] * cov.At(b.free+j, b.free+k) * row[k]
+				}
+			}
+			sigma[b.at+i] = math.Sqrt(math.Max(v, 0))
+		}
+	}
+}
