@@ -51,12 +51,17 @@ type irScope struct {
 }
 
 // normalise brings a graph as read into the form that Parse describes.
-func normalise(g *Graph, fns map[funcKey]*function, overload map[*Node]string) (*Graph, error) {
+// The graph comes out in operator set atLeast or a newer one.
+func normalise(g *Graph, fns map[funcKey]*function, overload map[*Node]string, atLeast int) (*Graph, error) {
 	opset := maps.Clone(g.Opset)
+	if opset == nil {
+		opset = map[string]int{}
+	}
 	// With functions of other operator sets the newest of all holds for the graph.
-	opset[""] = max(opset[""], loadOpset)
-	if g.Opset[""] == 0 {
-		g.Opset[""] = opset[""]
+	opset[""] = max(opset[""], loadOpset, atLeast)
+	from := maps.Clone(g.Opset)
+	if from[""] == 0 {
+		from = map[string]int{"": opset[""]}
 	}
 	for _, f := range fns {
 		opset[""] = max(opset[""], f.opset[""])
@@ -72,7 +77,7 @@ func normalise(g *Graph, fns map[funcKey]*function, overload map[*Node]string) (
 			z.b.taken[s] = true
 		}
 	}
-	top := &irScope{top: true, opset: g.Opset}
+	top := &irScope{top: true, opset: from}
 	for i, n := range g.Nodes {
 		if err := z.node(n, top); err != nil {
 			return nil, fmt.Errorf("node %s (%s, opset %d): %w", nodeName(n.Name, i), opName(n), g.Opset[n.Domain], err)

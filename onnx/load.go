@@ -90,7 +90,10 @@ func (r *reader) model(m *onnxpb.Model) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := opset[""]; !ok && len(m.Opsets) == 0 && m.IRVersion < 3 {
+	if len(m.Opsets) == 0 {
+		if m.IRVersion >= 3 {
+			return nil, errors.New("found no operator set, expected at least one")
+		}
 		opset[""] = 1
 	}
 	collectSyms(m.Graph, r.syms)
@@ -117,7 +120,7 @@ func (r *reader) model(m *onnxpb.Model) (*Graph, error) {
 		}
 		fns[key] = fn
 	}
-	return normalise(g, fns, r.overload)
+	return normalise(g, fns, r.overload, 0)
 }
 
 // domain is the name under which a domain is kept: "ai.onnx" is the default domain.
