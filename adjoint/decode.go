@@ -336,3 +336,12 @@ func (r *referenceDecoder) jacobian(imgs [][]float64, directions, z []float64) e
 }
 
 func (r *referenceDecoder) close() error { return nil }
+
+// ImageSize is the width and height in pixels of a decoder's images.
+func ImageSize(decoder *onnx.Graph) (w, h int, err error) {
+	s, err := shapeOf(&DecoderSpec{Graph: decoder})
+	if err != nil {
+		return 0, 0, fmt.Errorf("adjoint: %w", err)
+	}
+	return s.w, s.h, nil
+}

@@ -357,6 +357,11 @@ func (v *View) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (flo
 	if err := p.jac.matrix(hess); err != nil {
 		return 0, err
 	}
+	if v.relaxed {
+		if _, factor := p.relax(0); factor != 1 {
+			hess.ScaleSym(factor, hess)
+		}
+	}
 	add := func(free int, c float64) { hess.SetSym(free, free, hess.At(free, free)+c) }
 	if v.sampling {
 		for k := range p.params.dim {

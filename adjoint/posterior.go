@@ -44,7 +44,9 @@ type Posterior struct {
 	slope   []float64
 	gBuffer []float64
 
-	mapView, samplingView View
+	chi2    float64 // of the point last evaluated
+
+	mapView, relaxedView, samplingView View
 }
 
 // New builds the posterior of a model given an observation. Close it to free the decoders' sessions and the threads.
@@ -120,7 +122,7 @@ func (p *Posterior) open() (err error) {
 	n := len(p.params.names)
 	p.chain = newChain(p.scene, p.grid, psf, p.noise, p.pool, n)
 	p.theta, p.slope, p.gBuffer = make([]float64, n), make([]float64, n), make([]float64, n)
-	p.mapView, p.samplingView = View{p, false}, View{p, true}
+	p.mapView, p.relaxedView, p.samplingView = View{p: p}, View{p: p, relaxed: true}, View{p: p, sampling: true}
 	return nil
 }
 
@@ -185,12 +187,19 @@ func (p *Posterior) U(u, theta []float64) error { return p.params.pull(u, theta)
 
 // View is one of a Posterior's densities over u, as a target of samplers. It shares the Posterior's buffers.
 type View struct {
-	p        *Posterior
-	sampling bool
+	p                 *Posterior
+	sampling, relaxed bool
 }
 
 // MAP is the density of the named parameters at θ(u): p(d|θ) p(θ).
 func (p *Posterior) MAP() *View { return &p.mapView }
+
+// Relaxed is MAP with −½χ² replaced by −½N(1 + ln(χ²/N)) where χ² exceeds the number of pixels N: the gradient of a bad
+// fit is divided by χ²/N, so that far from the maximum the misfit cannot drown the prior.
+func (p *Posterior) Relaxed() *View { return &p.relaxedView }
+
+// Chi2 is χ² at the point last evaluated.
+func (p *Posterior) Chi2() float64 { return p.chi2 }
 
 // Sampling is the density of u: p(d|θ) p(θ) |dθ/du|, with a standard normal for the prior's share.
 func (p *Posterior) Sampling() *View { return &p.samplingView }
@@ -218,8 +227,17 @@ func (v *View) LogProb(grad, u []float64) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	factor := 1.0
+	if v.relaxed {
+		ll, factor = p.relax(ll)
+	}
 	if grad != nil {
 		p.params.pushAdj(grad, p.chain.gTheta, p.slope)
+		if factor != 1 {
+			for i := range grad {
+				grad[i] *= factor
+			}
+		}
 	}
 	lp := 0.0
 	if v.sampling {
@@ -239,6 +257,15 @@ func (v *View) LogProb(grad, u []float64) (float64, error) {
 	return ll + lp, nil
 }
 
+// relax is the log likelihood of Relaxed at the point last evaluated, and what its derivatives are multiplied by.
+func (p *Posterior) relax(ll float64) (relaxed, factor float64) {
+	n := float64(p.noise.Pixels)
+	if p.chi2 <= n {
+		return ll, 1
+	}
+	return p.noise.LogNorm - 0.5*n*(1+math.Log(p.chi2/n)), n / p.chi2
+}
+
 // logLikelihood evaluates at u; theta and slope are left in p, the gradient by θ in the chain.
 func (p *Posterior) logLikelihood(u []float64, grad bool) (float64, error) {
 	p.params.push(p.theta, p.slope, u)
@@ -253,7 +280,8 @@ func (p *Posterior) likelihoodOf(theta []float64, grad, all bool) (float64, erro
 		return 0, err
 	}
 	p.chain.forward()
-	ll := -0.5*p.chain.misfit(grad) + p.noise.LogNorm
+	p.chi2 = p.chain.misfit(grad)
+	ll := -0.5*p.chi2 + p.noise.LogNorm
 	if !finite(ll) {
 		return 0, rejected("the log likelihood is %g", ll)
 	}
@@ -289,7 +317,7 @@ func (p *Posterior) Eval(theta []float64, grad bool) (Evaluation, error) {
 	if err != nil {
 		return Evaluation{}, err
 	}
-	e := Evaluation{LogLikelihood: ll, Chi2: -2 * (ll - p.noise.LogNorm), Pixels: p.noise.Pixels}
+	e := Evaluation{LogLikelihood: ll, Chi2: p.chi2, Pixels: p.noise.Pixels}
 	if grad {
 		e.GradLikelihood = append([]float64(nil), p.chain.gTheta...)
 		e.Grad = append([]float64(nil), p.chain.gTheta...)
