@@ -114,7 +114,11 @@ func foldNode(g *Graph, f *inferer, n *Node, consts map[string]*Tensor) *Tensor 
 	if err != nil || len(out) != 1 || out[0] == nil {
 		return nil
 	}
-	return out[0].Tensor()
+	t := out[0].Tensor()
+	if t.Type == Float32 {
+		t.Doubles = out[0].F // unrounded, for the evaluator
+	}
+	return t
 }
 
 var random = map[string]bool{

@@ -109,6 +109,7 @@ type Attr struct {
 
 // Tensor is a constant with its values in row-major order. One of the slices holds them: Floats for Float32, Float16
 // and BFloat16 (widened when read; Type then says Float32), Doubles for Float64, Ints for every integer type and Bool.
+// A Float32 constant that was computed may have its unrounded values in Doubles beside Floats; the evaluator takes those.
 type Tensor struct {
 	Type    DType
 	Shape   []int64
