@@ -400,6 +400,9 @@ func transposedWindow(n *Node, in, kernel []int64) (*evalWindow, error) {
 			if auto == "SAME_UPPER" {
 				w.padBegin[i] = total / 2
 			}
+			if total < 0 { // the output reaches beyond what the windows cover
+				w.padBegin[i] = 0
+			}
 			w.padEnd[i] = total - w.padBegin[i]
 		}
 		w.in[i] = full - w.padBegin[i] - w.padEnd[i]

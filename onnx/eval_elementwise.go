@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"math/bits"
 	"slices"
 )
 
@@ -604,16 +603,17 @@ func evalBitShift(c *evalCall) ([]*Array, error) {
 	}
 	left := c.Str("direction", "") == "LEFT"
 	if a.Type.IsFloat() {
-		return nil, fmt.Errorf("found type %v, expected unsigned integers", a.Type)
+		return nil, fmt.Errorf("found type %v, expected integers", a.Type)
 	}
 	return one(arith(a, b, nil, func(t DType, x, y int64) int64 {
-		if y < 0 || y >= bits.UintSize {
-			return 0
+		n := uint64(y) // a negative count is beyond every width
+		switch {
+		case left:
+			return wrap(t, x<<n)
+		case t == Uint64:
+			return int64(uint64(x) >> n)
 		}
-		if left {
-			return wrap(t, x<<uint(y))
-		}
-		return int64(uint64(x) >> uint(y))
+		return x >> n
 	}))
 }
 

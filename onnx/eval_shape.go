@@ -717,7 +717,15 @@ func evalSpaceToDepth(c *evalCall) ([]*Array, error) {
 		return nil, fmt.Errorf("found shape %v and blocksize %d, expected 4 axes with multiples of blocksize behind", x.Shape, b)
 	}
 	n, ch, h, w := x.Shape[0], x.Shape[1], x.Shape[2]/b, x.Shape[3]/b
-	y, err := transpose(x.view([]int64{n, ch, h, b, w, b}), []int{0, 3, 5, 1, 2, 4})
+	perm := []int{0, 3, 5, 1, 2, 4}
+	switch mode := c.Str("mode", "DCR"); mode {
+	case "DCR":
+	case "CRD":
+		perm = []int{0, 1, 3, 5, 2, 4}
+	default:
+		return nil, fmt.Errorf("mode: found %q, expected DCR or CRD", mode)
+	}
+	y, err := transpose(x.view([]int64{n, ch, h, b, w, b}), perm)
 	if err != nil {
 		return nil, err
 	}

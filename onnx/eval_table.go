@@ -86,6 +86,8 @@ var evalTable = map[string]evalFunc{
 	// Convolutions and pools.
 	"Conv":              evalConv,
 	"ConvTranspose":     evalConvTranspose,
+	"GridSample":        evalGridSample,
+	"AffineGrid":        evalAffineGrid,
 	"Resize":            evalResize,
 	"Upsample":          evalResize,
 	"Col2Im":            evalCol2Im,
@@ -108,6 +110,14 @@ var evalTable = map[string]evalFunc{
 	"LogSoftmax":                evalSoftmax,
 	"Hardmax":                   evalSoftmax,
 	"Dropout":                   evalDropout,
+
+	// Attention.
+	"Attention":       evalAttention,
+	"RotaryEmbedding": evalRotaryEmbedding,
+
+	// Quantised values.
+	"QuantizeLinear":   evalQuantizeLinear,
+	"DequantizeLinear": evalDequantizeLinear,
 
 	// Reductions and orders.
 	"ReduceSum":       evalReduce(laneSum),
