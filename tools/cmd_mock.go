@@ -148,6 +148,11 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	}
 	p.setTruth(theta)
 	name := filepath.Join(absDir(opt.Output), filepath.Base(opt.Output))
+	if from, err := filepath.Abs(cfg.dir); err == nil {
+		if r, err := filepath.Rel(from, name); err == nil {
+			name = r // like all paths of the config; text moves it
+		}
+	}
 	d := &cfg.Data
 	d.Image, d.Size, d.PixelScale = name, [2]int{}, o.Scale
 	if d.NoiseFile != "" {

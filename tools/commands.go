@@ -15,6 +15,7 @@ import (
 // commands is the table of subcommands in the order in which the help lists them. A new subcommand is one file and one
 // row here.
 var commands = []func() *cli.Command{
+	fitCommand,
 	mockCommand,
 	evalCommand,
 	deflectCommand,

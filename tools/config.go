@@ -19,6 +19,7 @@ type config struct {
 	file  string // as named by the user
 	dir   string
 	where map[string]*token.Token // dotted key to its place in file, for messages
+	flags map[string]string       // dotted key to the flag it comes from, where there is no file
 
 	Data      dataConfig
 	Lens      []component
@@ -155,6 +156,11 @@ func parseConfig(path string, text []byte) (*config, error) {
 // fail makes an error at the place of a dotted key.
 func (c *config) fail(key, format string, args ...any) error {
 	msg := fmt.Sprintf(format, args...)
+	for k := key; k != "" && c.flags != nil; k = k[:max(0, strings.LastIndexByte(k, '.'))] {
+		if flag, ok := c.flags[k]; ok {
+			return badInput("%s: %s", flag, msg)
+		}
+	}
 	for k := key; k != ""; k = k[:max(0, strings.LastIndexByte(k, '.'))] {
 		if t, ok := c.where[k]; ok {
 			return badInput("%s: %s: %s", at(c.file, t), key, msg)

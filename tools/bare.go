@@ -1,0 +1,101 @@
+package tools
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// bareImage says what is known of an image that comes without a config.
+type bareImage struct {
+	Image      string  // PATH or PATH[EXT]
+	Noise      string  // a number or a FITS path
+	PSF        string  // sigma in arcsec, or a FITS path; "" for none
+	PixelScale float64 // arcsec; 0: the header's
+}
+
+// isFITS tells whether a command's argument is a FITS image and not a config: it begins as FITS, gzip or bzip2 files do,
+// or names an extension, or ends as FITS files do.
+func isFITS(arg string) bool {
+	path, ext := splitExtension(arg)
+	if ext != "" {
+		return true
+	}
+	if f, err := os.Open(path); err == nil {
+		defer f.Close()
+		var head [6]byte
+		n, _ := f.Read(head[:])
+		for _, magic := range []string{"SIMPLE", "\x1f\x8b", "BZh", "\x1f\x9d"} {
+			if bytes.HasPrefix(head[:n], []byte(magic)) {
+				return true
+			}
+		}
+	}
+	path = strings.ToLower(path)
+	for _, end := range []string{".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2"} {
+		if strings.HasSuffix(path, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// bareConfig is the config of an image without one: a power law with shear, a Sersic profile for the light of the lens
+// and the shipped decoder for the source. Where the image's file has extensions NOISE and PSF, they stand in for what b
+// leaves out.
+func bareConfig(b bareImage) (*config, error) {
+	path, _ := splitExtension(b.Image)
+	if b.Noise == "" || b.PSF == "" {
+		hdus, data, err := openFITS(path)
+		if err != nil {
+			return nil, err
+		}
+		data.Close()
+		for i := range hdus {
+			if !hdus[i].isImage() || hdus[i].size() == 0 {
+				continue
+			}
+			switch name := strings.ToUpper(hdus[i].name()); {
+			case b.Noise == "" && name == "NOISE":
+				b.Noise = path + "[NOISE]"
+			case b.PSF == "" && name == "PSF":
+				b.PSF = path + "[PSF]"
+			}
+		}
+	}
+	if b.Noise == "" {
+		return nil, badInput("%s: --noise is missing, expected the standard deviation of a pixel or a FITS path", b.Image)
+	}
+	if b.PixelScale < 0 {
+		return nil, badInput("--pixel-scale: found %g, expected arcsec per pixel above 0", b.PixelScale)
+	}
+	c, err := parseConfig("command line", []byte(bareModel))
+	if err != nil {
+		return nil, err
+	}
+	c.where = nil
+	c.flags = map[string]string{"data.noise": "--noise", "data.psf": "--psf", "data.pixel_scale": "--pixel-scale", "data.image": "image"}
+	d := &c.Data
+	d.Image, d.PixelScale = b.Image, b.PixelScale
+	if v, err := strconv.ParseFloat(b.Noise, 64); err != nil {
+		d.NoiseFile = b.Noise
+	} else if d.Noise = v; !(v > 0) || v > 1e300 {
+		return nil, badInput("--noise: found %s, expected a standard deviation above 0 or a FITS path", b.Noise)
+	}
+	if v, err := strconv.ParseFloat(b.PSF, 64); err == nil {
+		if d.PSFSigma = v; !(v > 0) || v > 1e300 {
+			return nil, badInput("--psf: found %s, expected a standard deviation in arcsec above 0 or a FITS path", b.PSF)
+		}
+	} else if b.PSF != "" && b.PSF != "none" {
+		d.PSFFile = b.PSF
+	}
+	return c, nil
+}
+
+// bareModel is the model of an image without a config.
+const bareModel = `
+lens: [{type: sple}, {type: shear}]
+source: [{type: decoder, interpolation: bicubic}]
+lens_light: [{type: sersic}]
+`

@@ -1,0 +1,65 @@
+package tools
+
+import (
+	"slices"
+
+	"github.com/urfave/cli/v2"
+)
+
+func fitCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "fit",
+		Usage:     "find the lens and the source of an image (maximum a posteriori)",
+		ArgsUsage: "CONFIG|IMAGE",
+		UsageText: "lenskit fit CONFIG [-o DIR]\nlenskit fit IMAGE --noise SIGMA|FILE [--psf SIGMA|FILE] [--pixel-scale ARCSEC] [-o DIR]",
+		Description: "Needs no start: it draws starts from the priors. Leaves fit.json, fit.fits, fit.png and config.yaml in DIR. Stopped by SIGINT,\n" +
+			"SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the same command goes on from there. Exit code 3: the results are\n" +
+			"written, but fit.json says why they are not to be trusted.\n\n" +
+			"Examples: lenskit fit examples/paper.yaml -o out/paper\n" +
+			"          lenskit fit lens.fits --noise lens_rms.fits --psf lens_psf.fits --pixel-scale 0.05 -o out/lens",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "folder of the run (default: the input's name with -fit)"},
+			&cli.StringFlag{Name: "noise", Usage: "of a bare IMAGE: standard deviation of a pixel, or a FITS file"},
+			&cli.StringFlag{Name: "psf", Usage: "of a bare IMAGE: standard deviation in arcsec, a FITS file, or none"},
+			&cli.Float64Flag{Name: "pixel-scale", Usage: "of a bare IMAGE: arcsec per pixel (default: the header's)"},
+			&cli.StringFlag{Name: "optimizer", Value: "lm", Usage: "lm (Levenberg-Marquardt) or adam (the paper's way)"},
+			&cli.IntFlag{Name: "iterations", Usage: "steps of the last stage; 0: the optimizer's default"},
+			&cli.IntFlag{Name: "starts", Usage: "draws from the priors; 0: the default"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the draws"},
+		}, computeFlags()...),
+		Action: runFit,
+	}
+}
+
+func runFit(c *cli.Context) error {
+	args, err := arguments(c, "CONFIG|IMAGE")
+	if err != nil {
+		return err
+	}
+	compute, err := computeOptions(c)
+	if err != nil {
+		return err
+	}
+	opt := FitOptions{
+		Input: args[0], Output: c.String("output"), Compute: compute, JSON: c.Bool("json"),
+		Search: searchOptions{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
+	}
+	bare := bareImage{Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale")}
+	switch o := opt.Search; {
+	case !slices.Contains([]string{"lm", "adam"}, o.Optimizer):
+		return badInput("--optimizer: found %q, expected lm or adam", o.Optimizer)
+	case o.Iterations < 0 || o.Iterations > 1e8:
+		return badInput("--iterations: found %d, expected 0 to 100000000", o.Iterations)
+	case o.Starts < 0 || o.Starts > 1e5:
+		return badInput("--starts: found %d, expected 0 to 100000", o.Starts)
+	}
+	if isFITS(opt.Input) {
+		bare.Image = opt.Input
+		opt.Bare = bare
+	} else if bare != (bareImage{}) {
+		return badInput("%s: --noise, --psf and --pixel-scale describe a bare FITS image, found a config that says these itself", opt.Input)
+	}
+	ctx, stop := withSignals(c.Context)
+	defer stop()
+	return Fit(ctx, opt, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+}

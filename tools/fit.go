@@ -1,0 +1,250 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gonum.org/v1/gonum/mat"
+
+	"lenskit/adjoint"
+	"lenskit/samplers"
+)
+
+// FitOptions says what Fit fits and how.
+type FitOptions struct {
+	Input   string // config, or a FITS image described by Bare
+	Bare    bareImage
+	Output  string // folder; "": named after the input
+	Search  searchOptions
+	Compute adjoint.Options
+	JSON    bool
+}
+
+// Fit finds the maximum a posteriori of a config's model and leaves the folder of a run. It returns a notConverged error
+// when the results are written but not to be trusted, and an interrupted one when ctx was cancelled and the state saved.
+func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) error {
+	begun := time.Now()
+	cfg, err := opt.config()
+	if err != nil {
+		return err
+	}
+	dir := opt.folder()
+	if err := prepareFolder(dir); err != nil {
+		return err
+	}
+	p, err := newProblem(cfg, opt.Compute)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	notices := p.notices()
+	for _, n := range notices {
+		pr.say("%s", n)
+	}
+	opt.Search = opt.Search.defaults()
+	check, err := newCheckpoint(dir, version(), cfg.text(dir), p.Inputs, opt.Search, opt.Compute.Device)
+	if err != nil {
+		return err
+	}
+	saved := &searchRecord{}
+	found, notice, err := check.load(saved)
+	switch {
+	case err != nil:
+		return err
+	case notice != "":
+		pr.say("%s", notice)
+	case found:
+		pr.say("going on from %s after %s", check.path, seconds(time.Duration(saved.Seconds*float64(time.Second))))
+	}
+	if !found {
+		saved = &searchRecord{}
+	}
+	before := saved.Seconds
+	elapsed := func() float64 { return before + time.Since(begun).Seconds() }
+	s := &search{p: p, opt: opt.Search, run: opt.Compute, tell: pr.search, saved: saved}
+	s.save = func() error {
+		saved.Seconds = elapsed()
+		return check.save(saved)
+	}
+	res, err := s.find(ctx)
+	pr.end()
+	if err != nil {
+		if ctx.Err() == nil {
+			return searchError(err)
+		}
+		saved.Seconds = elapsed()
+		if err := check.force(saved); err != nil {
+			return err
+		}
+		return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), check.path)
+	}
+	rec, theta, err := p.record(res)
+	if err != nil {
+		return err
+	}
+	rec.Seconds, rec.Seed, rec.Options, rec.Notices = elapsed(), opt.Search.Seed, opt.Search, notices
+	if opt.Bare.Image == "" {
+		sum, err := hashFile(opt.Input)
+		if err != nil {
+			return err
+		}
+		rec.Inputs = append([]input{{opt.Input, sum}}, rec.Inputs...)
+	}
+	if err := p.writeRun(dir, theta, rec); err != nil {
+		return err
+	}
+	if err := check.remove(); err != nil {
+		return err
+	}
+	if opt.JSON {
+		err = encodeJSON(stdout, rec)
+	} else {
+		err = rec.print(stdout, dir)
+	}
+	if err == nil && rec.Status != statusConverged {
+		return notConverged("%s: %s: %s", dir, strings.ReplaceAll(rec.Status, "_", " "), rec.Reason)
+	}
+	return err
+}
+
+// config reads the config, or makes that of a bare image.
+func (o *FitOptions) config() (*config, error) {
+	if o.Bare.Image != "" {
+		return bareConfig(o.Bare)
+	}
+	return loadConfig(o.Input)
+}
+
+// folder is the output folder: the one given, or the input's name with -fit in the current folder.
+func (o *FitOptions) folder() string {
+	if o.Output != "" {
+		return o.Output
+	}
+	path, _ := splitExtension(o.Input)
+	base := filepath.Base(path)
+	for _, end := range []string{".gz", ".bz2", ".fz", filepath.Ext(strings.TrimSuffix(strings.TrimSuffix(base, ".gz"), ".bz2"))} {
+		base = strings.TrimSuffix(base, end)
+	}
+	return base + "-fit"
+}
+
+// searchError gives an error of the search its exit code: a model that cannot be computed is a numerical failure.
+func searchError(err error) error {
+	var f *failure
+	var r interface{ Recoverable() bool }
+	if errors.As(err, &f) {
+		return err
+	}
+	if errors.Is(err, samplers.ErrRecoverable) || errors.As(err, &r) && r.Recoverable() {
+		return numerical("%w", err)
+	}
+	return err
+}
+
+// search reports what a search tells: each of its stages is one of the progress.
+func (p *progress) search(s searchState) {
+	if s.Stage != p.name {
+		p.stage(s.Stage, s.Steps)
+	}
+	st := progressState{Step: s.Step, LogPost: s.LogPosterior, ReducedChi2: s.ReducedChi2, Evaluations: s.Evaluations}
+	if s.ReducedChi2 == 0 {
+		st.ReducedChi2 = math.NaN()
+	}
+	p.step(st)
+}
+
+// record turns a search's result into that of a run, and returns the named parameters.
+func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
+	theta := make([]float64, len(p.Post.Names()))
+	p.Post.Theta(theta, res.U)
+	e, err := p.Post.Eval(theta, false)
+	if err != nil {
+		return nil, nil, numerical("%s: %w", p.Config.file, err)
+	}
+	sigma := make([]float64, len(theta))
+	for i := range sigma {
+		sigma[i] = math.NaN()
+	}
+	if g, err := samplers.Laplace(res.U, res.Hess, 0); err == nil {
+		p.Post.NamedSigma(sigma, covariance(g.Metric), res.U)
+	}
+	rec := &fitRecord{
+		Status: statusConverged, Reason: "every check passed",
+		Parameters: p.named(theta), Uncertainties: p.named(sigma),
+		LogPosterior: jsonFloat(e.LogPosterior()), Chi2: jsonFloat(e.Chi2), Pixels: e.Pixels, ReducedChi2: jsonFloat(e.Chi2 / float64(e.Pixels)),
+		Iterations: res.Iterations, Evaluations: res.Evaluations, Inputs: p.Inputs, Versions: versions(),
+	}
+	for _, v := range res.Starts {
+		rec.Starts = append(rec.Starts, jsonFloat(v))
+	}
+	if len(res.Doubts) > 0 {
+		rec.Status, rec.Reason = statusNotConverged, strings.Join(res.Doubts, "; ")
+	}
+	return rec, theta, nil
+}
+
+// covariance is A Aᵀ of a metric.
+func covariance(m *samplers.Metric) *mat.SymDense {
+	a := mat.NewDense(m.N, m.N, nil)
+	unit, col := make([]float64, m.N), make([]float64, m.N)
+	for k := range m.N {
+		clear(unit)
+		unit[k] = 1
+		m.Push(col, unit)
+		a.SetCol(k, col)
+	}
+	var c mat.SymDense
+	c.SymOuterK(1, a)
+	return &c
+}
+
+// print writes the record for people: a line each for the lens and the other parameters but the latents.
+func (r *fitRecord) print(w io.Writer, dir string) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: log posterior %.2f, χ²/N %.4f (%d pixels), %s\n", strings.ReplaceAll(r.Status, "_", " "), float64(r.LogPosterior), float64(r.ReducedChi2), r.Pixels,
+		seconds(time.Duration(r.Seconds*float64(time.Second))))
+	width := 0
+	for _, n := range r.Parameters.names {
+		if !strings.Contains(n, ".z.") {
+			width = max(width, len(n))
+		}
+	}
+	latents := 0
+	for i, n := range r.Parameters.names {
+		v, s := r.Parameters.values[i], r.Uncertainties.values[i]
+		switch {
+		case strings.Contains(n, ".z."):
+			latents++
+		case s == 0:
+			fmt.Fprintf(&b, "  %-*s  %s (fixed)\n", width, n, withDigits(v, 0))
+		default:
+			fmt.Fprintf(&b, "  %-*s  %s ± %s\n", width, n, withDigits(v, s), withDigits(s, s))
+		}
+	}
+	if latents > 0 {
+		fmt.Fprintf(&b, "  and %d latents of the decoder\n", latents)
+	}
+	for _, f := range []string{fileFitPNG, fileFitFITS, fileFitJSON} {
+		fmt.Fprintln(&b, filepath.Join(dir, f))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// withDigits writes v to two digits of its uncertainty s.
+func withDigits(v, s float64) string {
+	if !(s > 0) || math.IsInf(s, 0) {
+		return fmt.Sprintf("%.6g", v)
+	}
+	digits := 1 - int(math.Floor(math.Log10(s)))
+	if digits < 0 || digits > 12 {
+		return fmt.Sprintf("%.3g", v)
+	}
+	return fmt.Sprintf("%.*f", digits, v)
+}
