@@ -11,12 +11,6 @@ type lookup struct {
 	name string
 	pad  int // rings of zeros
 	low  int // positions in [-low, size+low-1) pixels can see the image
-	// value adds scale times the interpolated values to dst.
-	value func(dst, img []float64, stride int, t *taps, scale float64)
-	// slopes writes the values and their derivatives by position, per pixel.
-	slopes func(v, dx, dy, img []float64, stride int, t *taps)
-	// scatter adds scale·g times each tap's weight to the taps: the adjoint of value in the image.
-	scatter func(gimg []float64, stride int, t *taps, g []float64, scale float64)
 }
 
 // lookups is the table of interpolations.
@@ -27,8 +21,37 @@ type lookup struct {
 // bicubic is Catmull-Rom's cubic convolution (Keys 1981, a = -1/2): it passes through the pixel values and has
 // continuous first derivatives everywhere, borders included, since the image goes on as zeros.
 var lookups = [...]lookup{
-	{name: "bilinear", pad: 1, low: 1, value: bilinearValue, slopes: bilinearSlopes, scatter: bilinearScatter},
-	{name: "bicubic", pad: 3, low: 2, value: bicubicValue, slopes: bicubicSlopes, scatter: bicubicScatter},
+	{name: "bilinear", pad: 1, low: 1},
+	{name: "bicubic", pad: 3, low: 2},
+}
+
+// The kernels are called by name, not through a table: then the blocks they work on stay on the stack.
+
+// value adds scale times the interpolated values to dst.
+func (l *lookup) value(dst, img []float64, stride int, t *taps, scale float64) {
+	if l.name == "bicubic" {
+		bicubicValue(dst, img, stride, t, scale)
+	} else {
+		bilinearValue(dst, img, stride, t, scale)
+	}
+}
+
+// slopes writes the values and their derivatives by position, per pixel.
+func (l *lookup) slopes(v, dx, dy, img []float64, stride int, t *taps) {
+	if l.name == "bicubic" {
+		bicubicSlopes(v, dx, dy, img, stride, t)
+	} else {
+		bilinearSlopes(v, dx, dy, img, stride, t)
+	}
+}
+
+// scatter adds scale·g times each tap's weight to the taps: the adjoint of value in the image.
+func (l *lookup) scatter(gimg []float64, stride int, t *taps, g []float64, scale float64) {
+	if l.name == "bicubic" {
+		bicubicScatter(gimg, stride, t, g, scale)
+	} else {
+		bilinearScatter(gimg, stride, t, g, scale)
+	}
 }
 
 // Interpolations lists the names that NewPixels takes.

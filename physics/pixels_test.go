@@ -207,6 +207,24 @@ func TestPixelsHardPoints(t *testing.T) {
 	}
 }
 
+func TestPixelsDoNotAllocate(t *testing.T) {
+	for _, name := range Interpolations() {
+		p, _, x, y := randomPixels(t, rand.New(rand.NewPCG(10, 1)), name, 20, 20, 500)
+		v, gx, gy := make([]float64, len(x)), make([]float64, len(x)), make([]float64, len(x))
+		gp, gimg := make([]float64, 4), make([]float64, p.PadLen())
+		jp, cols, imgs := [][]float64{v, v, v, v}, [][]float64{v}, [][]float64{gimg}
+		n := testing.AllocsPerRun(5, func() {
+			p.Brightness(v, x, y)
+			p.BrightnessVJPImage(gp, gimg, gx, gy, v, x, y)
+			p.BrightnessJac(jp, gx, gy, x, y)
+			p.LookupEach(cols, imgs, x, y)
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
 func BenchmarkPixels(b *testing.B) {
 	for _, name := range Interpolations() {
 		p, _, x, y := randomPixels(b, rand.New(rand.NewPCG(9, 1)), name, 64, 64, 65536)
