@@ -44,7 +44,7 @@ type Posterior struct {
 	slope   []float64
 	gBuffer []float64
 
-	chi2    float64 // of the point last evaluated
+	chi2 float64 // of the point last evaluated
 
 	mapView, relaxedView, samplingView View
 }
