@@ -74,7 +74,8 @@ func (c *call) resizeAxes() []resizeAxis {
 // coordinate is the place in the operand of element o of the result.
 func (r resizeAxis) coordinate(mode string, o float64) float64 {
 	in, out := float64(r.in), float64(r.out)
-	// The length that scale stands for; half_pixel_symmetric keeps the centre where it is not whole.
+	// align_corners counts the elements of the result, as onnxruntime and PyTorch do; half_pixel_symmetric keeps the
+	// centre where the scaled length is not whole.
 	switch mode {
 	case "half_pixel":
 		return (o+0.5)/r.scale - 0.5
@@ -149,9 +150,6 @@ func (r resizeAxis) matrix(n *Node) []float64 {
 			failf("mode %q", mode)
 		}
 		outside := n.Int("exclude_outside", 0) != 0
-		if n.Int("antialias", 0) != 0 {
-			outside = true
-		}
 		if mode == "linear" && n.Int("antialias", 0) == 0 {
 			x = min(max(x, 0), float64(r.in-1))
 		}
