@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"gonum.org/v1/gonum/blas/blas64"
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/internal/check"
@@ -101,19 +102,8 @@ func (q *quadratic) LogProb(grad, x []float64) (float64, error) {
 	for i := range x {
 		q.d[i] = x[i] - q.mean[i]
 	}
-	n, lp := len(x), 0.0
-	raw := q.h.RawSymmetric()
-	for i := range x {
-		s := 0.0
-		for j := 0; j < i; j++ {
-			s += raw.Data[j*n+i] * q.d[j]
-		}
-		for j := i; j < n; j++ {
-			s += raw.Data[i*n+j] * q.d[j]
-		}
-		q.g[i] = -s
-		lp -= 0.5 * s * q.d[i]
-	}
+	blas64.Symv(-1, q.h.RawSymmetric(), vector(q.d), 0, vector(q.g))
+	lp := 0.5 * blas64.Dot(vector(q.d), vector(q.g))
 	if grad != nil {
 		copy(grad, q.g)
 	}
