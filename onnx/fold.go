@@ -1,0 +1,332 @@
+package onnx
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// foldRounds bounds how often the rewrites are tried again on what they made.
+const foldRounds = 8
+
+// Fold returns a graph that computes the same outputs with less work: what does not depend on the inputs' values is
+// computed, BatchNormalization is folded into the product before it, nodes without effect, repeated nodes and those
+// that no output needs are dropped. Names of inputs and outputs stay; initialisers may be new ones.
+//
+// Constants are computed in float64 and rounded once. A constant that would be larger than 2²² elements stays a node.
+func (g *Graph) Fold() (*Graph, error) {
+	if g.hasIf() {
+		// Conditions may have become constant since the file was read.
+		h, err := normalise(g.shallow(), nil, nil, 0)
+		if err != nil {
+			return nil, fmt.Errorf("onnx: fold: %w", err)
+		}
+		g = h
+	}
+	for _, table := range [][]rewriteRow{foldRows, lateRows, foldRows} {
+		for range foldRounds {
+			h, err := simplify(g)
+			if err != nil {
+				return nil, fmt.Errorf("onnx: fold: %w", err)
+			}
+			f := newFolder(h, table)
+			if g, err = f.run(); err != nil {
+				return nil, fmt.Errorf("onnx: fold: %w", err)
+			}
+			if f.fired == 0 {
+				break
+			}
+		}
+	}
+	g.outputNames()
+	if err := g.Infer(); err != nil {
+		return nil, fmt.Errorf("onnx: fold: %w", err)
+	}
+	return g, nil
+}
+
+func (g *Graph) hasIf() bool {
+	return slices.ContainsFunc(g.Nodes, func(n *Node) bool { return n.Op == "If" && n.Domain == "" })
+}
+
+// rewrite looks at a node and either leaves it (false) or puts something else in its place (true).
+type rewrite func(f *folder, n *Node) bool
+
+// rewriteRow is one rewrite and the operators that it is tried on.
+type rewriteRow struct {
+	name string
+	ops  []string
+	try  rewrite
+}
+
+// folder rebuilds a graph node by node and applies rewrites.
+type folder struct {
+	b      *Builder
+	src    *Graph
+	rows   map[string][]rewriteRow
+	uses   map[string]int    // how many operands name a value
+	output map[string]bool   // the graph's outputs
+	made   map[string]*Node  // the node of the new graph that makes a value
+	alias  map[string]string // values that are another value
+	seen   map[string]*Node  // nodes by what they compute
+	fired  int
+}
+
+func newFolder(g *Graph, rows []rewriteRow) *folder {
+	out := g.shallow()
+	out.Nodes, out.Info = nil, map[string]Value{}
+	f := &folder{
+		b: NewBuilder(out, "fold_"), src: g, rows: map[string][]rewriteRow{}, uses: map[string]int{}, output: map[string]bool{},
+		made: map[string]*Node{}, alias: map[string]string{}, seen: map[string]*Node{},
+	}
+	g.eachName(func(s string) { f.b.taken[s] = true })
+	for _, r := range rows {
+		for _, op := range r.ops {
+			f.rows[op] = append(f.rows[op], r)
+		}
+	}
+	for _, n := range g.Nodes {
+		for _, s := range n.uses() {
+			f.uses[s]++
+		}
+	}
+	for _, v := range g.Outputs {
+		f.output[v.Name] = true
+		f.uses[v.Name]++
+	}
+	return f
+}
+
+// run rebuilds the graph.
+func (f *folder) run() (*Graph, error) {
+	for _, n := range f.src.Nodes {
+		m := *n
+		m.In = slices.Clone(n.In)
+		for i, s := range m.In {
+			m.In[i] = f.resolve(s)
+		}
+		f.node(&m)
+		if f.b.err != nil {
+			return nil, f.b.err
+		}
+	}
+	g := f.b.G
+	f.captures(g)
+	g.Nodes = prune(g.Nodes, valueNames(g.Outputs))
+	g.dropInit()
+	return g, nil
+}
+
+// captures keeps the values that sub-graphs read by name.
+func (f *folder) captures(g *Graph) {
+	for _, n := range g.Nodes {
+		for _, a := range n.Attr {
+			if a.Graph == nil {
+				continue
+			}
+			for _, s := range a.Graph.captured() {
+				if to := f.resolve(s); to != s {
+					f.b.Append(&Node{Op: "Identity", Name: f.b.Fresh("Identity"), In: []string{to}, Out: []string{s}})
+					delete(f.alias, s)
+				}
+			}
+		}
+	}
+	if f.b.err == nil {
+		f.b.err = topoSort(g)
+	}
+}
+
+// resolve is the value that s stands for.
+func (f *folder) resolve(s string) string {
+	for {
+		t, ok := f.alias[s]
+		if !ok {
+			return s
+		}
+		s = t
+	}
+}
+
+func (f *folder) node(n *Node) {
+	if n.Domain == "" {
+		for _, r := range f.rows[n.Op] {
+			if r.try(f, n) {
+				f.fired++
+				return
+			}
+		}
+	}
+	if key := nodeKey(n.Domain+"."+n.Op, n.Attr, n.In, len(n.Out)); key != "" && !random[n.Op] && n.Op != "Dropout" {
+		if old := f.seen[key]; old != nil && f.same(n, old) {
+			return
+		}
+		f.seen[key] = n
+	}
+	f.append(n)
+}
+
+// same makes the outputs of n those of the equal node old.
+func (f *folder) same(n, old *Node) bool {
+	for i, s := range n.Out {
+		if f.output[s] || s != "" && old.Out[i] == "" {
+			return false
+		}
+	}
+	for i, s := range n.Out {
+		if s != "" {
+			f.alias[s] = old.Out[i]
+			f.uses[old.Out[i]] += f.uses[s]
+		}
+	}
+	f.fired++
+	return true
+}
+
+func (f *folder) append(n *Node) {
+	for _, s := range n.Out {
+		if s != "" {
+			f.made[s] = n
+		}
+	}
+	f.b.Append(n)
+}
+
+// op appends a node that makes value out.
+func (f *folder) op(out, op string, attr map[string]Attr, in ...string) {
+	f.append(&Node{Op: op, Name: f.b.Fresh(op), In: in, Out: []string{out}, Attr: attr})
+}
+
+// replace makes value out stand for value by; an output of the graph stays as a copy.
+func (f *folder) replace(out, by string) bool {
+	if f.output[out] {
+		if n := f.made[by]; n != nil && n.Op == "Identity" {
+			by = n.In[0]
+		}
+		f.op(out, "Identity", nil, by)
+		return true
+	}
+	f.alias[out] = by
+	f.uses[by] += f.uses[out]
+	return true
+}
+
+// only tells whether n's first output is its only one in use.
+func only(n *Node) bool {
+	for i, s := range n.Out {
+		if i > 0 && s != "" {
+			return false
+		}
+	}
+	return len(n.Out) > 0
+}
+
+// before is the node that makes operand i of n when nothing else uses it.
+func (f *folder) before(n *Node, i int, ops ...string) *Node {
+	s := n.inName(i)
+	p := f.made[s]
+	if p == nil || p.Domain != "" || !slices.Contains(ops, p.Op) || f.uses[s] != 1 || f.output[s] || !only(p) {
+		return nil
+	}
+	return p
+}
+
+// weights is the Float32 or Float64 initialiser that is operand i.
+func (f *folder) weights(n *Node, i int) *Tensor {
+	t := f.b.G.Init[n.inName(i)]
+	if t == nil || t.Type != Float32 && t.Type != Float64 {
+		return nil
+	}
+	return t
+}
+
+// scalar is the value of operand i when it is a constant with one element.
+func (f *folder) scalar(n *Node, i int) (float64, bool) {
+	t := f.weights(n, i)
+	if t == nil || t.Size() != 1 {
+		return 0, false
+	}
+	return t.Float(0), true
+}
+
+// like makes a tensor of t's type from values in float64.
+func like(t *Tensor, v []float64, shape ...int64) *Tensor {
+	out := &Tensor{Type: t.Type, Shape: shape}
+	if t.Type == Float64 {
+		out.Doubles = v
+		return out
+	}
+	out.Floats = make([]float32, len(v))
+	for i, x := range v {
+		out.Floats[i] = float32(x)
+	}
+	return out
+}
+
+// numbersOf are the tensor's values in float64.
+func numbersOf(t *Tensor) []float64 {
+	v := make([]float64, t.Size())
+	for i := range v {
+		v[i] = t.Float(i)
+	}
+	return v
+}
+
+// finite tells whether every value is a finite number as the tensor's type holds it.
+func finite(t *Tensor) bool {
+	for i := range t.Size() {
+		if v := t.Float(i); math.IsNaN(v) || math.IsInf(v, 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// outputNames gives a value that is only copied to an output the output's name.
+func (g *Graph) outputNames() {
+	fixed := map[string]bool{}
+	for _, v := range g.Outputs {
+		fixed[v.Name] = true
+	}
+	maker := map[string]*Node{}
+	captured := map[string]bool{}
+	for _, n := range g.Nodes {
+		for _, s := range n.Out {
+			maker[s] = n
+		}
+		for _, a := range n.Attr {
+			if a.Graph != nil {
+				for _, s := range a.Graph.captured() {
+					captured[s] = true
+				}
+			}
+		}
+	}
+	rename := map[string]string{}
+	var keep []*Node
+	for _, n := range g.Nodes {
+		if n.Op == "Identity" && n.Domain == "" && fixed[n.Out[0]] {
+			if s := n.In[0]; maker[s] != nil && !fixed[s] && !captured[s] && rename[s] == "" {
+				rename[s] = n.Out[0]
+				continue
+			}
+		}
+		keep = append(keep, n)
+	}
+	if len(rename) == 0 {
+		return
+	}
+	for i, n := range keep {
+		m := *n
+		m.In, m.Out = slices.Clone(n.In), slices.Clone(n.Out)
+		for _, list := range [][]string{m.In, m.Out} {
+			for k, s := range list {
+				if to, ok := rename[s]; ok {
+					list[k] = to
+				}
+			}
+		}
+		keep[i] = &m
+	}
+	g.Nodes = keep
+}
