@@ -1,0 +1,835 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sort"
+	"strings"
+	"sync"
+
+	"gonum.org/v1/gonum/mat"
+
+	"lenskit/adjoint"
+	"lenskit/samplers"
+)
+
+// The stages of the search for the maximum a posteriori, and their budgets. See docs/decisions/0005.
+const (
+	coarseSide  = 64  // pixels along a side of the first stage
+	middleSide  = 128 // of the second
+	sketchSteps = 12  // Levenberg-Marquardt steps of every start
+	coarseSteps = 30  // of the starts kept
+	sourceSteps = 8   // of a source below a fixed lens
+	jointSteps  = 25
+	polishSteps = 400 // Adam steps in coordinates whitened by the curvature
+	polishRate  = 0.3
+	maxBasins   = 2
+	sameBasin   = 0.05 // arcsec between the deflections of two ends of the first stage that count as one
+	otherLens   = 0.02 // arcsec between those of two solutions that count as different
+)
+
+// searchOptions steer the search.
+type searchOptions struct {
+	Optimizer  string // "lm" (the default) or "adam", the paper's way
+	Iterations int    // steps of the last stage; 0: the optimizer's default
+	Starts     int    // draws from the priors; 0: 32
+	Seed       uint64
+}
+
+func (o searchOptions) defaults() searchOptions {
+	if o.Optimizer == "" {
+		o.Optimizer = "lm"
+	}
+	if o.Starts == 0 {
+		o.Starts = 32
+	}
+	if o.Iterations == 0 {
+		o.Iterations = map[string]int{"lm": 40, "adam": 10000}[o.Optimizer]
+	}
+	return o
+}
+
+// searchState is what a search tells while it runs.
+type searchState struct {
+	Stage        string
+	Step, Steps  int
+	LogPosterior float64
+	ReducedChi2  float64 // 0: not known
+	Evaluations  int
+}
+
+// search finds the maximum a posteriori of a config's model without a start given by hand: simple sources on a small
+// image from draws of the priors, then the decoder below the best lenses, then everything at full size.
+type search struct {
+	p     *problem
+	opt   searchOptions
+	run   adjoint.Options // how posteriors are computed
+	tell  func(searchState)
+	saved *searchRecord
+	save  func() error // writes saved, or not when that was done a moment ago; called after each step
+
+	mu sync.Mutex
+}
+
+// searchRecord is what a search needs to go on: the ends of the stages that are done and the state of the one at work.
+type searchRecord struct {
+	Done        map[string]*stageEnd
+	Task        string
+	LM          *samplers.LMState   `json:",omitempty"`
+	Adam        *samplers.AdamState `json:",omitempty"`
+	Evaluations int
+	Iterations  int
+	Seconds     float64
+}
+
+// stageEnd is the end of one climb.
+type stageEnd struct {
+	U       []float64
+	LogProb float64
+	Gain    float64 // what a full Newton step still promises
+	Status  samplers.Status
+	Reason  string
+}
+
+// searchResult is a maximum and what is to be thought of it.
+type searchResult struct {
+	U           []float64 // coordinates of the problem's posterior
+	LogProb     float64   // log posterior of the named parameters
+	Hess        *mat.SymDense
+	Starts      []float64 // log posterior at which each start of the first stage ended
+	Evaluations int
+	Iterations  int
+	Doubts      []string // why the maximum is not to be trusted; none when it is
+}
+
+// find searches. When ctx is cancelled it returns ctx's error, and the record holds what is needed to go on.
+func (s *search) find(ctx context.Context) (*searchResult, error) {
+	s.opt = s.opt.defaults()
+	if s.saved.Done == nil {
+		s.saved.Done = map[string]*stageEnd{}
+	}
+	basins, starts, err := s.coarse(ctx)
+	if err != nil {
+		return nil, err
+	}
+	res, err := s.refine(ctx, s.p.Post, basins)
+	if err != nil {
+		return nil, err
+	}
+	res.Starts = starts
+	res.Evaluations, res.Iterations = s.saved.Evaluations, s.saved.Iterations
+	return res, nil
+}
+
+// posterior builds the posterior of a variant of the config on a variant of the observation.
+func (s *search) posterior(cfg *config, obs *observation, threads int) (*adjoint.Posterior, error) {
+	m, err := cfg.model(s.p.Bundles)
+	if err != nil {
+		return nil, err
+	}
+	rays := 1 // along a pixel's side
+	if obs == s.p.Obs {
+		rays = cfg.Data.Supersampling
+	}
+	opt := s.run
+	opt.Threads = threads
+	return adjoint.New(m, obs.adjoint(rays), opt)
+}
+
+// basin is a lens that explains the image with a simple source.
+type basin struct {
+	theta   namedValues // of the simple model
+	logProb float64
+}
+
+// coarse climbs from draws of the priors on a small image with simple sources, and returns the best ends that differ.
+func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
+	obs := s.p.Obs
+	simple := s.p.Config.simplified(obs.Brightness)
+	small := obs.coarsen(binning(obs.W, obs.H, coarseSide))
+	threads := s.run.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	workers := min(threads, s.opt.Starts)
+	posts := make([]*adjoint.Posterior, workers)
+	for i := range posts {
+		p, err := s.posterior(simple, small, 1)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer p.Close()
+		posts[i] = p
+	}
+	first := posts[0]
+	ends := make([]*stageEnd, s.opt.Starts)
+	done := 0
+	each := func(which []int, climb func(p *adjoint.Posterior, i int) error) error {
+		jobs := make(chan int, len(which))
+		for _, i := range which {
+			jobs <- i
+		}
+		close(jobs)
+		errs := make([]error, workers)
+		var wg sync.WaitGroup
+		for w := range workers {
+			wg.Go(func() {
+				for i := range jobs {
+					if errs[w] != nil || ctx.Err() != nil {
+						continue
+					}
+					errs[w] = climb(posts[w], i)
+				}
+			})
+		}
+		wg.Wait()
+		return errors.Join(append(errs, ctx.Err())...)
+	}
+	climb := func(p *adjoint.Posterior, i, steps int, key string, from []float64) error {
+		end, err := s.lmAlone(ctx, key, p, p.Relaxed(), from, steps)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		ends[i] = end
+		done++
+		best := math.Inf(-1)
+		for _, e := range ends {
+			if e != nil {
+				best = math.Max(best, e.LogProb)
+			}
+		}
+		s.report(searchState{Stage: "starts", Step: done, Steps: s.opt.Starts, LogPosterior: best})
+		return nil
+	}
+	all := make([]int, s.opt.Starts)
+	for i := range all {
+		all[i] = i
+	}
+	err := each(all, func(p *adjoint.Posterior, i int) error {
+		u, err := s.draw(p, simple, i)
+		if err != nil {
+			return err
+		}
+		return climb(p, i, sketchSteps, fmt.Sprintf("start %d", i), u)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sort.Slice(all, func(a, b int) bool { return ends[all[a]].LogProb > ends[all[b]].LogProb })
+	kept := all[:(len(all)+2)/3]
+	done = s.opt.Starts - len(kept)
+	err = each(kept, func(p *adjoint.Posterior, i int) error {
+		return climb(p, i, coarseSteps, fmt.Sprintf("start %d kept", i), ends[i].U)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sort.Slice(all, func(a, b int) bool { return ends[all[a]].LogProb > ends[all[b]].LogProb })
+	starts := make([]float64, len(ends))
+	for i, e := range ends {
+		starts[i] = e.LogProb
+	}
+	var out []basin
+	half := 0.5 * float64(first.Pixels())
+	for _, i := range all {
+		e := ends[i]
+		// LogProb falls by half·log(χ²) as χ² rises: 0.4 is a χ² half as large again
+		if len(out) == maxBasins || len(out) > 0 && e.LogProb < out[0].logProb-0.4*half {
+			break
+		}
+		b := basin{theta: namedTheta(first, e.U), logProb: e.LogProb}
+		same := false
+		for _, o := range out {
+			d, err := s.apart(o.theta, b.theta)
+			if err != nil {
+				return nil, nil, err
+			}
+			same = same || d < sameBasin
+		}
+		if !same {
+			out = append(out, b)
+		}
+	}
+	return out, starts, nil
+}
+
+// draw makes start i: a draw from the priors, parameters with an init at it for the first, and amplitudes fitted.
+func (s *search) draw(p *adjoint.Posterior, cfg *config, i int) ([]float64, error) {
+	rng := rand.New(rand.NewPCG(s.opt.Seed, uint64(i)))
+	u := make([]float64, p.Dim())
+	for k := range u {
+		u[k] = math.Max(-2, math.Min(2, rng.NormFloat64()))
+	}
+	theta := make([]float64, len(p.Names()))
+	p.Theta(theta, u)
+	if i == 0 {
+		set := map[string]float64{}
+		for _, c := range cfg.components() {
+			for k := range c.Params {
+				if v := c.Params[k].Prior.Init; len(v) == 1 && !c.Params[k].Vector {
+					set[c.key(c.Params[k].Name)] = v[0]
+				}
+			}
+		}
+		for k, name := range p.Names() {
+			if v, ok := set[name]; ok {
+				theta[k] = v
+			}
+		}
+		if err := p.U(u, theta); err != nil {
+			return nil, badInput("%s: init: %v", cfg.file, err)
+		}
+	}
+	fitAmplitudes(p, theta, nil)
+	return coordinates(p, theta)
+}
+
+// fitAmplitudes sets the free amplitudes (amp, iota, sky) among theta to their least-squares values, where these lie
+// within the priors. only, unless nil, selects by name.
+func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string) bool) {
+	var which []int
+	for k, name := range p.Names() {
+		last := name[strings.LastIndexByte(name, '.')+1:]
+		if p.Free()[k] >= 0 && (last == "amp" || last == "iota" || name == "sky") && (only == nil || only(name)) {
+			which = append(which, k)
+		}
+	}
+	noise := p.Noise()
+	n := len(noise.Data)
+	zero := append([]float64(nil), theta...)
+	for _, k := range which {
+		zero[k] = 0
+	}
+	base := make([]float64, n)
+	if len(which) == 0 || p.ModelImage(base, zero) != nil {
+		return
+	}
+	cols := make([][]float64, len(which))
+	for c, k := range which {
+		one := append([]float64(nil), zero...)
+		one[k] = 1
+		cols[c] = make([]float64, n)
+		if p.ModelImage(cols[c], one) != nil {
+			return
+		}
+		for i := range cols[c] {
+			cols[c][i] = (cols[c][i] - base[i]) * noise.Weight[i]
+		}
+	}
+	a := mat.NewSymDense(len(which), nil)
+	b := mat.NewVecDense(len(which), nil)
+	for c := range cols {
+		for d := c; d < len(cols); d++ {
+			v := 0.0
+			for i, x := range cols[c] {
+				v += x * cols[d][i]
+			}
+			if c == d {
+				v = v*(1+1e-9) + 1e-300
+			}
+			a.SetSym(c, d, v)
+		}
+		v := 0.0
+		for i, x := range cols[c] {
+			v += x * (noise.Data[i] - base[i]) * noise.Weight[i]
+		}
+		b.SetVec(c, v)
+	}
+	var chol mat.Cholesky
+	var x mat.VecDense
+	if !chol.Factorize(a) || chol.SolveVecTo(&x, b) != nil {
+		return
+	}
+	old := append([]float64(nil), theta...)
+	u := make([]float64, p.Dim())
+	for c, k := range which {
+		theta[k] = x.AtVec(c)
+		// beyond 2.5 sigma of its prior an amplitude is no help: the start's shape is wrong
+		if p.U(u, theta) != nil || math.Abs(u[p.Free()[k]]) > 2.5 {
+			theta[k] = old[k]
+		}
+	}
+}
+
+// coordinates are those of theta, at most 5 from the origin so that no search starts on a bound.
+func coordinates(p *adjoint.Posterior, theta []float64) ([]float64, error) {
+	u := make([]float64, p.Dim())
+	if err := p.U(u, theta); err != nil {
+		return nil, err
+	}
+	for k, v := range u {
+		u[k] = math.Max(-5, math.Min(5, v))
+	}
+	return u, nil
+}
+
+// namedTheta is the named parameters at coordinates u.
+func namedTheta(p *adjoint.Posterior, u []float64) namedValues {
+	theta := make([]float64, len(p.Names()))
+	p.Theta(theta, u)
+	out := namedValues{}
+	for k, name := range p.Names() {
+		out[name] = theta[k]
+	}
+	return out
+}
+
+// apart is how far two lenses are apart: the rms difference of their deflections in arcsec over the inner half of the
+// image. Parameters would not do: an angle and half a turn more, or the axis ratio of a round lens, tell nothing.
+func (s *search) apart(a, b namedValues) (float64, error) {
+	const n = 16
+	half := 0.25 * s.p.Obs.Scale * float64(max(s.p.Obs.W, s.p.Obs.H))
+	x, y := make([]float64, n*n), make([]float64, n*n)
+	for k := range x {
+		x[k] = half * (2*(float64(k%n)+0.5)/n - 1)
+		y[k] = half * (2*(float64(k/n)+0.5)/n - 1)
+	}
+	var ax, ay [2][]float64
+	for i, v := range []namedValues{a, b} {
+		ax[i], ay[i] = make([]float64, n*n), make([]float64, n*n)
+		lens, err := s.p.Config.lenses("", v)
+		if err != nil {
+			return 0, err
+		}
+		for _, l := range lens {
+			l.Deflect(ax[i], ay[i], x, y)
+		}
+	}
+	sum := 0.0
+	for k := range x {
+		dx, dy := ax[0][k]-ax[1][k], ay[0][k]-ay[1][k]
+		sum += dx*dx + dy*dy
+	}
+	return math.Sqrt(sum / (n * n)), nil
+}
+
+func coordinatesOf(p *adjoint.Posterior, match func(name string) bool) []int {
+	var out []int
+	for k, name := range p.Names() {
+		if f := p.Free()[k]; f >= 0 && match(name) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func isSource(name string) bool { return strings.HasPrefix(name, "source.") }
+
+// refine takes the basins to the full model: at middle size with the sources traced back, then at full size.
+func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []basin) (*searchResult, error) {
+	k := binning(s.p.Obs.W, s.p.Obs.H, middleSide)
+	middle := s.p.Obs.coarsen(k)
+	post := full
+	if k > 1 {
+		p, err := s.posterior(s.p.Config, middle, s.run.Threads)
+		if err != nil {
+			return nil, err
+		}
+		defer p.Close()
+		post = p
+	}
+	src, err := s.newSources(middle)
+	if err != nil {
+		return nil, err
+	}
+	defer src.close()
+	var best *stageEnd
+	var ends []*stageEnd
+	for i, b := range basins {
+		end, err := s.place(ctx, post, src, fmt.Sprintf("basin %d", i+1), b)
+		if err != nil {
+			return nil, err
+		}
+		ends = append(ends, end)
+		if best == nil || end.LogProb > best.LogProb {
+			best = end
+		}
+	}
+	// where two basins end close to each other in probability, only the full size tells them apart
+	var tried []*stageEnd
+	for i, e := range ends {
+		if e != best && best.LogProb-e.LogProb > 30 {
+			continue
+		}
+		end, err := s.finish(ctx, post, full, fmt.Sprintf("basin %d", i+1), e)
+		if err != nil {
+			return nil, err
+		}
+		tried = append(tried, end)
+	}
+	sort.SliceStable(tried, func(a, b int) bool { return tried[a].LogProb > tried[b].LogProb })
+	top := tried[0]
+	res := &searchResult{U: top.U, LogProb: top.LogProb, Hess: mat.NewSymDense(full.Dim(), nil)}
+	grad := make([]float64, full.Dim())
+	if _, err := full.MAP().LogProbHess(grad, res.Hess, top.U); err != nil {
+		return nil, numerical("the curvature at the maximum cannot be computed: %v", err)
+	}
+	res.Doubts = s.doubts(full, top, tried)
+	return res, nil
+}
+
+// place puts the full sources below the lens of a basin at middle size and climbs with everything free.
+func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *sources, key string, b basin) (*stageEnd, error) {
+	theta := make([]float64, len(post.Names()))
+	post.Theta(theta, make([]float64, post.Dim()))
+	for k, name := range post.Names() {
+		if v, ok := b.theta[name]; ok && (post.Free()[k] >= 0) {
+			theta[k] = v
+		}
+	}
+	from := &stageEnd{LogProb: math.Inf(-1)}
+	if len(src.decoders) == 0 {
+		u, err := coordinates(post, theta)
+		if err != nil {
+			return nil, err
+		}
+		return s.lm(ctx, key+": everything", post, post.Relaxed(), u, jointSteps)
+	}
+	ends, err := s.below(ctx, post, src, key, theta, b.theta, src.widths(b.theta))
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range ends[:min(2, len(ends))] {
+		end, err := s.lm(ctx, fmt.Sprintf("%s: everything %d", key, i+1), post, post.Relaxed(), e.U, jointSteps)
+		if err != nil {
+			return nil, err
+		}
+		if end.LogProb > from.LogProb {
+			from = end
+		}
+	}
+	// once more through the better lens
+	post.Theta(theta, from.U)
+	named := namedTheta(post, from.U)
+	var widths []float64
+	if w := named[src.decoders[0].prefix+"s"]; w > 0 {
+		widths = []float64{0.75 * w, w, 1.3 * w}
+	}
+	ends, err = s.below(ctx, post, src, key+" again", theta, named, widths)
+	if err != nil {
+		return nil, err
+	}
+	end, err := s.lm(ctx, key+" again: everything", post, post.Relaxed(), ends[0].U, jointSteps)
+	if err != nil {
+		return nil, err
+	}
+	if end.LogProb > from.LogProb {
+		from = end
+	}
+	return from, nil
+}
+
+// below fits the decoder sources under the fixed lens of theta, from the image traced back at each width, and returns
+// the ends, best first.
+func (s *search) below(ctx context.Context, post *adjoint.Posterior, src *sources, key string, theta []float64, named namedValues, widths []float64) ([]*stageEnd, error) {
+	starts, err := src.trace(post, theta, named, widths)
+	if err != nil {
+		return nil, err
+	}
+	only := &subset{full: post.Relaxed(), which: coordinatesOf(post, isSource), dim: post.Dim()}
+	var ends []*stageEnd
+	for i, u := range starts {
+		only.base = u
+		end, err := s.lm(ctx, fmt.Sprintf("%s: source %d", key, i+1), post, only, only.part(u), sourceSteps)
+		if err != nil {
+			return nil, err
+		}
+		end = &stageEnd{U: only.whole(end.U), LogProb: end.LogProb, Status: end.Status}
+		ends = append(ends, end)
+	}
+	sort.SliceStable(ends, func(a, b int) bool { return ends[a].LogProb > ends[b].LogProb })
+	return ends, nil
+}
+
+// finish takes an end at middle size to the maximum at full size.
+func (s *search) finish(ctx context.Context, post, full *adjoint.Posterior, key string, e *stageEnd) (*stageEnd, error) {
+	var err error
+	if post != full {
+		if e, err = s.polish(ctx, key+" at half size", post, e); err != nil {
+			return nil, err
+		}
+	}
+	if s.opt.Optimizer == "adam" {
+		return s.adam(ctx, key+": Adam", full, full.MAP(), e.U, nil, samplers.AdamOptions{Steps: s.opt.Iterations, Rate: 0.05, Final: 0.02, Window: max(500, s.opt.Iterations/10), Tol: 0.1})
+	}
+	end, err := s.lm(ctx, key+": full size", full, full.MAP(), e.U, s.opt.Iterations)
+	if err != nil {
+		return nil, err
+	}
+	if end, err = s.polish(ctx, key, full, end); err != nil {
+		return nil, err
+	}
+	return s.lm(ctx, key+": last steps", full, full.MAP(), end.U, s.opt.Iterations)
+}
+
+// polish takes Adam steps in coordinates in which the Gauss-Newton matrix is the identity: the landscape is rough on a
+// small scale (the decoder's ReLUs, the borders of source pixels), where Levenberg-Marquardt stalls and Adam does not.
+func (s *search) polish(ctx context.Context, key string, post *adjoint.Posterior, e *stageEnd) (*stageEnd, error) {
+	grad, hess := make([]float64, post.Dim()), mat.NewSymDense(post.Dim(), nil)
+	if _, err := post.MAP().LogProbHess(grad, hess, e.U); err != nil {
+		return nil, err
+	}
+	metric, _, err := samplers.NewMetricHess(hess, 1e-10)
+	if err != nil {
+		return e, nil // a direction without curvature: nothing to whiten by
+	}
+	end, err := s.adam(ctx, key+": polish", post, post.MAP(), e.U, metric,
+		samplers.AdamOptions{Steps: polishSteps, Rate: polishRate, Final: 0.05, Beta2: 0.99, Window: 150, Tol: 0.5})
+	if err != nil || end.LogProb > e.LogProb {
+		return end, err
+	}
+	return e, nil
+}
+
+// lm climbs by Levenberg-Marquardt, or returns the end of that climb when it was done before.
+func (s *search) lm(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*stageEnd, error) {
+	if end := s.saved.Done[key]; end != nil {
+		return end, nil
+	}
+	state := samplers.NewLMState(from)
+	if s.saved.Task == key && s.saved.LM != nil {
+		state = s.saved.LM
+	}
+	s.saved.Task, s.saved.LM, s.saved.Adam = key, state, nil
+	before := state.Evaluations
+	res, err := samplers.LevenbergMarquardt(ctx, t, state, lmOptions(steps), func(st *samplers.LMState) error {
+		s.report(searchState{Stage: key, Step: st.Iteration, Steps: steps, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
+		s.count(&before, st.Evaluations)
+		return s.save()
+	})
+	return s.ended(ctx, key, res, err)
+}
+
+// lmAlone is lm for climbs that run side by side: they are not resumed in their middle.
+func (s *search) lmAlone(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*stageEnd, error) {
+	s.mu.Lock()
+	end := s.saved.Done[key]
+	s.mu.Unlock()
+	if end != nil {
+		return end, nil
+	}
+	res, err := samplers.LevenbergMarquardt(ctx, t, samplers.NewLMState(from), lmOptions(steps), nil)
+	if err != nil {
+		if ctx.Err() == nil && res == nil {
+			// a start from which nothing can be computed is no start
+			res, err = &samplers.Result{X: from, LogProb: -math.MaxFloat64, Status: samplers.Stalled, Reason: err.Error()}, nil
+		} else {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saved.Evaluations += res.Evaluations
+	s.saved.Iterations += res.Iterations
+	end = &stageEnd{U: res.X, LogProb: res.LogProb, Gain: res.Gain, Status: res.Status, Reason: res.Reason}
+	s.saved.Done[key] = end
+	return end, nil
+}
+
+func lmOptions(steps int) samplers.LMOptions {
+	return samplers.LMOptions{Steps: steps, TolGain: 1e-3, Patience: 3}
+}
+
+// adam climbs by Adam, or returns the end of that climb when it was done before.
+func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Target, from []float64, metric *samplers.Metric, opt samplers.AdamOptions) (*stageEnd, error) {
+	if end := s.saved.Done[key]; end != nil {
+		return end, nil
+	}
+	state := samplers.NewAdamState(from)
+	if s.saved.Task == key && s.saved.Adam != nil {
+		state = s.saved.Adam
+	}
+	s.saved.Task, s.saved.LM, s.saved.Adam = key, nil, state
+	before := state.Evaluations
+	res, err := samplers.Adam(ctx, t, state, metric, opt, func(st *samplers.AdamState) error {
+		s.report(searchState{Stage: key, Step: st.Step, Steps: opt.Steps, LogPosterior: st.BestLogProb, ReducedChi2: reducedChi2(post)})
+		s.count(&before, st.Evaluations)
+		return s.save()
+	})
+	return s.ended(ctx, key, res, err)
+}
+
+// ended notes the end of a climb.
+func (s *search) ended(ctx context.Context, key string, res *samplers.Result, err error) (*stageEnd, error) {
+	if err != nil {
+		return nil, err
+	}
+	end := &stageEnd{U: res.X, LogProb: res.LogProb, Gain: res.Gain, Status: res.Status, Reason: res.Reason}
+	s.saved.Done[key] = end
+	s.saved.Task, s.saved.LM, s.saved.Adam = "", nil, nil
+	s.saved.Iterations += res.Iterations
+	return end, nil
+}
+
+func (s *search) count(before *int, now int) {
+	s.saved.Evaluations += now - *before
+	*before = now
+}
+
+func (s *search) report(st searchState) {
+	if s.tell != nil {
+		st.Evaluations = s.saved.Evaluations
+		s.tell(st)
+	}
+}
+
+// reducedChi2 is that of the point that the posterior was last evaluated at.
+func reducedChi2(p *adjoint.Posterior) float64 { return p.Chi2() / float64(p.Pixels()) }
+
+// subset is a Curved target with only some of its coordinates free.
+type subset struct {
+	full  samplers.Curved
+	which []int
+	dim   int
+	base  []float64
+	x, g  []float64
+	h     *mat.SymDense
+}
+
+func (t *subset) Dim() int { return len(t.which) }
+
+func (t *subset) part(u []float64) []float64 {
+	out := make([]float64, len(t.which))
+	for i, k := range t.which {
+		out[i] = u[k]
+	}
+	return out
+}
+
+func (t *subset) whole(x []float64) []float64 {
+	out := append([]float64(nil), t.base...)
+	for i, k := range t.which {
+		out[k] = x[i]
+	}
+	return out
+}
+
+func (t *subset) LogProb(grad, x []float64) (float64, error) {
+	u := t.whole(x)
+	if grad == nil {
+		return t.full.LogProb(nil, u)
+	}
+	g := make([]float64, t.dim)
+	lp, err := t.full.LogProb(g, u)
+	copy(grad, t.part(g))
+	return lp, err
+}
+
+func (t *subset) LogProbHess(grad []float64, hess *mat.SymDense, x []float64) (float64, error) {
+	g, h := make([]float64, t.dim), mat.NewSymDense(t.dim, nil)
+	lp, err := t.full.LogProbHess(g, h, t.whole(x))
+	copy(grad, t.part(g))
+	for i, a := range t.which {
+		for j := i; j < len(t.which); j++ {
+			hess.SetSym(i, j, h.At(a, t.which[j]))
+		}
+	}
+	return lp, err
+}
+
+// doubts says why a maximum is not to be trusted.
+func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEnd) []string {
+	var out []string
+	theta := make([]float64, len(post.Names()))
+	post.Theta(theta, top.U)
+	if top.Gain > 2 {
+		out = append(out, fmt.Sprintf("the climb stalled where a full step still promises to raise the log posterior by %.3g", top.Gain))
+	}
+	img, err := post.Images(theta)
+	if err != nil {
+		return append(out, err.Error())
+	}
+	out = append(out, misfits(post, img)...)
+	for k, name := range post.Names() {
+		f := post.Free()[k]
+		if f < 0 || strings.Contains(name, ".z.") {
+			continue
+		}
+		if math.Abs(top.U[f]) > 4 {
+			out = append(out, fmt.Sprintf("%s = %.4g ended at the edge of its prior", name, theta[k]))
+		}
+	}
+	for _, other := range tried[1:] {
+		d, err := s.apart(namedTheta(post, top.U), namedTheta(post, other.U))
+		if err == nil && d > otherLens && top.LogProb-other.LogProb < 3 {
+			out = append(out, fmt.Sprintf("another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, top.LogProb-other.LogProb))
+		}
+	}
+	return out
+}
+
+// misfits compares χ² with its expectation, over all used pixels and over those with light of the model, where a source
+// or lens that cannot follow the data shows first.
+func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
+	noise := post.Noise()
+	var out []string
+	var lit, all struct {
+		n    int
+		chi2 float64
+	}
+	for i, used := range noise.Used {
+		if !used {
+			continue
+		}
+		r := img.Residual.Pix[i]
+		all.n++
+		all.chi2 += r * r
+		if math.Abs(img.Model.Pix[i]-img.LensLight.Pix[i])*noise.Weight[i] > 1 {
+			lit.n++
+			lit.chi2 += r * r
+		}
+	}
+	check := func(what string, n int, chi2 float64) {
+		if n == 0 {
+			return
+		}
+		if v, limit := chi2/float64(n), 1+3*math.Sqrt(2/float64(n)); v > limit {
+			out = append(out, fmt.Sprintf("reduced χ² %s is %.4g, expected at most %.4g", what, v, limit))
+		}
+	}
+	check("of the image", all.n, all.chi2)
+	check("where the source shines", lit.n, lit.chi2)
+	if lit.n == 0 {
+		out = append(out, "the model has no light of the source above the noise")
+	}
+	return out
+}
+
+// simplified is the config with a Sersic profile in place of each decoder.
+func (c *config) simplified(brightness float64) *config {
+	s := *c
+	replace := func(list []component) []component {
+		out := append([]component(nil), list...)
+		for i := range out {
+			d := &out[i]
+			if d.Type != "decoder" {
+				continue
+			}
+			centre := map[string]prior{}
+			for _, p := range d.Params {
+				if (p.Name == "x" || p.Name == "y") && p.Prior.Kind != priorFixed {
+					centre["center_"+p.Name] = p.Prior
+				}
+			}
+			r := component{Group: d.Group, Name: d.Name, Type: "sersic", Params: defaultParams(d.Group, "sersic")}
+			for k := range r.Params {
+				p := &r.Params[k].Prior
+				if q, ok := centre[r.Params[k].Name]; ok && q.Kind == priorNormal {
+					// galaxies need not stand in the middle of their frames
+					*p = normal(q.A, math.Hypot(q.B, 0.15))
+				}
+			}
+			out[i] = r
+		}
+		return out
+	}
+	s.Source, s.LensLight = replace(c.Source), replace(c.LensLight)
+	s.scalePriors(brightness)
+	return &s
+}

@@ -1,0 +1,297 @@
+package tools
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"strings"
+
+	"lenskit/onnx"
+)
+
+// vaeShape is the architecture of tables D1 and D2 of Chianese et al. (2020): four strided convolutions of Channels, a
+// convolution to Hidden, two linear layers to Latents, and the mirrored decoder, for images of 64 x 64.
+type vaeShape struct {
+	Latents  int   `json:"latents"`
+	Channels []int `json:"channels"`
+	Hidden   int   `json:"hidden"`
+}
+
+// paperVAE is the architecture as the paper prints it.
+var paperVAE = vaeShape{Latents: 64, Channels: []int{64, 128, 256, 512}, Hidden: 4096}
+
+// Constants of the architecture: the side of its images, LeakyReLU's slope, and BatchNorm's epsilon and momentum (those
+// of torch.nn.BatchNorm2d).
+const (
+	vaeSide     = 64
+	vaeSlope    = 0.2
+	bnEpsilon   = 1e-5
+	bnMomentum  = 0.1
+	vaeInitStd  = 0.02
+	vaeLogClamp = 10 // log σ of the encoder is kept within ±vaeLogClamp
+)
+
+// vaeParam is a parameter tensor of the network, named as PyTorch names it in Sequential containers enc and dec and
+// linear layers mu and log_sigma.
+type vaeParam struct {
+	Name  string
+	Shape []int64
+	Stat  bool // a running statistic of BatchNorm: kept, not trained
+}
+
+// params lists the network's parameters in PyTorch's order.
+func (v vaeShape) params() []vaeParam {
+	var ps []vaeParam
+	add := func(name string, stat bool, shape ...int) {
+		s := make([]int64, len(shape))
+		for i, d := range shape {
+			s[i] = int64(d)
+		}
+		ps = append(ps, vaeParam{name, s, stat})
+	}
+	norm := func(name string, c int) {
+		add(name+".weight", false, c)
+		add(name+".bias", false, c)
+		add(name+".running_mean", true, c)
+		add(name+".running_var", true, c)
+	}
+	in, at := 1, 0
+	for i, c := range v.Channels {
+		add(fmt.Sprintf("enc.%d.weight", at), false, c, in, 4, 4)
+		at += 2
+		if i > 0 {
+			norm(fmt.Sprintf("enc.%d", at-1), c)
+			at++
+		}
+		in = c
+	}
+	add(fmt.Sprintf("enc.%d.weight", at), false, v.Hidden, in, 4, 4)
+	for _, head := range []string{"mu", "log_sigma"} {
+		add(head+".weight", false, v.Latents, v.Hidden)
+		add(head+".bias", false, v.Latents)
+	}
+	in = v.Latents
+	for i := len(v.Channels) - 1; i >= 0; i-- {
+		at = 3 * (len(v.Channels) - 1 - i)
+		add(fmt.Sprintf("dec.%d.weight", at), false, in, v.Channels[i], 4, 4)
+		norm(fmt.Sprintf("dec.%d", at+1), v.Channels[i])
+		in = v.Channels[i]
+	}
+	add(fmt.Sprintf("dec.%d.weight", 3*len(v.Channels)), false, in, 1, 4, 4)
+	return ps
+}
+
+// initial draws the weights of a new network: N(0, 0.02) for convolutions and linear layers, biases 0, BatchNorm 1 and 0
+// (appendix D).
+func (v vaeShape) initial(rng *rand.Rand) map[string]*onnx.Tensor {
+	w := map[string]*onnx.Tensor{}
+	for _, p := range v.params() {
+		t := &onnx.Tensor{Type: onnx.Float32, Shape: p.Shape}
+		t.Floats = make([]float32, t.Size())
+		switch {
+		case len(p.Shape) > 1:
+			for i := range t.Floats {
+				t.Floats[i] = float32(vaeInitStd * rng.NormFloat64())
+			}
+		case strings.HasSuffix(p.Name, ".running_var"), strings.HasSuffix(p.Name, ".weight"):
+			for i := range t.Floats {
+				t.Floats[i] = 1
+			}
+		}
+		w[p.Name] = t
+	}
+	return w
+}
+
+// newVAEGraph begins a graph over the weights w, which it shares.
+func newVAEGraph(name string, w map[string]*onnx.Tensor) *onnx.Graph {
+	return &onnx.Graph{Name: name, Opset: map[string]int{"": 18}, Init: maps.Clone(w)}
+}
+
+// vaeNet appends the layers of the network to a graph. With train set, BatchNorm normalises by the batch's own
+// statistics, which Stats then names: layer -> {mean, biased variance}.
+type vaeNet struct {
+	*onnx.Builder
+	vaeShape
+	train bool
+	stats map[string][2]string
+}
+
+// norm is BatchNorm over axes 0, 2, 3 (Ioffe & Szegedy 2015).
+func (n *vaeNet) norm(x, layer string) string {
+	if !n.train {
+		return n.OpAttr("BatchNormalization", map[string]onnx.Attr{"epsilon": onnx.FloatAttr(bnEpsilon)},
+			x, layer+".weight", layer+".bias", layer+".running_mean", layer+".running_var")
+	}
+	axes := n.Ints(0, 2, 3)
+	per := n.Ints(1, -1, 1, 1)
+	mean := n.Op("ReduceMean", x, axes)
+	centred := n.Op("Sub", x, mean)
+	variance := n.Op("ReduceMean", n.Op("Mul", centred, centred), axes)
+	n.stats[layer] = [2]string{mean, variance}
+	scale := n.Op("Div", n.Op("Reshape", layer+".weight", per), n.Op("Sqrt", n.Op("Add", variance, n.Scalar(bnEpsilon))))
+	return n.Op("Add", n.Op("Mul", centred, scale), n.Op("Reshape", layer+".bias", per))
+}
+
+func convAttr(stride, pad int64) map[string]onnx.Attr {
+	return map[string]onnx.Attr{
+		"kernel_shape": onnx.IntsAttr(4, 4), "strides": onnx.IntsAttr(stride, stride), "pads": onnx.IntsAttr(pad, pad, pad, pad),
+	}
+}
+
+func (n *vaeNet) leaky(x string) string {
+	return n.OpAttr("LeakyRelu", map[string]onnx.Attr{"alpha": onnx.FloatAttr(vaeSlope)}, x)
+}
+
+// encode appends table D1 and returns mean and log standard deviation [N, L] of the encoding of x [N, 1, 64, 64].
+func (n *vaeNet) encode(x string) (mu, logSigma string) {
+	at := 0
+	for i := range n.Channels {
+		x = n.OpAttr("Conv", convAttr(2, 1), x, fmt.Sprintf("enc.%d.weight", at))
+		at += 2
+		if i > 0 {
+			x = n.norm(x, fmt.Sprintf("enc.%d", at-1))
+			at++
+		}
+		x = n.leaky(x)
+	}
+	x = n.leaky(n.OpAttr("Conv", convAttr(1, 0), x, fmt.Sprintf("enc.%d.weight", at)))
+	x = n.OpAttr("Flatten", map[string]onnx.Attr{"axis": onnx.IntAttr(1)}, x)
+	head := func(name string) string {
+		return n.OpAttr("Gemm", map[string]onnx.Attr{"transB": onnx.IntAttr(1)}, x, name+".weight", name+".bias")
+	}
+	logSigma = n.Op("Clip", head("log_sigma"), n.Scalar(-vaeLogClamp), n.Scalar(vaeLogClamp))
+	return head("mu"), logSigma
+}
+
+// decode appends table D2: latents z [N, L] to images [N, 1, 64, 64] in [-1, 1].
+func (n *vaeNet) decode(z string) string {
+	x := n.Op("Reshape", z, n.Ints(-1, int64(n.Latents), 1, 1))
+	for i := range n.Channels {
+		stride, pad := int64(2), int64(1)
+		if i == 0 {
+			stride, pad = 1, 0
+		}
+		x = n.OpAttr("ConvTranspose", convAttr(stride, pad), x, fmt.Sprintf("dec.%d.weight", 3*i))
+		x = n.Op("Relu", n.norm(x, fmt.Sprintf("dec.%d", 3*i+1)))
+	}
+	return n.Op("Tanh", n.OpAttr("ConvTranspose", convAttr(2, 1), x, fmt.Sprintf("dec.%d.weight", 3*len(n.Channels))))
+}
+
+// decoder is the trained decoder as a graph: input z [N, L], output image [N, 1, 64, 64].
+func (v vaeShape) decoder(w map[string]*onnx.Tensor) (*onnx.Graph, error) {
+	g := newVAEGraph("decoder", pick(w, "dec."))
+	g.Inputs = []onnx.Value{{Name: "z", Type: onnx.Float32, Shape: []onnx.Dim{{N: 1, Sym: "N"}, {N: int64(v.Latents)}}}}
+	n := &vaeNet{Builder: onnx.NewBuilder(g, ""), vaeShape: v}
+	n.named(n.decode("z"), "image")
+	return g, n.Err()
+}
+
+// encoder is the trained encoder as a graph: input image [N, 1, 64, 64], outputs mu and sigma [N, L].
+func (v vaeShape) encoder(w map[string]*onnx.Tensor) (*onnx.Graph, error) {
+	g := newVAEGraph("encoder", pick(w, "enc.", "mu.", "log_sigma."))
+	g.Inputs = []onnx.Value{{Name: "image", Type: onnx.Float32, Shape: []onnx.Dim{{N: 1, Sym: "N"}, {N: 1}, {N: vaeSide}, {N: vaeSide}}}}
+	n := &vaeNet{Builder: onnx.NewBuilder(g, ""), vaeShape: v}
+	mu, logSigma := n.encode("image")
+	n.named(mu, "mu")
+	n.named(n.Op("Exp", logSigma), "sigma")
+	return g, n.Err()
+}
+
+func pick(w map[string]*onnx.Tensor, prefixes ...string) map[string]*onnx.Tensor {
+	out := map[string]*onnx.Tensor{}
+	for name, t := range w {
+		for _, p := range prefixes {
+			if strings.HasPrefix(name, p) {
+				out[name] = t
+			}
+		}
+	}
+	return out
+}
+
+// vaeObjective says what a training step minimises.
+type vaeObjective struct {
+	Batch, Samples int     // images a step; Monte-Carlo samples of each (M of appendix C)
+	SigmaD         float64 // σ_d of eq. 1
+}
+
+// loss is the negative ELBO (eq. 4) of a batch as a graph of its training form. Inputs: x [B, 1, 64, 64], eps [M·B, L]
+// standard normal, beta (scalar weight of the KL term). Outputs: loss, reconstruction, kl (scalars, per image), and for
+// each BatchNorm layer LAYER.mean and LAYER.var, the batch's mean and unbiased variance.
+func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, error) {
+	trained := map[string]*onnx.Tensor{}
+	for _, p := range v.params() {
+		if !p.Stat {
+			trained[p.Name] = w[p.Name]
+		}
+	}
+	g := newVAEGraph("vae", trained)
+	B, M, L := int64(o.Batch), int64(o.Samples), int64(v.Latents)
+	g.Inputs = []onnx.Value{
+		{Name: "x", Type: onnx.Float32, Shape: []onnx.Dim{{N: B}, {N: 1}, {N: vaeSide}, {N: vaeSide}}},
+		{Name: "eps", Type: onnx.Float32, Shape: []onnx.Dim{{N: M * B}, {N: L}}},
+		{Name: "beta", Type: onnx.Float32, Shape: []onnx.Dim{}},
+	}
+	n := &vaeNet{Builder: onnx.NewBuilder(g, ""), vaeShape: v, train: true, stats: map[string][2]string{}}
+	mu, logSigma := n.encode("x")
+	sigma := n.Op("Exp", logSigma)
+	// z_j = μ + ε_j σ (eq. C2)
+	noise := n.Op("Mul", n.Op("Reshape", "eps", n.Ints(M, B, L)), sigma)
+	z := n.Op("Reshape", n.Op("Add", noise, mu), n.Ints(M*B, L))
+	image := n.Op("Reshape", n.decode(z), n.Ints(M, B, 1, vaeSide, vaeSide))
+	r := n.Op("Sub", image, "x")
+	all := map[string]onnx.Attr{"keepdims": onnx.IntAttr(0)}
+	rec := n.Op("Mul", n.OpAttr("ReduceSum", all, n.Op("Mul", r, r)), n.Scalar(0.5/(o.SigmaD*o.SigmaD*float64(M*B))))
+	// KL of N(μ, σ) from N(0, 1): ½ Σ (μ² + σ² − 1 − 2 log σ)
+	t := n.Op("Sub", n.Op("Add", n.Op("Mul", mu, mu), n.Op("Mul", sigma, sigma)), n.Op("Mul", logSigma, n.Scalar(2)))
+	kl := n.Op("Mul", n.OpAttr("ReduceSum", all, n.Op("Sub", t, n.Scalar(1))), n.Scalar(0.5/float64(B)))
+	total := n.Op("Add", rec, n.Op("Mul", kl, "beta"))
+	for _, out := range [][2]string{{total, "loss"}, {rec, "reconstruction"}, {kl, "kl"}} {
+		n.named(out[0], out[1])
+	}
+	for _, p := range v.params() {
+		if !strings.HasSuffix(p.Name, ".running_mean") {
+			continue
+		}
+		layer := p.Name[:len(p.Name)-len(".running_mean")]
+		s := n.stats[layer]
+		shape, ok := extents(n.Shape(n.sourceOf(s[0])))
+		if !ok {
+			return nil, fmt.Errorf("tools: vae: layer %s has no fixed shape", layer)
+		}
+		count := float64(shape[0] * shape[2] * shape[3])
+		flat := n.Ints(-1)
+		n.named(n.Op("Reshape", s[0], flat), layer+".mean")
+		n.named(n.Op("Reshape", n.Op("Mul", s[1], n.Scalar(count/math.Max(1, count-1))), flat), layer+".var")
+	}
+	return g, n.Err()
+}
+
+// sourceOf is the first operand of the node that makes a value.
+func (n *vaeNet) sourceOf(value string) string {
+	for _, node := range n.G.Nodes {
+		if node.Out[0] == value {
+			return node.In[0]
+		}
+	}
+	return ""
+}
+
+// named makes value an output of the graph under the given name.
+func (n *vaeNet) named(value, name string) {
+	n.Append(&onnx.Node{Op: "Identity", Name: name, In: []string{value}, Out: []string{name}})
+	n.Output(name)
+}
+
+func extents(s []onnx.Dim) ([]int64, bool) {
+	out := make([]int64, len(s))
+	for i, d := range s {
+		if !d.Known() {
+			return nil, false
+		}
+		out[i] = d.N
+	}
+	return out, len(s) == 4
+}
