@@ -1,20 +1,24 @@
 // Package kern holds the inner loops of the mass and light profiles: flat slices in, flat slices out, no allocation.
+//
+// Every loop is written in Go; on amd64 with AVX2 and FMA, assembly that gen writes from the same formulas takes its
+// place (build tag noasm: never). The two agree to rounding, and a ray's result does not depend on where in a slice it
+// lies.
 package kern
 
-import "math"
+//go:generate go run ./gen
 
-// Series runs Clenshaw's recurrence b_k = c_k + x b_{k+1} − b_{k+2} down to k = 1 for each x = 2 cos ψ and leaves b_1 in
-// b1 and b_2 in b2, so that
+// seriesGo runs Clenshaw's recurrence b_k = c_k + 2 cos ψ b_{k+1} − b_{k+2} down to k = 1 for each cos ψ in cs and leaves
+// b_1 in b1 and b_2 in b2, so that
 //
 //	Σ_k c_k e^{ikψ} = c_0 + e^{iψ} b_1 − b_2.
 //
-// len(c) must be odd (pad with a zero). b1, b2 and x have one element per ray.
-func Series(b1, b2, x, c []float64) {
-	n := len(x)
+// len(c) must be odd (pad with a zero). b1, b2 and cs have one element per ray.
+func seriesGo(b1, b2, cs, c []float64) {
+	n := len(cs)
 	b1, b2 = b1[:n], b2[:n]
 	i := 0
 	for ; i+4 <= n; i += 4 {
-		x0, x1, x2, x3 := x[i], x[i+1], x[i+2], x[i+3]
+		x0, x1, x2, x3 := 2*cs[i], 2*cs[i+1], 2*cs[i+2], 2*cs[i+3]
 		var p0, p1, p2, p3, q0, q1, q2, q3 float64
 		for k := len(c) - 1; k > 0; k -= 2 {
 			h := c[k]
@@ -32,21 +36,12 @@ func Series(b1, b2, x, c []float64) {
 		b2[i], b2[i+1], b2[i+2], b2[i+3] = q0, q1, q2, q3
 	}
 	for ; i < n; i++ {
+		x := 2 * cs[i]
 		var p, q float64
 		for k := len(c) - 1; k > 0; k -= 2 {
-			q = x[i]*p + (c[k] - q)
-			p = x[i]*q + (c[k-1] - p)
+			q = x*p + (c[k] - q)
+			p = x*q + (c[k-1] - p)
 		}
 		b1[i], b2[i] = p, q
-	}
-}
-
-// LogPow writes ln x to lg and x^e to pw.
-func LogPow(lg, pw, x []float64, e float64) {
-	lg, pw = lg[:len(x)], pw[:len(x)]
-	for i, v := range x {
-		l := math.Log(v)
-		lg[i] = l
-		pw[i] = math.Exp(e * l)
 	}
 }

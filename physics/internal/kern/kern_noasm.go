@@ -1,0 +1,20 @@
+//go:build !amd64 || noasm
+
+package kern
+
+// Accelerated tells whether assembly takes the place of the Go loops.
+func Accelerated() bool { return false }
+
+// Prepare fills b for at most Block rays x, y; withT says whether ∂H/∂t is wanted, as VJP and Slopes need it.
+func (k *PowerLaw) Prepare(b *Rays, x, y []float64, withT bool) { k.prepareAllGo(b, x, y, withT) }
+
+// Deflect adds α of the rays in b to ax, ay.
+func (k *PowerLaw) Deflect(b *Rays, ax, ay []float64) { k.deflectGo(b, ax, ay) }
+
+// VJP adds to sum what the rays in b and gax, gay give and writes their gradients by position to zx, zy.
+func (k *PowerLaw) VJP(sum *Sums, b *Rays, zx, zy, gax, gay []float64) {
+	k.vjpGo(sum, b, zx, zy, gax, gay)
+}
+
+// Slopes fills s for the first n rays of b.
+func (k *PowerLaw) Slopes(b *Rays, s *Slopes, n int) { k.slopesGo(b, s, n) }
