@@ -84,7 +84,9 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 			}
 		}
 	}
-	live := prune(t.nodes, valueNames(results))
+	// Masks are made forward where the comparison is, so that floats are saved.
+	early, live := p.early(t, prune(t.nodes, valueNames(results)), varying, made)
+	primal = append(primal, early...)
 	for _, n := range live {
 		for _, s := range n.In {
 			use(s)
@@ -131,6 +133,32 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 		return nil, err
 	}
 	return pair, nil
+}
+
+// early takes those of nodes apart that read no gradient but a saved value that is not a float, and lists what they make
+// in varying and made.
+func (p *plan) early(t *tape, nodes []*Node, varying map[string]bool, made map[string]*Node) (early, rest []*Node) {
+	for _, n := range nodes {
+		reads, ready := false, true
+		for _, s := range n.In {
+			switch {
+			case s == "" || t.init[s] != nil:
+			case varying[s]:
+				reads = reads || !t.typ(s).IsFloat()
+			default:
+				ready = ready && made[s] != nil
+			}
+		}
+		if !reads || !ready {
+			rest = append(rest, n)
+			continue
+		}
+		early = append(early, n)
+		for _, s := range n.Out {
+			varying[s], made[s] = true, n
+		}
+	}
+	return early, rest
 }
 
 // JVP makes the forward-mode derivative of g: to g's inputs it adds tangent_<input> for each value in opt.Wrt, to g's
@@ -284,7 +312,7 @@ func prune(nodes []*Node, outputs []string) []*Node {
 			continue
 		}
 		keep = append(keep, n)
-		for _, s := range n.In {
+		for _, s := range n.uses() {
 			need[s] = true
 		}
 	}
@@ -296,7 +324,7 @@ func prune(nodes []*Node, outputs []string) []*Node {
 func (g *Graph) dropInit() {
 	need := map[string]bool{}
 	for _, n := range g.Nodes {
-		for _, s := range n.In {
+		for _, s := range n.uses() {
 			need[s] = true
 		}
 	}

@@ -66,7 +66,7 @@ func (m *lowering) in(i int) string { return m.n.inName(i) }
 // last appends the node that makes result i of the operator.
 func (m *lowering) last(i int, op string, attr map[string]Attr, in ...string) {
 	if i < len(m.n.Out) && m.n.Out[i] != "" {
-		m.Append(&Node{Op: op, Name: m.n.Name, In: in, Out: []string{m.n.Out[i]}, Attr: attr})
+		m.Append(&Node{Op: op, Name: m.n.Out[i], In: in, Out: []string{m.n.Out[i]}, Attr: attr})
 	}
 }
 
