@@ -210,7 +210,7 @@ func prepare(g *Graph) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g, err = simplify(g); err != nil {
+	if g, err = g.Fold(); err != nil {
 		return nil, err
 	}
 	if g, err = lower(g); err != nil {
