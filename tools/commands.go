@@ -22,6 +22,7 @@ var commands = []func() *cli.Command{
 	plotCommand,
 	weightsCommand,
 	onnxCommand,
+	datasetCommand,
 	doctorCommand,
 }
 
