@@ -16,6 +16,7 @@ type DiffOptions struct {
 	Wrt     []string // inputs or initialisers; all float inputs when empty
 	Of      []string // outputs; all float outputs when empty
 	Columns int      // Jacobian: the number of tangents in a run; 0 leaves it to the run
+	Exact   bool     // no folding that rounds a constant to its type: for the evaluator
 }
 
 // call is one node under differentiation. Rules write into its tape.
@@ -174,10 +175,19 @@ type plan struct {
 	params map[string]*Tensor // initialisers among wrt: inputs of g while it is differentiated
 	active map[string]bool    // values that depend on wrt
 	needed map[string]bool    // values that lead to of
+	exact  bool
+}
+
+// fold is Fold, or what of it does not round.
+func (p *plan) fold(g *Graph) (*Graph, error) {
+	if p.exact {
+		return simplify(g)
+	}
+	return g.Fold()
 }
 
 func newPlan(verb string, g *Graph, opt DiffOptions) (*plan, error) {
-	p := &plan{params: map[string]*Tensor{}}
+	p := &plan{params: map[string]*Tensor{}, exact: opt.Exact}
 	g = g.shallow()
 	for _, name := range opt.Wrt {
 		if x, ok := g.Init[name]; ok {
@@ -189,7 +199,7 @@ func newPlan(verb string, g *Graph, opt DiffOptions) (*plan, error) {
 			g.Inputs = append(g.Inputs, tensorValue(name, x))
 		}
 	}
-	g, err := prepare(g)
+	g, err := p.prepare(g)
 	if err != nil {
 		return nil, fmt.Errorf("onnx: %s: %w", verb, err)
 	}
@@ -205,12 +215,12 @@ func newPlan(verb string, g *Graph, opt DiffOptions) (*plan, error) {
 }
 
 // prepare brings a graph into the form that the rules know.
-func prepare(g *Graph) (*Graph, error) {
+func (p *plan) prepare(g *Graph) (*Graph, error) {
 	g, err := g.Upgrade(minOpset)
 	if err != nil {
 		return nil, err
 	}
-	if g, err = g.Fold(); err != nil {
+	if g, err = p.fold(g); err != nil {
 		return nil, err
 	}
 	if g, err = lower(g); err != nil {

@@ -281,7 +281,7 @@ func (p *plan) assemble(t *tape, nodes []*Node) *Graph {
 func (p *plan) finish(verb string, d *Graph) (*Graph, error) {
 	d.Nodes = prune(d.Nodes, valueNames(d.Outputs))
 	d.dropInit()
-	d, err := d.Fold()
+	d, err := p.fold(d)
 	if err != nil {
 		return nil, fmt.Errorf("onnx: %s: %w", verb, err)
 	}
