@@ -8,6 +8,50 @@ import (
 	"lenskit/onnx"
 )
 
+// keptGraphs is what has been made of a DecoderSpec.
+type keptGraphs struct {
+	sync.Mutex
+	shape     *decoderShape
+	sessions  *derived // for onnxruntime
+	reference *derived
+}
+
+// shape is shapeOf, once.
+func (spec *DecoderSpec) shape() (*decoderShape, error) {
+	spec.kept.Lock()
+	defer spec.kept.Unlock()
+	if spec.kept.shape == nil {
+		s, err := shapeOf(spec)
+		if err != nil {
+			return nil, err
+		}
+		spec.kept.shape = s
+	}
+	return spec.kept.shape, nil
+}
+
+// derive is derive of the spec's shape, once.
+func (spec *DecoderSpec) derive(reference bool) (*derived, error) {
+	s, err := spec.shape()
+	if err != nil {
+		return nil, err
+	}
+	spec.kept.Lock()
+	defer spec.kept.Unlock()
+	kept := &spec.kept.sessions
+	if reference {
+		kept = &spec.kept.reference
+	}
+	if *kept == nil {
+		d, err := derive(s, reference)
+		if err != nil {
+			return nil, err
+		}
+		*kept = d
+	}
+	return *kept, nil
+}
+
 // decoderShape is a decoder's graph, for one image at a time, and what its input and output look like.
 type decoderShape struct {
 	file    string
@@ -110,7 +154,7 @@ type derived struct {
 
 func derive(s *decoderShape, reference bool) (*derived, error) {
 	d := &derived{decoderShape: s}
-	opt := onnx.DiffOptions{Wrt: []string{s.in}, Of: []string{s.out}}
+	opt := onnx.DiffOptions{Wrt: []string{s.in}, Of: []string{s.out}, Exact: reference}
 	var err error
 	if reference {
 		d.vjp, err = onnx.VJP(s.graph, opt)

@@ -32,11 +32,14 @@ type Component struct {
 }
 
 // DecoderSpec is a decoder: a graph with one float32 input [N, L] or [N, L, 1, 1] and one float32 output [N, 1, H, W],
-// [N, H, W] or [N, H·W] (then a square), N being 1 or left open.
+// [N, H, W] or [N, H·W] (then a square), N being 1 or left open. It is not to be changed once it is in use: the derived
+// graphs are kept with it, so that models which share a spec derive them once.
 type DecoderSpec struct {
 	File          string // where the graph comes from, for messages
 	Graph         *onnx.Graph
 	Interpolation string // one of physics.Interpolations; "" is bilinear
+
+	kept keptGraphs
 }
 
 // PixelsSpec is a given image; its own Scale is of no account.
@@ -102,7 +105,7 @@ func (c *Component) build() (b *built, err error) {
 		if c.Decoder == nil || c.Decoder.Graph == nil {
 			return nil, fmt.Errorf("found a decoder without a graph")
 		}
-		if b.shape, err = shapeOf(c.Decoder); err != nil {
+		if b.shape, err = c.Decoder.shape(); err != nil {
 			return nil, err
 		}
 		b.nz = b.shape.latents

@@ -75,8 +75,8 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 		if parts[i], err = c.build(); err != nil {
 			return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
 		}
-		if s := parts[i].shape; s != nil {
-			if p.derived[i], err = derive(s, opt.Device == deviceReference); err != nil {
+		if parts[i].shape != nil {
+			if p.derived[i], err = c.Decoder.derive(opt.Device == deviceReference); err != nil {
 				return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
 			}
 		}
