@@ -1,6 +1,10 @@
 package physics
 
-import "math"
+import (
+	"math"
+
+	"lenskit/physics/internal/kern"
+)
 
 // coreSersic is a Sersic profile with a power-law core of slope gamma inside r_break,
 //
@@ -15,7 +19,7 @@ type coreSersic struct {
 
 func newCoreSersic() *coreSersic {
 	l := &coreSersic{}
-	l.curve, l.m = l, 6
+	l.curve, l.m, l.kind = l, 6, kern.CoreSersic
 	return l
 }
 
@@ -34,6 +38,8 @@ func (l *coreSersic) Set(p []float64) error {
 	l.amp, l.rs, l.n, l.rb, l.gamma, l.alpha = p[0], p[1], p[2], p[3], p[4], p[5]
 	l.b, l.db = sersicB(l.n)
 	l.setEllipse(p[6:])
+	l.k.P = [11]float64{l.amp, l.b, l.db, 1 / (l.rs * l.rs), 1 / l.n, 1 / (l.n * l.rs), sersicMinR2,
+		math.Log(l.rs / l.rb), l.alpha, l.gamma, 1 / l.rb}
 	return nil
 }
 
@@ -54,8 +60,8 @@ func (l *coreSersic) at(r2 float64) (v curveValue) {
 		m, wr, wb = math.Log1p(w), 1/(1+w), w/(1+w)
 	}
 	lg := (lr - ls + m/a) / n
-	g := math.Exp(lg)
-	e := math.Exp(l.gamma*m/a - l.b*(g-1))
+	g := math.Exp(min(lg, 300))
+	e := sersicExp(l.gamma*m/a + l.b - l.b*g)
 	if e == 0 {
 		return v
 	}

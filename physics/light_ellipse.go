@@ -1,5 +1,7 @@
 package physics
 
+import "lenskit/physics/internal/kern"
+
 // brightnessCurve is a surface brightness as a function of R² (arcsec²), at the parameters it was set to.
 type brightnessCurve interface {
 	at(r2 float64) curveValue
@@ -20,12 +22,16 @@ type ellipse struct {
 	m              int
 	e1, e2, cx, cy float64
 	norm           float64 // 1/(1-|e|²)
+
+	kind kern.LightKind // the curve's kernel, if it has one
+	k    kern.Light
 }
 
 // setEllipse takes e1, e2, center_x, center_y, already checked.
 func (l *ellipse) setEllipse(p []float64) {
 	l.e1, l.e2, l.cx, l.cy = p[0], p[1], p[2], p[3]
 	l.norm = 1 / (1 - (l.e1*l.e1 + l.e2*l.e2))
+	l.k.E1, l.k.E2, l.k.CX, l.k.CY, l.k.Norm = l.e1, l.e2, l.cx, l.cy, l.norm
 }
 
 // ellipseParams appends the parameters that every elliptical light profile ends with.
@@ -34,6 +40,18 @@ func ellipseParams(own ...Param) []Param {
 }
 
 func (l *ellipse) Brightness(dst, x, y []float64) {
+	n := len(x)
+	dst, y = dst[:n], y[:n]
+	for lo := 0; lo < n; lo += kern.Block {
+		hi := min(lo+kern.Block, n)
+		if !l.k.Brightness(l.kind, dst[lo:hi], x[lo:hi], y[lo:hi]) {
+			l.brightness(dst[lo:hi], x[lo:hi], y[lo:hi])
+		}
+	}
+}
+
+// brightness is Brightness ray by ray.
+func (l *ellipse) brightness(dst, x, y []float64) {
 	dst, y = dst[:len(x)], y[:len(x)]
 	for i := range x {
 		dx, dy := x[i]-l.cx, y[i]-l.cy
@@ -64,54 +82,84 @@ func (l *ellipse) radius(x, y float64) (r2, re1, re2, rx, ry float64) {
 }
 
 func (l *ellipse) BrightnessVJP(gp, gx, gy, gdst, x, y []float64) {
-	gdst, y = gdst[:len(x)], y[:len(x)]
-	var sum [6]float64
-	var s1, s2, sx, sy float64
+	n := len(x)
+	gdst, y = gdst[:n], y[:n]
+	var sum [10]float64 // own parameters, e1, e2, x, y
+	var zx, zy [kern.Block]float64
+	for lo := 0; lo < n; lo += kern.Block {
+		hi := min(lo+kern.Block, n)
+		if !l.k.VJP(l.kind, &sum, &zx, &zy, gdst[lo:hi], x[lo:hi], y[lo:hi]) {
+			l.vjp(&sum, &zx, &zy, gdst[lo:hi], x[lo:hi], y[lo:hi])
+		}
+		if gx != nil {
+			for i := range hi - lo {
+				gx[lo+i] += zx[i&(kern.Block-1)]
+				gy[lo+i] += zy[i&(kern.Block-1)]
+			}
+		}
+	}
+	for k, v := range sum[:l.m+2] {
+		gp[k] += v
+	}
+	gp[l.m+2] -= sum[l.m+2]
+	gp[l.m+3] -= sum[l.m+3]
+}
+
+// vjp adds the gradient of a block of rays to sum and writes that by position to zx, zy.
+func (l *ellipse) vjp(sum *[10]float64, zx, zy *[kern.Block]float64, gdst, x, y []float64) {
 	for i := range x {
 		v, re1, re2, rx, ry := l.slopes(x[i], y[i])
 		g := gdst[i]
-		for k := range sum {
+		for k := range l.m {
 			sum[k] += g * v.dp[k]
 		}
 		g *= v.dr2
-		s1 += g * re1
-		s2 += g * re2
-		sx += g * rx
-		sy += g * ry
-		if gx != nil {
-			gx[i] += g * rx
-			gy[i] += g * ry
-		}
+		s := sum[l.m : l.m+4]
+		s[0] += g * re1
+		s[1] += g * re2
+		s[2] += g * rx
+		s[3] += g * ry
+		zx[i&(kern.Block-1)], zy[i&(kern.Block-1)] = g*rx, g*ry
 	}
-	for k := range l.m {
-		gp[k] += sum[k]
-	}
-	gp = gp[l.m : l.m+4]
-	gp[0] += s1
-	gp[1] += s2
-	gp[2] -= sx
-	gp[3] -= sy
 }
 
 func (l *ellipse) BrightnessJac(jp [][]float64, jx, jy, x, y []float64) {
-	y = y[:len(x)]
+	n := len(x)
+	y = y[:n]
+	var s kern.LightSlopes
+	for lo := 0; lo < n; lo += kern.Block {
+		hi := min(lo+kern.Block, n)
+		if !l.k.Slopes(l.kind, &s, x[lo:hi], y[lo:hi]) {
+			l.blockSlopes(&s, x[lo:hi], y[lo:hi])
+		}
+		for k, j := range jp[:l.m+2] {
+			if j != nil {
+				copy(j[lo:hi], s[k][:])
+			}
+		}
+		for k, j := range [2][]float64{jx, jy} {
+			if j != nil {
+				copy(j[lo:hi], s[l.m+2+k][:])
+			}
+			if j := jp[l.m+2+k]; j != nil {
+				for i, v := range s[l.m+2+k][:hi-lo] {
+					j[lo+i] = -v
+				}
+			}
+		}
+	}
+}
+
+// blockSlopes fills s for a block of rays.
+func (l *ellipse) blockSlopes(s *kern.LightSlopes, x, y []float64) {
 	for i := range x {
 		v, re1, re2, rx, ry := l.slopes(x[i], y[i])
+		j := i & (kern.Block - 1)
 		for k := range l.m {
-			if jp[k] != nil {
-				jp[k][i] = v.dp[k]
-			}
+			s[k][j] = v.dp[k]
 		}
-		for k, r := range [4]float64{re1, re2, -rx, -ry} {
-			if j := jp[l.m+k]; j != nil {
-				j[i] = v.dr2 * r
-			}
-		}
-		if jx != nil {
-			jx[i] = v.dr2 * rx
-		}
-		if jy != nil {
-			jy[i] = v.dr2 * ry
+		for k, r := range [4]float64{re1, re2, rx, ry} {
+			s[l.m+k][j] = v.dr2 * r
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package physics
 
-import "math"
+import (
+	"math"
+
+	"lenskit/physics/internal/kern"
+)
 
 // gaussian is I = amp/(2π σ²) exp(-R²/(2σ²)), so that amp is the total flux. Parameters: amp, sigma, e1, e2, center_x,
 // center_y.
@@ -11,7 +15,7 @@ type gaussian struct {
 
 func newGaussian() *gaussian {
 	l := &gaussian{}
-	l.curve, l.m = l, 2
+	l.curve, l.m, l.kind = l, 2, kern.Gaussian
 	return l
 }
 
@@ -28,12 +32,14 @@ func (l *gaussian) Set(p []float64) error {
 	}
 	l.amp, l.sigma = p[0], p[1]
 	l.setEllipse(p[2:])
+	s2 := l.sigma * l.sigma
+	l.k.P = [11]float64{l.amp / (2 * math.Pi * s2), 1 / (2 * math.Pi * s2), -0.5 / s2, 1 / l.sigma}
 	return nil
 }
 
 func (l *gaussian) at(r2 float64) (v curveValue) {
 	s2 := l.sigma * l.sigma
-	e := math.Exp(-0.5*r2/s2) / (2 * math.Pi * s2)
+	e := sersicExp(-0.5*r2/s2) / (2 * math.Pi * s2)
 	v.i = l.amp * e
 	v.dp[0] = e
 	v.dp[1] = v.i * (r2/s2 - 2) / l.sigma

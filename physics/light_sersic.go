@@ -1,6 +1,10 @@
 package physics
 
-import "math"
+import (
+	"math"
+
+	"lenskit/physics/internal/kern"
+)
 
 // sersic is I = amp exp(-b_n((R/r_sersic)^(1/n) - 1)), b_n = 1.9992 n - 0.3271 (floored at 1e-5), so that amp is the
 // brightness at r_sersic. It is flat inside R = 1e-4 arcsec and zero beyond 1000 r_sersic. Parameters: amp, r_sersic,
@@ -12,7 +16,7 @@ type sersic struct {
 
 func newSersic() *sersic {
 	l := &sersic{}
-	l.curve, l.m = l, 3
+	l.curve, l.m, l.kind = l, 3, kern.Sersic
 	return l
 }
 
@@ -30,6 +34,7 @@ func (l *sersic) Set(p []float64) error {
 	l.amp, l.rs, l.n = p[0], p[1], p[2]
 	l.b, l.db = sersicB(l.n)
 	l.setEllipse(p[3:])
+	l.k.P = [11]float64{l.amp, l.b, l.db, 1 / (l.rs * l.rs), 0.5 / l.n, 1 / (l.n * l.rs), sersicMinR2}
 	return nil
 }
 
@@ -42,8 +47,8 @@ func (l *sersic) at(r2 float64) (v curveValue) {
 		return v
 	}
 	lr := 0.5 * math.Log(r2/(l.rs*l.rs))
-	g := math.Exp(lr / l.n)
-	e := math.Exp(-l.b * (g - 1))
+	g := math.Exp(min(lr/l.n, 300))
+	e := sersicExp(l.b - l.b*g)
 	if e == 0 {
 		return v
 	}
@@ -56,4 +61,12 @@ func (l *sersic) at(r2 float64) (v curveValue) {
 		v.dr2 = -0.5 * v.i * bg / (l.n * r2)
 	}
 	return v
+}
+
+// sersicExp is e^y, and 0 where that is below 1e-304 (y < -700), so that products with derivatives cannot overflow.
+func sersicExp(y float64) float64 {
+	if y < -700 {
+		return 0
+	}
+	return math.Exp(y)
 }

@@ -18,3 +18,14 @@ func (k *PowerLaw) VJP(sum *Sums, b *Rays, zx, zy, gax, gay []float64) {
 
 // Slopes fills s for the first n rays of b.
 func (k *PowerLaw) Slopes(b *Rays, s *Slopes, n int) { k.slopesGo(b, s, n) }
+
+// Brightness adds I of the rays x, y to dst and says whether it did: there is no kernel, and nothing is done.
+func (k *Light) Brightness(kind LightKind, dst, x, y []float64) bool { return false }
+
+// VJP has no kernel: nothing is done.
+func (k *Light) VJP(kind LightKind, sum *[10]float64, zx, zy *[Block]float64, gdst, x, y []float64) bool {
+	return false
+}
+
+// Slopes has no kernel: nothing is done.
+func (k *Light) Slopes(kind LightKind, s *LightSlopes, x, y []float64) bool { return false }

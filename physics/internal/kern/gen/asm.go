@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -145,11 +146,30 @@ func (k *kernel) accumulate(p string, off int, v value) {
 	k.code = append(k.code, instr{name: "store", args: []value{k.add(v, old)}, dst: -1, imm: mem})
 }
 
+// prune leaves out what no store needs.
+func (k *kernel) prune() {
+	needed := map[value]bool{}
+	var code []instr
+	for i := len(k.code) - 1; i >= 0; i-- {
+		in := k.code[i]
+		if in.dst >= 0 && !needed[in.dst] {
+			continue
+		}
+		for _, a := range in.args {
+			needed[a] = true
+		}
+		code = append(code, in)
+	}
+	slices.Reverse(code)
+	k.code = code
+}
+
 const registers = 16
 
 // assemble gives out registers (the value needed last makes room; what memory holds is loaded again, the rest is spilled)
 // and writes the function.
 func (k *kernel) assemble(w io.Writer) {
+	k.prune()
 	uses := map[value][]int{}
 	for i, in := range k.code {
 		for _, a := range in.args {
