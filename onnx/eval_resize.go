@@ -27,6 +27,9 @@ type resizeMode struct {
 	exclude, antialias    bool
 }
 
+// maxResizeTerms bounds the terms of an interpolation along one axis.
+const maxResizeTerms = 1 << 24
+
 // evalResize resizes axis by axis, as all its interpolations are products over the axes. Output extents and
 // coordinates follow the standard's reference: floor(extent·scale), and a length that need not be whole for
 // align_corners and half_pixel_symmetric.
@@ -68,6 +71,9 @@ func evalResize(c *evalCall) ([]*Array, error) {
 			return nil, fmt.Errorf("found type %v, expected floats for mode %q", x.Type, m.mode)
 		}
 	}
+	if volume(shape) == 0 {
+		return one(newArray(x.Type, shape))
+	}
 	for i, ax := range axes {
 		r := plan[i]
 		if r.out == r.in && r.scale == 1 && (m.coords != "tf_crop_and_resize" || r.begin == 0 && r.end == 1) {
@@ -76,14 +82,13 @@ func evalResize(c *evalCall) ([]*Array, error) {
 		if r.in == 0 && r.out > 0 {
 			return nil, fmt.Errorf("axis %d of shape %v has nothing to resize", ax, x.Shape)
 		}
+		if float64(r.out)*m.terms(r) > maxResizeTerms {
+			return nil, fmt.Errorf("axis %d of %d resized to %d takes more than %d terms", ax, r.in, r.out, maxResizeTerms)
+		}
 		taps := make([][]tap, r.out)
-		total := 0
 		for o := range taps {
 			if taps[o], err = m.taps(r, float64(o)); err != nil {
 				return nil, err
-			}
-			if total += len(taps[o]); total > maxElements {
-				return nil, fmt.Errorf("axis %d of %d resized to %d takes too many terms", ax, r.in, r.out)
 			}
 		}
 		if x, err = x.resample(ax, taps, m.outside); err != nil {
@@ -246,16 +251,9 @@ func (m resizeMode) taps(r resampling, o float64) ([]tap, error) {
 	default:
 		return nil, fmt.Errorf("mode: found %q, expected nearest, linear or cubic", m.mode)
 	}
-	// Antialiasing widens the kernel by the reduction.
-	wide := 1.0
-	if m.antialias && r.scale < 1 {
-		wide = 1 / r.scale
-	}
+	wide := m.width(r)
 	lo, hi := math.Ceil(x-reach*wide), math.Floor(x+reach*wide)
-	if hi-lo > maxElements {
-		return nil, fmt.Errorf("a reduction by %g takes too many terms", wide)
-	}
-	var taps []tap
+	taps := make([]tap, 0, int(hi-lo)+1)
 	sum := 0.0
 	for i := lo; i <= hi; i++ {
 		w := kernel((i - x) / wide)
@@ -271,6 +269,22 @@ func (m resizeMode) taps(r resampling, o float64) ([]tap, error) {
 		}
 	}
 	return taps, nil
+}
+
+// width is how much antialiasing widens the kernel: by the reduction.
+func (m resizeMode) width(r resampling) float64 {
+	if m.antialias && r.scale < 1 {
+		return 1 / r.scale
+	}
+	return 1
+}
+
+// terms is at least the number of terms that one output takes.
+func (m resizeMode) terms(r resampling) float64 {
+	if m.mode == "nearest" {
+		return 1
+	}
+	return 4*m.width(r) + 1
 }
 
 // hat is the kernel of linear interpolation.
