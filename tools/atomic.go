@@ -63,18 +63,37 @@ func unwritable(path string, err error) error {
 	return badInput("%s: cannot be written: %s", path, reason(err))
 }
 
-// prepareFolder makes the folder dir, if need be, and proves that files can be made in it, so that no work starts whose
-// result has no place.
-func prepareFolder(dir string) error {
+// openFolder makes the folder dir, if need be, and proves that files can be made in it, so that no work starts whose
+// result has no place. undo takes away again the folders that it made, as far as they are still empty.
+func openFolder(dir string) (undo func(), err error) {
+	var made []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); err == nil || d == filepath.Dir(d) {
+			break
+		}
+		made = append(made, d)
+	}
+	undo = func() {
+		for _, d := range made {
+			if os.Remove(d) != nil {
+				return
+			}
+		}
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return badInput("%s: output folder cannot be made: %s", dir, reason(err))
+		undo()
+		return nil, badInput("%s: output folder cannot be made: %s", dir, reason(err))
 	}
 	f, err := os.CreateTemp(dir, ".lenskit-*")
 	if err != nil {
-		return badInput("%s: output folder is not writable: %s", dir, reason(err))
+		undo()
+		return nil, badInput("%s: output folder is not writable: %s", dir, reason(err))
 	}
 	f.Close()
-	return os.Remove(f.Name())
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, badInput("%s: output folder is not writable: %s", dir, reason(err))
+	}
+	return undo, nil
 }
 
 // writeJSON writes v to path, atomically, indented.
@@ -91,3 +110,9 @@ func encodeJSON(w io.Writer, v any) error {
 }
 
 func itoa(v int64) string { return strconv.FormatInt(v, 10) }
+
+// prepareFolder is openFolder for those who leave the folder where it is.
+func prepareFolder(dir string) error {
+	_, err := openFolder(dir)
+	return err
+}

@@ -97,9 +97,11 @@ func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *progress) 
 		}
 	}
 	if opt.Output != "" {
-		if err := prepareFolder(opt.Output); err != nil {
+		undo, err := openFolder(opt.Output)
+		if err != nil {
 			return err
 		}
+		defer undo()
 	}
 	p, err := newProblem(cfg, opt.Compute)
 	if err != nil {

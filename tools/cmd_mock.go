@@ -99,9 +99,11 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	if made.Config == opt.Output || sameFile(made.Config, opt.Config) || sameFile(made.Image, cfg.path(cfg.Data.Image)) {
 		return made, badInput("%s: would overwrite the input, expected another name", opt.Output)
 	}
-	if err := prepareFolder(filepath.Dir(opt.Output)); err != nil {
+	undo, err := openFolder(filepath.Dir(opt.Output))
+	if err != nil {
 		return made, err
 	}
+	defer undo()
 	p, err := newProblem(cfg, opt.Compute)
 	if err != nil {
 		return made, err

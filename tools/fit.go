@@ -35,9 +35,11 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return err
 	}
 	dir := opt.folder()
-	if err := prepareFolder(dir); err != nil {
+	undo, err := openFolder(dir)
+	if err != nil {
 		return err
 	}
+	defer undo()
 	p, err := newProblem(cfg, opt.Compute)
 	if err != nil {
 		return err

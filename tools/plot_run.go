@@ -177,10 +177,42 @@ func runCurves(dir string, rec *fitRecord, data plane) (critical, caustics [][]p
 const curveSide = 400
 
 // curves finds the critical curves, where the magnification is infinite, within ±halfW, ±halfH arcsec, and the caustics
-// they are mapped to. det(∂β/∂θ) is taken by central differences and its zeros by linear interpolation between cells.
+// they are mapped to. A small curve, as around the centre of a shallow lens, is traced again in cells of its own size.
 func (s lensSum) curves(halfW, halfH float64) (critical, caustics [][]point) {
-	step := 2 * math.Max(halfW, halfH) / curveSide
-	nx, ny := int(2*halfW/step)+1, int(2*halfH/step)+1
+	side := 2 * math.Max(halfW, halfH)
+	for _, c := range s.trace(-halfW, -halfH, halfW, halfH, side/curveSide) {
+		lo, hi := c[0], c[0]
+		for _, p := range c {
+			lo.X, lo.Y, hi.X, hi.Y = min(lo.X, p.X), min(lo.Y, p.Y), max(hi.X, p.X), max(hi.Y, p.Y)
+		}
+		if size := max(hi.X-lo.X, hi.Y-lo.Y); size < side/8 {
+			fine := s.trace(lo.X-size/4, lo.Y-size/4, hi.X+size/4, hi.Y+size/4, 1.5*size/curveSide)
+			if len(fine) > 0 {
+				critical = append(critical, fine...)
+				continue
+			}
+		}
+		critical = append(critical, c)
+	}
+	for _, c := range critical {
+		x, y := make([]float64, len(c)), make([]float64, len(c))
+		for i, p := range c {
+			x[i], y[i] = p.X, p.Y
+		}
+		bx, by := s.source(x, y)
+		caustic := make([]point, len(c))
+		for i := range c {
+			caustic[i] = point{bx[i], by[i]}
+		}
+		caustics = append(caustics, caustic)
+	}
+	return critical, caustics
+}
+
+// trace finds the critical curves in a rectangle by cells of the given size: the zeros of det(∂β/∂θ), which is taken by
+// central differences.
+func (s lensSum) trace(x0, y0, x1, y1, step float64) [][]point {
+	nx, ny := int((x1-x0)/step)+2, int((y1-y0)/step)+2
 	n := nx * ny
 	// β at the four neighbours of each node, a quarter of a cell away
 	h := step / 4
@@ -188,7 +220,7 @@ func (s lensSum) curves(halfW, halfH float64) (critical, caustics [][]point) {
 	for k, d := range [4][2]float64{{h, 0}, {-h, 0}, {0, h}, {0, -h}} {
 		x, y := make([]float64, n), make([]float64, n)
 		for i := range n {
-			x[i], y[i] = -halfW+float64(i%nx)*step+d[0], -halfH+float64(i/nx)*step+d[1]
+			x[i], y[i] = x0+float64(i%nx)*step+d[0], y0+float64(i/nx)*step+d[1]
 		}
 		bx[k], by[k] = s.source(x, y)
 	}
@@ -198,20 +230,13 @@ func (s lensSum) curves(halfW, halfH float64) (critical, caustics [][]point) {
 		xy, yy := (bx[2][i]-bx[3][i])/(2*h), (by[2][i]-by[3][i])/(2*h)
 		det[i] = xx*yy - xy*yx
 	}
-	for _, c := range contours(det, nx, ny) {
-		x, y := make([]float64, len(c)), make([]float64, len(c))
+	lines := contours(det, nx, ny)
+	for _, c := range lines {
 		for i, p := range c {
-			x[i], y[i] = -halfW+p.X*step, -halfH+p.Y*step
-			c[i] = point{x[i], y[i]}
+			c[i] = point{x0 + p.X*step, y0 + p.Y*step}
 		}
-		sx, sy := s.source(x, y)
-		caustic := make([]point, len(c))
-		for i := range c {
-			caustic[i] = point{sx[i], sy[i]}
-		}
-		critical, caustics = append(critical, c), append(caustics, caustic)
 	}
-	return critical, caustics
+	return lines
 }
 
 // source maps places of the image to the source plane.

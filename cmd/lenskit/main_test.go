@@ -1,0 +1,301 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"lenskit/onnx"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"lenskit": main})
+}
+
+// TestScripts runs the scripts of testdata/script. Beside testscript's own commands they have
+//
+//	exits CODE COMMAND ARGS...    runs a command that must end with that code; a failure must be told in one line
+//	image FILE W H VALUE [KEY=X]  writes a FITS image of float32: nan=N sets N pixels to NaN, cut=N cuts the file short by
+//	                              N bytes, scale=S writes CDELT of S arcsec
+//	decoder FILE KIND             writes an ONNX decoder: good, or with the fault that KIND names
+//	within FILE KEY LO HI         checks a number of a JSON file; KEY may be dotted, and "stdout" is a file
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			for _, key := range []string{"LENSKIT_ONNXRUNTIME", "HOME"} {
+				if v := os.Getenv(key); v != "" {
+					env.Setenv(key, v)
+				}
+			}
+			if _, _, err := onnx.Library(); err == nil {
+				env.Setenv("HAVE_ONNXRUNTIME", "1")
+			}
+			if os.Getenv("LENSKIT_ONNXRUNTIME") == "" {
+				if path, _, err := onnx.Library(); err == nil {
+					env.Setenv("LENSKIT_ONNXRUNTIME", path)
+				}
+			}
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "onnxruntime":
+				_, _, err := onnx.Library()
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits": exits, "image": writeImage, "decoder": writeDecoder, "within": within,
+		},
+	})
+}
+
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARGS...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var e *exec.ExitError
+		if !errors.As(err, &e) {
+			ts.Fatalf("%v", err)
+		}
+		got = e.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+	if want == 0 {
+		return
+	}
+	text := strings.TrimSuffix(ts.ReadFile("stderr"), "\n")
+	for i, line := range strings.Split(text, "\n") {
+		if !(i == 0 && strings.HasPrefix(line, "lenskit: ")) && !(i == 1 && strings.HasPrefix(line, "hint: ")) {
+			ts.Fatalf("stderr is not one line and at most one hint:\n%s", text)
+		}
+	}
+}
+
+func writeImage(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 4 {
+		ts.Fatalf("usage: image FILE W H VALUE [KEY=X]...")
+	}
+	number := func(s string) float64 {
+		v, err := strconv.ParseFloat(s, 64)
+		ts.Check(err)
+		return v
+	}
+	w, h, value := int(number(args[1])), int(number(args[2])), number(args[3])
+	nan, cut, scale := 0, 0, 0.0
+	for _, a := range args[4:] {
+		k, v, _ := strings.Cut(a, "=")
+		switch k {
+		case "nan":
+			nan = int(number(v))
+		case "cut":
+			cut = int(number(v))
+		case "scale":
+			scale = number(v)
+		default:
+			ts.Fatalf("image: unknown key %q", k)
+		}
+	}
+	cards := []string{"SIMPLE  =                    T", "BITPIX  =                  -32", "NAXIS   =                    2",
+		fmt.Sprintf("NAXIS1  = %20d", w), fmt.Sprintf("NAXIS2  = %20d", h)}
+	if scale > 0 {
+		cards = append(cards, "CUNIT1  = 'arcsec  '", "CUNIT2  = 'arcsec  '", fmt.Sprintf("CDELT1  = %20g", scale), fmt.Sprintf("CDELT2  = %20g", scale))
+	}
+	var b []byte
+	for _, c := range append(cards, "END") {
+		b = append(b, fmt.Sprintf("%-80s", c)...)
+	}
+	pad := func(fill byte) {
+		for len(b)%2880 > 0 {
+			b = append(b, fill)
+		}
+	}
+	pad(' ')
+	for i := range w * h {
+		v := value
+		if i < nan {
+			v = math.NaN()
+		}
+		b = binary.BigEndian.AppendUint32(b, math.Float32bits(float32(v)))
+	}
+	pad(0)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b[:len(b)-cut], 0o644))
+}
+
+func writeDecoder(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: decoder FILE KIND")
+	}
+	const latents, pixels = 3, 64
+	weights := make([]float32, latents*pixels)
+	for i := range weights {
+		x, y := float64(i%8)-3.5, float64(i/8%8)-3.5
+		weights[i] = float32(math.Exp(-(x*x+y*y)/8) * (1 + 0.3*float64(i/pixels)*x))
+	}
+	n := onnx.Dim{N: 1, Sym: "N"}
+	dim := func(v int64) onnx.Dim { return onnx.Dim{N: v} }
+	g := &onnx.Graph{
+		Name: "decoder", Opset: map[string]int{"": 18},
+		Inputs:  []onnx.Value{{Name: "z", Type: onnx.Float32, Shape: []onnx.Dim{n, dim(latents)}}},
+		Outputs: []onnx.Value{{Name: "x", Type: onnx.Float32, Shape: []onnx.Dim{n, dim(pixels)}}},
+		Nodes:   []*onnx.Node{{Op: "MatMul", Name: "mul", In: []string{"z", "w"}, Out: []string{"x"}}},
+		Init:    map[string]*onnx.Tensor{"w": onnx.FloatTensor(weights, latents, pixels)},
+	}
+	switch args[1] {
+	case "good", "corrupt":
+	case "input":
+		g.Inputs[0].Shape = []onnx.Dim{n, dim(1), dim(latents)}
+		g.Outputs[0].Shape = []onnx.Dim{n, dim(1), dim(pixels)}
+	case "output":
+		g.Init["w"] = onnx.FloatTensor(weights[:latents*60], latents, 60)
+		g.Outputs[0].Shape[1] = dim(60)
+	case "norule":
+		g.Nodes[0].Out[0] = "m"
+		g.Nodes = append(g.Nodes, &onnx.Node{Op: "Mystery", Name: "odd one", In: []string{"m"}, Out: []string{"x"}})
+	default:
+		ts.Fatalf("decoder: unknown kind %q", args[1])
+	}
+	path := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(filepath.Dir(path), 0o755))
+	ts.Check(g.Save(path))
+	if args[1] == "corrupt" {
+		b, err := os.ReadFile(path)
+		ts.Check(err)
+		ts.Check(os.WriteFile(path, b[:len(b)/2], 0o644))
+	}
+}
+
+func within(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 4 {
+		ts.Fatalf("usage: within FILE KEY LO HI")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	// a key of an object may itself have dots: the longest prefix that is a key is taken
+	for rest := args[1]; rest != ""; {
+		m, ok := v.(map[string]any)
+		if !ok {
+			ts.Fatalf("%s: %s: not an object", args[0], rest)
+		}
+		key := rest
+		for {
+			if next, ok := m[key]; ok {
+				v, rest = next, strings.TrimPrefix(strings.TrimPrefix(rest, key), ".")
+				break
+			}
+			i := strings.LastIndexByte(key, '.')
+			if i < 0 {
+				ts.Fatalf("%s: has no %s", args[0], rest)
+			}
+			key = key[:i]
+		}
+	}
+	lo, err := strconv.ParseFloat(args[2], 64)
+	ts.Check(err)
+	hi, err := strconv.ParseFloat(args[3], 64)
+	ts.Check(err)
+	if x, ok := v.(float64); !ok || !(x >= lo && x <= hi) {
+		ts.Fatalf("%s: %s is %v, want %g to %g", args[0], args[1], v, lo, hi)
+	}
+}
+
+// TestEveryCommandHasHelpWithAnExample checks that every command tells what it does, how it is called, and an example.
+func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
+	out, err := exec.Command("go", "run", ".", "--help").Output()
+	if err != nil {
+		t.Skipf("go run does not work here: %v", err)
+	}
+	_, list, _ := strings.Cut(string(out), "COMMANDS:")
+	list, _, _ = strings.Cut(list, "GLOBAL OPTIONS:")
+	count := 0
+	for _, line := range strings.Split(list, "\n") {
+		name, _, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if name = strings.TrimSuffix(name, ","); !ok || name == "help" {
+			continue
+		}
+		count++
+		help, err := exec.Command("go", "run", ".", name, "--help").Output()
+		if err != nil {
+			t.Errorf("%s --help: %v", name, err)
+		}
+		for _, want := range []string{"USAGE:", "Example", "lenskit " + name} {
+			if !strings.Contains(string(help), want) {
+				t.Errorf("%s --help: has no %q", name, want)
+			}
+		}
+	}
+	if count < 5 {
+		t.Errorf("found %d commands in the help", count)
+	}
+}
+
+// TestImportArrows holds the packages to what they may import: cmd -> tools -> the libraries, adjoint -> onnx and physics,
+// and nothing among onnx, physics and samplers. internal/check is for tests alone.
+func TestImportArrows(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "lenskit/...").Output()
+	if err != nil {
+		t.Skipf("go list does not work here: %v", err)
+	}
+	may := map[string][]string{
+		"lenskit/cmd/lenskit": {"lenskit/tools"},
+		"lenskit/tools":       {"lenskit/adjoint", "lenskit/samplers", "lenskit/onnx", "lenskit/physics", "lenskit/models"},
+		"lenskit/adjoint":     {"lenskit/onnx", "lenskit/physics"},
+	}
+	// modules that belong to one part alone
+	only := map[string][]string{
+		"github.com/astrogo/fitsio":       {"lenskit/tools", "lenskit/cmd"},
+		"github.com/nlpodyssey/gopickle":  {"lenskit/tools", "lenskit/cmd"},
+		"gonum.org/v1/plot":               {"lenskit/tools", "lenskit/cmd"},
+		"github.com/urfave/cli":           {"lenskit/tools", "lenskit/cmd"},
+		"github.com/yalue/onnxruntime_go": {"lenskit/onnx"},
+		"gorgonia.org/cu":                 {"lenskit/physics", "lenskit/adjoint"},
+		"github.com/goccy/go-yaml":        {"lenskit/tools", "lenskit/cmd"},
+		"github.com/schollz/progressbar":  {"lenskit/tools", "lenskit/cmd"},
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
+		fields := strings.Fields(line)
+		pkg, imports := fields[0], fields[1:]
+		for _, im := range imports {
+			if strings.HasPrefix(im, "lenskit/") {
+				inside := strings.HasPrefix(im, pkg+"/internal/") || strings.Contains(pkg, "/internal/") && strings.HasPrefix(im, strings.Split(pkg, "/internal/")[0])
+				allowed := inside
+				for _, ok := range may[pkg] {
+					allowed = allowed || im == ok
+				}
+				if !allowed {
+					t.Errorf("%s imports %s", pkg, im)
+				}
+			}
+			for module, users := range only {
+				if !strings.HasPrefix(im, module) {
+					continue
+				}
+				allowed := false
+				for _, u := range users {
+					allowed = allowed || strings.HasPrefix(pkg, u)
+				}
+				if !allowed {
+					t.Errorf("%s imports %s", pkg, im)
+				}
+			}
+		}
+	}
+}
