@@ -31,9 +31,5 @@ func (l *epl) Set(p []float64) error {
 	if err := checkParams("epl", eplParams, p); err != nil {
 		return err
 	}
-	if err := checkEllipticity("epl", p[2], p[3]); err != nil {
-		return err
-	}
-	l.set(p[0], p[1]-1, p[2], p[3], p[4], p[5])
-	return nil
+	return l.set("epl", p[0], p[1]-1, p[2], p[3], p[4], p[5])
 }

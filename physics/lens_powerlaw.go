@@ -1,6 +1,7 @@
 package physics
 
 import (
+	"fmt"
 	"math"
 
 	"lenskit/physics/internal/kern"
@@ -41,11 +42,19 @@ const (
 // centreR2 is the square of the radius (arcsec) within which a singular profile deflects nothing.
 const centreR2 = 1e-24
 
-// set takes the kernel's own parameters, already checked, and tabulates the series.
-func (l *powerLaw) set(thetaE, t, e1, e2, cx, cy float64) {
+// set takes the kernel's own parameters, inside their open ranges, and tabulates the series. It refuses ellipticities
+// beyond axis ratio 1/1000 and Einstein radii whose powers would leave float64; the error wraps ErrRange.
+func (l *powerLaw) set(kind string, thetaE, t, e1, e2, cx, cy float64) error {
+	if err := checkEllipticity(kind, e1, e2); err != nil {
+		return err
+	}
+	if !(thetaE > 1e-60 && thetaE < 1e60) {
+		return fmt.Errorf("physics: %s: Einstein radius: found %g, expected between 1e-60 and 1e60: %w", kind, thetaE, ErrRange)
+	}
 	l.thetaE, l.t = thetaE, t
 	l.k.C, l.k.D = powerLawSeries(l.k.C[:0], l.k.D[:0], t, math.Hypot(e1, e2))
 	l.k.Set(thetaE, t, e1, e2, cx, cy)
+	return nil
 }
 
 // powerLawSeries appends a_{n+1} fⁿ to c and its derivative by t to d, until what is left out is below rounding. The
@@ -140,17 +149,32 @@ func (l *powerLaw) DeflectJac(jx, jy [][]float64, x, y []float64) {
 				continue
 			}
 			ox, oy := jx[k][lo:hi], jy[k][lo:hi]
-			clear(ox)
-			clear(oy)
+			oy = oy[:len(ox)]
+			fresh := true
 			for m := range plParams {
 				c := l.chain[m][k]
-				if c == 0 {
-					continue
+				switch {
+				case c == 0:
+				case fresh && c == 1:
+					copy(ox, cx[m][:])
+					copy(oy, cy[m][:])
+					fresh = false
+				case fresh:
+					for j := range ox {
+						ox[j] = c * cx[m][j&(kern.Block-1)]
+						oy[j] = c * cy[m][j&(kern.Block-1)]
+					}
+					fresh = false
+				default:
+					for j := range ox {
+						ox[j] += c * cx[m][j&(kern.Block-1)]
+						oy[j] += c * cy[m][j&(kern.Block-1)]
+					}
 				}
-				for j := range ox {
-					ox[j] += c * cx[m][j&(kern.Block-1)]
-					oy[j] += c * cy[m][j&(kern.Block-1)]
-				}
+			}
+			if fresh {
+				clear(ox)
+				clear(oy)
 			}
 		}
 	}

@@ -30,9 +30,5 @@ func (l *sie) Set(p []float64) error {
 	if err := checkParams("sie", sieParams, p); err != nil {
 		return err
 	}
-	if err := checkEllipticity("sie", p[1], p[2]); err != nil {
-		return err
-	}
-	l.set(p[0], 1, p[1], p[2], p[3], p[4])
-	return nil
+	return l.set("sie", p[0], 1, p[1], p[2], p[3], p[4])
 }

@@ -40,7 +40,9 @@ func (l *sple) Set(p []float64) error {
 	}
 	s, c := math.Sincos(2 * phi)
 	rq := math.Sqrt(q)
-	l.set(rq*r, p[3]-1, f*c, f*s, p[4], p[5])
+	if err := l.set("sple", rq*r, p[3]-1, f*c, f*s, p[4], p[5]); err != nil {
+		return err
+	}
 	df := -2 / ((1 + q) * (1 + q))
 	l.chain = [plParams][plParams]float64{
 		plTheta: {0: rq, 1: 0.5 * r / rq},

@@ -448,6 +448,11 @@ func TestOutOfRangeIsRefusedAndKeepsTheOldParameters(t *testing.T) {
 			t.Errorf("%s: a refused Set changed the light", kind)
 		}
 	})
+	for _, thetaE := range []float64{1e-200, 1e200} {
+		if err := newEPL().Set([]float64{thetaE, 2, 0, 0, 0, 0}); !errors.Is(err, ErrRange) {
+			t.Errorf("epl theta_E = %g: got error %v", thetaE, err)
+		}
+	}
 	for _, q := range []float64{-0.5, 0, 1e-4, 1.01} {
 		if err := newSPLE().Set([]float64{1, q, 0, 2, 0, 0}); !errors.Is(err, ErrRange) {
 			t.Errorf("sple q = %g: got error %v", q, err)
