@@ -30,6 +30,13 @@ func Jacobian(g *Graph, opt DiffOptions) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, n := range p.g.Nodes {
+		if p.onPath(n) {
+			if _, err := ruleFor(n, p.g.Opset[""]); err != nil {
+				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+			}
+		}
+	}
 	for _, v := range p.of {
 		if s := p.g.Info[v.Name].Shape; len(s) == 0 || s[0] != (Dim{N: 1, Sym: batchSym}) {
 			return nil, fmt.Errorf("onnx: %s: output %q has shape %v, expected the batch as its first axis", verb, v.Name, s)

@@ -3,6 +3,7 @@ package onnx
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -19,6 +20,12 @@ type TrainOptions struct {
 	Beta2       float64  // 0: 0.999
 	Epsilon     float64  // 0: 1e-8
 	WeightDecay float64  // added to the gradient as WeightDecay·p; with adamw taken off the parameter itself
+	Clip        float64  // largest norm of all gradients taken together; larger ones are scaled down; 0: no limit
+
+	// GradientsOnly leaves the update to the caller: the parameters go in, grad_<p> comes out, and nothing else is added.
+	// Where memory is far, as on a GPU, the update belongs in the graph; on a CPU a loop over the parameters that does
+	// all of Adam in one pass costs less than its operators one by one.
+	GradientsOnly bool
 }
 
 // Validate checks what can be checked without a graph, and names the option.
@@ -37,6 +44,9 @@ func (o TrainOptions) Validate() error {
 	if !(o.Epsilon >= 0) || !(o.WeightDecay >= 0) {
 		return fmt.Errorf("onnx: train: epsilon is %g and weight decay %g, expected numbers >= 0", o.Epsilon, o.WeightDecay)
 	}
+	if !(o.Clip >= 0) {
+		return fmt.Errorf("onnx: train: clip is %g, expected a number >= 0", o.Clip)
+	}
 	return nil
 }
 
@@ -50,6 +60,9 @@ func (o TrainOptions) Validate() error {
 //	m_<p>      (momentum, adam)     new_v_<p>  where it has v
 //	v_<p>      (adam, adamw)        new_step
 //	step []    (adam, adamw)
+//
+// With a limit on the gradients their norm before it comes out as grad_norm. With GradientsOnly learning_rate, the
+// state and new_<p> are absent, and grad_<p> comes out.
 //
 // m and v begin with zeros and step, a float32, with 0. The parameters' values in g are their starting values; they
 // are not in the new graph. An output new_<p> must not be bound to the memory of <p>, which other gradients may still
@@ -186,21 +199,23 @@ func (o TrainOptions) assemble(d *Graph, loss Value, params []string) (*Graph, e
 	h.Init["grad_"+loss.Name] = FloatTensor([]float32{1}, unit...)
 
 	scalar := []Dim{}
-	rate := in(name("learning_rate"), scalar)
 	adam := o.Optimizer != "sgd"
-	step := ""
-	if adam {
-		step = in(name("step"), scalar)
+	var rate, step string
+	if !o.GradientsOnly {
+		rate = in(name("learning_rate"), scalar)
+		if adam {
+			step = in(name("step"), scalar)
+		}
 	}
 	state := map[string][2]string{}
 	for _, p := range params {
 		shape := shapes[p]
 		in(p, shape)
 		var s [2]string
-		if adam || o.Momentum > 0 {
+		if !o.GradientsOnly && (adam || o.Momentum > 0) {
 			s[0] = in(name("m_"+p), shape)
 		}
-		if adam {
+		if !o.GradientsOnly && adam {
 			s[1] = in(name("v_"+p), shape)
 		}
 		state[p] = s
@@ -209,58 +224,44 @@ func (o TrainOptions) assemble(d *Graph, loss Value, params []string) (*Graph, e
 		return nil, clash
 	}
 	b := NewBuilder(h, "train.")
-	b.Reserve("new_step")
-	out := func(value, as string) {
-		b.Append(&Node{Op: "Identity", Name: as, In: []string{value}, Out: []string{name(as)}})
+	// out appends a node whose result is an output of the graph.
+	out := func(as, op string, in ...string) string {
+		b.Append(&Node{Op: op, Name: as, In: in, Out: []string{name(as)}})
 		b.Output(as)
+		return as
 	}
-	beta1, beta2, eps := orDefault(o.Beta1, 0.9), orDefault(o.Beta2, 0.999), orDefault(o.Epsilon, 1e-8)
-	// With t the number of this step, m̂ = m/(1-β₁ᵗ) and v̂ = v/(1-β₂ᵗ), the update η m̂/(√v̂ + ε) is
-	// size·m/(√v + floor) with size = η √(1-β₂ᵗ)/(1-β₁ᵗ) and floor = ε √(1-β₂ᵗ). The powers are taken in float64.
-	var size, floor, next string
-	if adam {
-		double := map[string]Attr{"to": IntAttr(int64(Float64))}
-		single := map[string]Attr{"to": IntAttr(int64(Float32))}
-		next = b.Op("Add", step, b.Scalar(1))
-		t := b.OpAttr("Cast", double, next)
-		unit := b.ScalarOf(Float64, 1)
-		c1 := b.Op("Sub", unit, b.Op("Pow", b.ScalarOf(Float64, beta1), t))
-		c2 := b.Op("Sqrt", b.Op("Sub", unit, b.Op("Pow", b.ScalarOf(Float64, beta2), t)))
-		size = b.OpAttr("Cast", single, b.Op("Div", b.Op("Mul", b.OpAttr("Cast", double, rate), c2), c1))
-		floor = b.OpAttr("Cast", single, b.Op("Mul", b.ScalarOf(Float64, eps), c2))
-	}
+	grads := map[string]string{}
 	for _, p := range params {
-		grad := "grad_" + p
-		value := p
-		if o.WeightDecay > 0 {
-			if o.Optimizer == "adamw" {
-				value = b.Op("Sub", p, b.Op("Mul", b.Op("Mul", rate, b.Scalar(o.WeightDecay)), p))
+		grads[p] = "grad_" + p
+	}
+	if o.Clip > 0 {
+		// g · min(1, limit/(‖g‖ + 10⁻⁶)) with the norm over all parameters, as in PyTorch's clip_grad_norm_
+		var squares []string
+		for _, p := range params {
+			squares = append(squares, b.OpAttr("ReduceSumSquare", map[string]Attr{"keepdims": IntAttr(0)}, grads[p]))
+		}
+		total := squares[0]
+		for _, s := range squares[1:] {
+			total = b.Op("Add", total, s)
+		}
+		norm := out("grad_norm", "Sqrt", total)
+		shrink := b.Op("Min", b.Op("Div", b.Scalar(o.Clip), b.Op("Add", norm, b.Scalar(1e-6))), b.Scalar(1))
+		for _, p := range params {
+			if o.GradientsOnly {
+				h.rename(grads[p], "raw_"+grads[p])
+				delete(taken, grads[p])
+				grads[p] = out(grads[p], "Mul", name("raw_"+grads[p]), shrink)
 			} else {
-				grad = b.Op("Add", grad, b.Op("Mul", b.Scalar(o.WeightDecay), p))
+				grads[p] = b.Op("Mul", grads[p], shrink)
 			}
 		}
-		m, v := state[p][0], state[p][1]
-		switch {
-		case adam:
-			m = b.Op("Add", b.Op("Mul", b.Scalar(beta1), m), b.Op("Mul", b.Scalar(1-beta1), grad))
-			v = b.Op("Add", b.Op("Mul", b.Scalar(beta2), v), b.Op("Mul", b.Scalar(1-beta2), b.Op("Mul", grad, grad)))
-			value = b.Op("Sub", value, b.Op("Mul", size, b.Op("Div", m, b.Op("Add", b.Op("Sqrt", v), floor))))
-		case o.Momentum > 0:
-			m = b.Op("Add", b.Op("Mul", b.Scalar(o.Momentum), m), grad)
-			value = b.Op("Sub", value, b.Op("Mul", rate, m))
-		default:
-			value = b.Op("Sub", value, b.Op("Mul", rate, grad))
-		}
-		out(value, "new_"+p)
-		if m != "" {
-			out(m, "new_m_"+p)
-		}
-		if v != "" {
-			out(v, "new_v_"+p)
+	} else if o.GradientsOnly {
+		for _, p := range params {
+			b.Output(grads[p])
 		}
 	}
-	if adam {
-		out(next, "new_step")
+	if !o.GradientsOnly {
+		o.update(b, out, params, grads, state, rate, step)
 	}
 	if clash != nil {
 		return nil, clash
@@ -269,6 +270,67 @@ func (o TrainOptions) assemble(d *Graph, loss Value, params []string) (*Graph, e
 		return nil, err
 	}
 	return h, h.Infer()
+}
+
+// rename gives a value that a node makes another name.
+func (g *Graph) rename(old, name string) {
+	for _, n := range g.Nodes {
+		for _, list := range [2][]string{n.In, n.Out} {
+			for i, s := range list {
+				if s == old {
+					list[i] = name
+				}
+			}
+		}
+	}
+	if v, ok := g.Info[old]; ok {
+		v.Name = name
+		g.Info[name] = v
+		delete(g.Info, old)
+	}
+}
+
+// update appends the optimiser's step.
+func (o TrainOptions) update(b *Builder, out func(as, op string, in ...string) string, params []string,
+	grads map[string]string, state map[string][2]string, rate, step string) {
+	adam := o.Optimizer != "sgd"
+	beta1, beta2, eps := orDefault(o.Beta1, 0.9), orDefault(o.Beta2, 0.999), orDefault(o.Epsilon, 1e-8)
+	// With t the number of this step, m̂ = m/(1-β₁ᵗ) and v̂ = v/(1-β₂ᵗ), the update η m̂/(√v̂ + ε) is
+	// size·m/(√v + floor) with size = η √(1-β₂ᵗ)/(1-β₁ᵗ) and floor = ε √(1-β₂ᵗ).
+	var size, floor string
+	if adam {
+		next := out("new_step", "Add", step, b.Scalar(1))
+		// 1-βᵗ = 2h/(1+h), h = tanh(-t ln β/2), keeps its digits in float32 where βᵗ is close to 1.
+		rest := func(beta float64) string {
+			h := b.Op("Tanh", b.Op("Mul", next, b.Scalar(-math.Log(beta)/2)))
+			return b.Op("Div", b.Op("Add", h, h), b.Op("Add", h, b.Scalar(1)))
+		}
+		c2 := b.Op("Sqrt", rest(beta2))
+		size = b.Op("Div", b.Op("Mul", rate, c2), rest(beta1))
+		floor = b.Op("Mul", b.Scalar(eps), c2)
+	}
+	for _, p := range params {
+		grad, value := grads[p], p
+		if o.WeightDecay > 0 {
+			if o.Optimizer == "adamw" {
+				value = b.Op("Mul", p, b.Op("Sub", b.Scalar(1), b.Op("Mul", rate, b.Scalar(o.WeightDecay))))
+			} else {
+				grad = b.Op("Add", grad, b.Op("Mul", b.Scalar(o.WeightDecay), p))
+			}
+		}
+		m, v := state[p][0], state[p][1]
+		switch {
+		case adam:
+			m = out("new_m_"+p, "Add", b.Op("Mul", b.Scalar(beta1), m), b.Op("Mul", b.Scalar(1-beta1), grad))
+			v = out("new_v_"+p, "Add", b.Op("Mul", b.Scalar(beta2), v), b.Op("Mul", b.Scalar(1-beta2), b.Op("Mul", grad, grad)))
+			out("new_"+p, "Sub", value, b.Op("Mul", size, b.Op("Div", m, b.Op("Add", b.Op("Sqrt", v), floor))))
+		case o.Momentum > 0:
+			m = out("new_m_"+p, "Add", b.Op("Mul", b.Scalar(o.Momentum), m), grad)
+			out("new_"+p, "Sub", value, b.Op("Mul", rate, m))
+		default:
+			out("new_"+p, "Sub", value, b.Op("Mul", rate, grad))
+		}
+	}
 }
 
 func orDefault(v, def float64) float64 {

@@ -154,6 +154,71 @@ func TestTrainingStepsAreThoseOfThePapers(t *testing.T) {
 	}
 }
 
+func TestGradientsOnlyAreThoseOfTheLossAndClippedByTheirNorm(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 9))
+	g := regression(rng)
+	in := map[string]*Array{}
+	for _, v := range []struct {
+		name  string
+		shape []int64
+	}{{"x", []int64{8, 5}}, {"y", []int64{8, 3}}} {
+		a := FloatArray(nil, v.shape...)
+		for range v.shape[0] * v.shape[1] {
+			a.F = append(a.F, rng.NormFloat64())
+		}
+		in[v.name] = a
+	}
+	for name, x := range g.Init {
+		a, err := x.Array()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in[name] = a
+	}
+	plain, err := Train(g, TrainOptions{GradientsOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plain.Inputs) != 4 || len(plain.Outputs) != 3 {
+		t.Fatalf("found inputs %q and outputs %q", valueNames(plain.Inputs), valueNames(plain.Outputs))
+	}
+	raw := runGraph(t, plain, in)
+	norm := 0.0
+	for name := range g.Init {
+		dir := map[string]*Array{}
+		for k, a := range in {
+			dir[k] = FloatArray(make([]float64, a.Len()), a.Shape...)
+		}
+		for i, d := range raw["grad_"+name].F {
+			norm += d * d
+			dir[name].F[i] = 1
+			const h = 1e-5
+			up := runGraph(t, plain, shiftedBy(in, dir, h))["loss"].F[0]
+			down := runGraph(t, plain, shiftedBy(in, dir, -h))["loss"].F[0]
+			dir[name].F[i] = 0
+			if want := (up - down) / (2 * h); math.Abs(d-want) > 1e-8 {
+				t.Errorf("grad_%s[%d]: got %.12g, want %.12g", name, i, d, want)
+			}
+		}
+	}
+	norm = math.Sqrt(norm)
+	clipped, err := Train(g, TrainOptions{GradientsOnly: true, Clip: norm / 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := runGraph(t, clipped, in)
+	if got := out["grad_norm"].F[0]; math.Abs(got-norm) > 1e-9 {
+		t.Errorf("got norm %g, want %g", got, norm)
+	}
+	for name := range g.Init {
+		for i, d := range out["grad_"+name].F {
+			if want := raw["grad_"+name].F[i] / 3; math.Abs(d-want) > 1e-5*norm {
+				t.Errorf("clipped grad_%s[%d]: got %g, want %g", name, i, d, want)
+			}
+		}
+	}
+}
+
 func TestTrainingGraphRunsInOnnxruntime(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	g := regression(rng)

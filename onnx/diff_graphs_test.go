@@ -1,0 +1,182 @@
+package onnx
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"lenskit/internal/check"
+)
+
+// network makes a graph of float inputs [2 3] and the given nodes, written "out = Op(in, in)".
+func network(inputs, outputs []string, nodes ...string) *Graph {
+	g := &Graph{Name: "network", Opset: map[string]int{"": 18}, Init: map[string]*Tensor{}}
+	dims := []Dim{{N: 2}, {N: 3}}
+	for _, s := range inputs {
+		g.Inputs = append(g.Inputs, Value{Name: s, Type: Float32, Shape: dims})
+	}
+	for _, s := range outputs {
+		g.Outputs = append(g.Outputs, Value{Name: s, Type: Float32})
+	}
+	for _, line := range nodes {
+		out, rest, _ := strings.Cut(line, " = ")
+		op, args, _ := strings.Cut(strings.TrimSuffix(rest, ")"), "(")
+		n := &Node{Op: op, Name: "make " + out, Out: strings.Split(out, ", ")}
+		if args != "" {
+			n.In = strings.Split(args, ", ")
+		}
+		g.Nodes = append(g.Nodes, n)
+	}
+	return g
+}
+
+func draws(rng *rand.Rand, names ...string) map[string]*Array {
+	m := map[string]*Array{}
+	for _, s := range names {
+		m[s] = FloatArray(check.Normals(rng, 6), 2, 3)
+	}
+	return m
+}
+
+func TestGraphsOfSeveralPathsAndOutputs(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	for name, g := range map[string]*Graph{
+		"value used three times":  network([]string{"a"}, []string{"y"}, "b = Sin(a)", "c = Mul(b, b)", "y = Add(c, b)"),
+		"output used further":     network([]string{"a"}, []string{"b", "y"}, "b = Sin(a)", "y = Exp(b)"),
+		"two inputs, two outputs": network([]string{"a", "b"}, []string{"u", "v"}, "c = Mul(a, b)", "u = Tanh(c)", "v = Sub(c, a)"),
+		"small gradients meet":    network([]string{"a"}, []string{"y"}, "m = ReduceMean(a)", "s = ReduceSum(a)", "p = Mul(m, s)", "d = Sub(a, p)", "y = Mul(d, d)"),
+		"lazy and full meet":      network([]string{"a"}, []string{"y", "m"}, "m = ReduceSum(a)", "y = Exp(a)"),
+		"same operand twice":      network([]string{"a"}, []string{"y"}, "t = Transpose(a)", "y = MatMul(a, t)"),
+		"cut by a comparison":     network([]string{"a", "b"}, []string{"y"}, "c = Greater(a, b)", "y = Where(c, a, b)"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := valueNames(g.Inputs)
+			checkDerivatives(t, g, in, draws(rng, in...), rng, 1e-7)
+		})
+	}
+}
+
+func TestInputWithoutInfluenceGetsZeros(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 1))
+	g := network([]string{"a", "b"}, []string{"y", "z"}, "y = Sin(a)", "z = Floor(b)")
+	g.Inputs[1].Shape = []Dim{{N: 1, Sym: "N"}, {N: 3}}
+	in := draws(rng, "a", "b", "grad_y", "grad_z", "tangent_a", "tangent_b")
+	vjp, err := VJP(g, DiffOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gb := runGraph(t, vjp, in)["grad_b"]
+	jvp, err := JVP(g, DiffOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tz := runGraph(t, jvp, in)["tangent_z"]
+	for _, a := range []*Array{gb, tz} {
+		if !slices.Equal(a.Shape, []int64{2, 3}) || slices.ContainsFunc(a.F, func(v float64) bool { return v != 0 }) {
+			t.Errorf("found %v %v, expected zeros", a.Shape, a.F)
+		}
+	}
+}
+
+func TestOfAndWrtChoose(t *testing.T) {
+	g := network([]string{"a", "b"}, []string{"u", "v"}, "u = Mul(a, w)", "v = Mul(b, u)")
+	g.Init["w"] = FloatTensor([]float32{1, 2, 3}, 3)
+	vjp, err := VJP(g, DiffOptions{Of: []string{"u"}, Wrt: []string{"w"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in := valueNames(vjp.Inputs); !slices.Equal(in, []string{"a", "b", "grad_u"}) {
+		t.Errorf("found inputs %q", in)
+	}
+	if out := valueNames(vjp.Outputs); !slices.Equal(out, []string{"u", "v", "grad_w"}) {
+		t.Errorf("found outputs %q", out)
+	}
+	for _, opt := range []DiffOptions{{Of: []string{"x"}}, {Wrt: []string{"x"}}, {Wrt: []string{"a", "a"}}} {
+		if _, err := VJP(g, opt); err == nil {
+			t.Errorf("%v was taken", opt)
+		}
+	}
+	if _, err := VJP(network([]string{"a"}, []string{"grad_a"}, "grad_a = Sin(a)"), DiffOptions{}); err == nil {
+		t.Error("a name was taken twice")
+	}
+}
+
+func TestSecondDerivative(t *testing.T) {
+	// The forward-mode derivative of a gradient is a product with the Hessian: y = Σ sin(a)³.
+	rng := rand.New(rand.NewPCG(3, 1))
+	g := network([]string{"a"}, []string{"y"}, "s = Sin(a)", "q = Mul(s, s)", "c = Mul(q, s)", "y = ReduceSum(c)")
+	vjp, err := VJP(g, DiffOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The name of the gradient would be given out twice.
+	vjp.rename("grad_a", "slope")
+	vjp.Outputs = []Value{{Name: "slope", Type: Float32}}
+	checkDerivatives(t, vjp, []string{"a"}, map[string]*Array{
+		"a": FloatArray(check.Normals(rng, 6), 2, 3), "grad_y": FloatArray([]float64{1.3}, 1, 1),
+	}, rng, 1e-7)
+}
+
+func TestDeepGraphsAreSwept(t *testing.T) {
+	g := network([]string{"a"}, []string{"y"})
+	last := "a"
+	for range 3000 {
+		next := "n" + strconv.Itoa(len(g.Nodes))
+		g.Nodes = append(g.Nodes, &Node{Op: "Sin", In: []string{last}, Out: []string{next}})
+		last = next
+	}
+	g.Nodes = append(g.Nodes, &Node{Op: "Identity", In: []string{last}, Out: []string{"y"}})
+	if _, err := VJP(g, DiffOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestErrorsOfDerivativesWrapErrNoRule(t *testing.T) {
+	g := network([]string{"a"}, []string{"y"}, "y = Det(a)")
+	g.Inputs[0].Shape = dimsOf(1, 3, 3)
+	for name, f := range map[string]func() error{
+		"vjp":      func() error { _, err := VJP(g, DiffOptions{}); return err },
+		"jvp":      func() error { _, err := JVP(g, DiffOptions{}); return err },
+		"split":    func() error { _, err := Split(g, DiffOptions{}); return err },
+		"jacobian": func() error { _, err := Jacobian(g, DiffOptions{}); return err },
+	} {
+		err := f()
+		if !errors.Is(err, ErrNoRule) || !strings.Contains(err.Error(), `node "make y" (Det, opset 18)`) {
+			t.Errorf("%s: found %v", name, err)
+		}
+	}
+}
+
+// FuzzDifferentiate takes any file through every derivative: none may panic, hang or grow without bound.
+func FuzzDifferentiate(f *testing.F) {
+	for k, c := range ruleCases() {
+		if k%9 != 0 {
+			continue
+		}
+		g, _ := c.graph(k%2 == 0)
+		if data, err := g.Marshal(); err == nil {
+			f.Add(data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 1<<14 {
+			return
+		}
+		g, err := Parse(data, "")
+		if err != nil {
+			return
+		}
+		Unsupported(g, DiffOptions{})
+		if d, err := VJP(g, DiffOptions{}); err == nil {
+			if _, err := d.Marshal(); err != nil {
+				t.Errorf("a derived graph cannot be written: %v", err)
+			}
+		}
+		JVP(g, DiffOptions{})
+		Split(g, DiffOptions{})
+		Jacobian(g, DiffOptions{Columns: 3})
+	})
+}
