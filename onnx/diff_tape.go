@@ -194,9 +194,9 @@ func (t *tape) num(v float64, like string) string {
 	if !typ.IsFloat() {
 		typ = Float32
 	}
-	x := FloatTensor([]float32{float32(v)})
-	if typ == Float64 {
-		x = &Tensor{Type: Float64, Doubles: []float64{v}}
+	x := &Tensor{Type: typ, Doubles: []float64{v}} // unrounded for the evaluator
+	if typ != Float64 {
+		x.Floats = []float32{float32(v)}
 	}
 	return t.tensor(x)
 }
@@ -238,7 +238,9 @@ func (t *tape) floats(v []float64, like string, shape ...int64) string {
 	for i := range v {
 		f[i] = float32(v[i])
 	}
-	return t.tensor(FloatTensor(f, shape...))
+	x := FloatTensor(f, shape...)
+	x.Doubles = v
+	return t.tensor(x)
 }
 
 // scale multiplies by a number; 1 costs nothing.

@@ -26,6 +26,7 @@ type TrainOptions struct {
 	// Where memory is far, as on a GPU, the update belongs in the graph; on a CPU a loop over the parameters that does
 	// all of Adam in one pass costs less than its operators one by one.
 	GradientsOnly bool
+	Exact         bool // as DiffOptions.Exact
 }
 
 // Validate checks what can be checked without a graph, and names the option.
@@ -93,7 +94,7 @@ func Train(g *Graph, opt TrainOptions) (*Graph, error) {
 		free.Inputs = append(free.Inputs, tensorValue(p, g.Init[p]))
 		delete(free.Init, p)
 	}
-	d, err := VJP(free, DiffOptions{Wrt: params, Of: []string{loss.Name}})
+	d, err := VJP(free, DiffOptions{Wrt: params, Of: []string{loss.Name}, Exact: opt.Exact})
 	if err != nil {
 		return nil, fmt.Errorf("onnx: train: %w", err)
 	}

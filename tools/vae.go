@@ -82,6 +82,17 @@ func (v vaeShape) params() []vaeParam {
 	return ps
 }
 
+// trained lists the names of the parameters that training changes.
+func (v vaeShape) trained() []string {
+	var names []string
+	for _, p := range v.params() {
+		if !p.Stat {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
 // initial draws the weights of a new network: N(0, 0.02) for convolutions and linear layers, biases 0, BatchNorm 1 and 0
 // (appendix D).
 func (v vaeShape) initial(rng *rand.Rand) map[string]*onnx.Tensor {
@@ -106,6 +117,9 @@ func (v vaeShape) initial(rng *rand.Rand) map[string]*onnx.Tensor {
 
 // newVAEGraph begins a graph over the weights w, which it shares.
 func newVAEGraph(name string, w map[string]*onnx.Tensor) *onnx.Graph {
+	if w == nil {
+		w = map[string]*onnx.Tensor{}
+	}
 	return &onnx.Graph{Name: name, Opset: map[string]int{"": 18}, Init: maps.Clone(w)}
 }
 
@@ -130,8 +144,13 @@ func (n *vaeNet) norm(x, layer string) string {
 	centred := n.Op("Sub", x, mean)
 	variance := n.Op("ReduceMean", n.Op("Mul", centred, centred), axes)
 	n.stats[layer] = [2]string{mean, variance}
-	scale := n.Op("Div", n.Op("Reshape", layer+".weight", per), n.Op("Sqrt", n.Op("Add", variance, n.Scalar(bnEpsilon))))
+	scale := n.Op("Div", n.Op("Reshape", layer+".weight", per), n.Op("Sqrt", n.Op("Add", variance, n.exact(bnEpsilon))))
 	return n.Op("Add", n.Op("Mul", centred, scale), n.Op("Reshape", layer+".bias", per))
+}
+
+// exact makes a scalar that the float64 evaluator takes unrounded.
+func (n *vaeNet) exact(v float64) string {
+	return n.Tensor(&onnx.Tensor{Type: onnx.Float32, Shape: []int64{}, Floats: []float32{float32(v)}, Doubles: []float64{v}})
 }
 
 func convAttr(stride, pad int64) map[string]onnx.Attr {
@@ -141,7 +160,7 @@ func convAttr(stride, pad int64) map[string]onnx.Attr {
 }
 
 func (n *vaeNet) leaky(x string) string {
-	return n.OpAttr("LeakyRelu", map[string]onnx.Attr{"alpha": onnx.FloatAttr(vaeSlope)}, x)
+	return n.OpAttr("LeakyRelu", map[string]onnx.Attr{"alpha": {Kind: onnx.AttrFloat, Float: vaeSlope}}, x)
 }
 
 // encode appends table D1 and returns mean and log standard deviation [N, L] of the encoding of x [N, 1, 64, 64].
@@ -221,13 +240,10 @@ type vaeObjective struct {
 // standard normal, beta (scalar weight of the KL term). Outputs: loss, reconstruction, kl (scalars, per image), and for
 // each BatchNorm layer LAYER.mean and LAYER.var, the batch's mean and unbiased variance.
 func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, error) {
-	trained := map[string]*onnx.Tensor{}
-	for _, p := range v.params() {
-		if !p.Stat {
-			trained[p.Name] = w[p.Name]
-		}
+	g := newVAEGraph("vae", nil)
+	for _, name := range v.trained() {
+		g.Init[name] = w[name]
 	}
-	g := newVAEGraph("vae", trained)
 	B, M, L := int64(o.Batch), int64(o.Samples), int64(v.Latents)
 	g.Inputs = []onnx.Value{
 		{Name: "x", Type: onnx.Float32, Shape: []onnx.Dim{{N: B}, {N: 1}, {N: vaeSide}, {N: vaeSide}}},
@@ -243,10 +259,11 @@ func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, 
 	image := n.Op("Reshape", n.decode(z), n.Ints(M, B, 1, vaeSide, vaeSide))
 	r := n.Op("Sub", image, "x")
 	all := map[string]onnx.Attr{"keepdims": onnx.IntAttr(0)}
-	rec := n.Op("Mul", n.OpAttr("ReduceSum", all, n.Op("Mul", r, r)), n.Scalar(0.5/(o.SigmaD*o.SigmaD*float64(M*B))))
-	// KL of N(μ, σ) from N(0, 1): ½ Σ (μ² + σ² − 1 − 2 log σ)
-	t := n.Op("Sub", n.Op("Add", n.Op("Mul", mu, mu), n.Op("Mul", sigma, sigma)), n.Op("Mul", logSigma, n.Scalar(2)))
-	kl := n.Op("Mul", n.OpAttr("ReduceSum", all, n.Op("Sub", t, n.Scalar(1))), n.Scalar(0.5/float64(B)))
+	rec := n.Op("Mul", n.OpAttr("ReduceSum", all, n.Op("Mul", r, r)), n.exact(0.5/(o.SigmaD*o.SigmaD*float64(M*B))))
+	// KL of N(μ, σ) from N(0, 1): ½ Σ (μ² + σ² − 1 − 2 log σ), where σ² − 1 = 2 σ sinh(log σ) does not cancel at σ = 1
+	spread := n.Op("Sub", n.Op("Mul", sigma, n.Op("Sinh", logSigma)), logSigma)
+	half := n.Op("Add", n.Op("Mul", n.Op("Mul", mu, mu), n.exact(0.5)), spread)
+	kl := n.Op("Mul", n.OpAttr("ReduceSum", all, half), n.exact(1/float64(B)))
 	total := n.Op("Add", rec, n.Op("Mul", kl, "beta"))
 	for _, out := range [][2]string{{total, "loss"}, {rec, "reconstruction"}, {kl, "kl"}} {
 		n.named(out[0], out[1])
@@ -264,7 +281,7 @@ func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, 
 		count := float64(shape[0] * shape[2] * shape[3])
 		flat := n.Ints(-1)
 		n.named(n.Op("Reshape", s[0], flat), layer+".mean")
-		n.named(n.Op("Reshape", n.Op("Mul", s[1], n.Scalar(count/math.Max(1, count-1))), flat), layer+".var")
+		n.named(n.Op("Reshape", n.Op("Mul", s[1], n.exact(count/math.Max(1, count-1))), flat), layer+".var")
 	}
 	return g, n.Err()
 }
