@@ -62,15 +62,9 @@ func (l *ellipse) brightness(dst, x, y []float64) {
 
 // slopes gives the curve's value and the gradient of R² by (e1, e2) and by position.
 func (l *ellipse) slopes(x, y float64) (v curveValue, re1, re2, rx, ry float64) {
-	r2, re1, re2, rx, ry := l.radius(x, y)
-	return l.curve.at(r2), re1, re2, rx, ry
-}
-
-// radius gives R² and its gradient by (e1, e2) and by position.
-func (l *ellipse) radius(x, y float64) (r2, re1, re2, rx, ry float64) {
 	dx, dy := x-l.cx, y-l.cy
 	ux, uy := dx-(l.e1*dx+l.e2*dy), dy-(l.e2*dx-l.e1*dy)
-	r2 = (ux*ux + uy*uy) * l.norm
+	r2 := (ux*ux + uy*uy) * l.norm
 	// ∂|u|²/∂e = -2uζ as a gradient; ∂(1-|e|²)^-1 adds 2e R²/(1-|e|²).
 	s := 2 * l.norm
 	re1 = s * (l.e1*r2 - (ux*dx - uy*dy))
@@ -78,7 +72,7 @@ func (l *ellipse) radius(x, y float64) (r2, re1, re2, rx, ry float64) {
 	// ∇|u|² = 2(u - e ū)
 	rx = s * (ux - (l.e1*ux + l.e2*uy))
 	ry = s * (uy - (l.e2*ux - l.e1*uy))
-	return r2, re1, re2, rx, ry
+	return l.curve.at(r2), re1, re2, rx, ry
 }
 
 func (l *ellipse) BrightnessVJP(gp, gx, gy, gdst, x, y []float64) {
@@ -129,9 +123,7 @@ func (l *ellipse) BrightnessJac(jp [][]float64, jx, jy, x, y []float64) {
 	var s kern.LightSlopes
 	for lo := 0; lo < n; lo += kern.Block {
 		hi := min(lo+kern.Block, n)
-		if !l.k.Slopes(l.kind, &s, x[lo:hi], y[lo:hi]) {
-			l.blockSlopes(&s, x[lo:hi], y[lo:hi])
-		}
+		l.blockOf(&s, x[lo:hi], y[lo:hi])
 		for k, j := range jp[:l.m+2] {
 			if j != nil {
 				copy(j[lo:hi], s[k][:])
@@ -150,7 +142,14 @@ func (l *ellipse) BrightnessJac(jp [][]float64, jx, jy, x, y []float64) {
 	}
 }
 
-// blockSlopes fills s for a block of rays.
+// blockOf fills s for a block of rays.
+func (l *ellipse) blockOf(s *kern.LightSlopes, x, y []float64) {
+	if !l.k.Slopes(l.kind, s, x, y) {
+		l.blockSlopes(s, x, y)
+	}
+}
+
+// blockSlopes is blockOf ray by ray.
 func (l *ellipse) blockSlopes(s *kern.LightSlopes, x, y []float64) {
 	for i := range x {
 		v, re1, re2, rx, ry := l.slopes(x[i], y[i])

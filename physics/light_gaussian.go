@@ -30,11 +30,16 @@ func (l *gaussian) Set(p []float64) error {
 	if err := checkEllipticity("gaussian", p[2], p[3]); err != nil {
 		return err
 	}
-	l.amp, l.sigma = p[0], p[1]
-	l.setEllipse(p[2:])
+	l.set(p[0], p[1], p[2:])
+	return nil
+}
+
+// set takes the flux, the width and the ellipse, already checked.
+func (l *gaussian) set(amp, sigma float64, ellipse []float64) {
+	l.amp, l.sigma = amp, sigma
+	l.setEllipse(ellipse)
 	s2 := l.sigma * l.sigma
 	l.k.P = [11]float64{l.amp / (2 * math.Pi * s2), 1 / (2 * math.Pi * s2), -0.5 / s2, 1 / l.sigma}
-	return nil
 }
 
 func (l *gaussian) at(r2 float64) (v curveValue) {

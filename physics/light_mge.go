@@ -3,6 +3,8 @@ package physics
 import (
 	"fmt"
 	"math"
+
+	"lenskit/physics/internal/kern"
 )
 
 // mgeTerms is how many Gaussians a multi-Gaussian expansion has.
@@ -15,16 +17,16 @@ const mgeTerms = 10
 // ten Gaussians on shared ellipses with widths in geometric progression from sigma_min to sigma_max; amp_k is the flux of
 // the k-th. Parameters: amp_1 … amp_10, sigma_min, sigma_max, e1, e2, center_x, center_y.
 type mge struct {
-	ellipse
-	amp   [mgeTerms]float64
-	peak  [mgeTerms]float64 // 1/(2π σ_k²)
-	rate  [mgeTerms]float64 // 1/(2 σ_k²)
-	sigma [2]float64        // σ_min, σ_max
+	terms [mgeTerms]*gaussian
+	sigma [2]float64           // σ_min, σ_max
+	share [mgeTerms][2]float64 // ∂σ_k/∂σ_min, ∂σ_k/∂σ_max
 }
 
 func newMGE() *mge {
 	l := &mge{}
-	l.m = mgeTerms + 2
+	for k := range l.terms {
+		l.terms[k] = newGaussian()
+	}
 	return l
 }
 
@@ -53,104 +55,75 @@ func (l *mge) Set(p []float64) error {
 	if err := checkEllipticity("mge", p[mgeTerms+2], p[mgeTerms+3]); err != nil {
 		return err
 	}
-	copy(l.amp[:], p)
 	l.sigma = [2]float64(p[mgeTerms : mgeTerms+2])
-	for k := range mgeTerms {
-		t := mgeFraction(k)
+	for k, g := range l.terms {
+		t := float64(k) / (mgeTerms - 1)
 		s := math.Pow(l.sigma[0], 1-t) * math.Pow(l.sigma[1], t)
-		l.rate[k] = 0.5 / (s * s)
-		l.peak[k] = l.rate[k] / math.Pi
+		l.share[k] = [2]float64{(1 - t) * s / l.sigma[0], t * s / l.sigma[1]}
+		g.set(p[k], s, p[mgeTerms+2:])
 	}
-	l.setEllipse(p[mgeTerms+2:])
 	return nil
 }
 
-// mgeFraction is how far along the progression the k-th width lies, from 0 to 1.
-func mgeFraction(k int) float64 { return float64(k) / (mgeTerms - 1) }
-
 func (l *mge) Brightness(dst, x, y []float64) {
-	dst, y = dst[:len(x)], y[:len(x)]
-	for i := range x {
-		dx, dy := x[i]-l.cx, y[i]-l.cy
-		ux, uy := dx-(l.e1*dx+l.e2*dy), dy-(l.e2*dx-l.e1*dy)
-		r2 := (ux*ux + uy*uy) * l.norm
-		s := 0.0
-		for k, a := range &l.amp {
-			s += a * l.peak[k] * math.Exp(-l.rate[k]*r2)
-		}
-		dst[i] += s
+	for _, g := range l.terms {
+		g.Brightness(dst, x, y)
 	}
-}
-
-// terms gives the Gaussians of unit flux in unit, and the derivatives of the sum by ln σ_min, ln σ_max and R².
-func (l *mge) terms(r2 float64, unit *[mgeTerms]float64) (dmin, dmax, dr2 float64) {
-	for k, a := range &l.amp {
-		v := l.rate[k] * r2
-		e := l.peak[k] * math.Exp(-v)
-		unit[k] = e
-		// ∂/∂ln σ_k
-		d := a * e * 2 * (v - 1)
-		t := mgeFraction(k)
-		dmin += (1 - t) * d
-		dmax += t * d
-		dr2 -= a * e * l.rate[k]
-	}
-	return dmin, dmax, dr2
 }
 
 func (l *mge) BrightnessVJP(gp, gx, gy, gdst, x, y []float64) {
-	gdst, y = gdst[:len(x)], y[:len(x)]
-	var unit [mgeTerms]float64
-	var smin, smax, s1, s2, sx, sy float64
-	for i := range x {
-		r2, re1, re2, rx, ry := l.radius(x[i], y[i])
-		dmin, dmax, dr2 := l.terms(r2, &unit)
-		g := gdst[i]
-		for k, e := range &unit {
-			gp[k] += g * e
-		}
-		smin += g * dmin
-		smax += g * dmax
-		g *= dr2
-		s1 += g * re1
-		s2 += g * re2
-		sx += g * rx
-		sy += g * ry
-		if gx != nil {
-			gx[i] += g * rx
-			gy[i] += g * ry
+	for k, g := range l.terms {
+		var own [6]float64
+		g.BrightnessVJP(own[:], gx, gy, gdst, x, y)
+		gp[k] += own[0]
+		gp[mgeTerms] += own[1] * l.share[k][0]
+		gp[mgeTerms+1] += own[1] * l.share[k][1]
+		for i, v := range own[2:] {
+			gp[mgeTerms+2+i] += v
 		}
 	}
-	gp = gp[mgeTerms : mgeTerms+6]
-	gp[0] += smin / l.sigma[0]
-	gp[1] += smax / l.sigma[1]
-	gp[2] += s1
-	gp[3] += s2
-	gp[4] -= sx
-	gp[5] -= sy
 }
 
 func (l *mge) BrightnessJac(jp [][]float64, jx, jy, x, y []float64) {
-	y = y[:len(x)]
-	var unit [mgeTerms]float64
-	for i := range x {
-		r2, re1, re2, rx, ry := l.radius(x[i], y[i])
-		dmin, dmax, dr2 := l.terms(r2, &unit)
-		for k, e := range &unit {
-			if jp[k] != nil {
-				jp[k][i] = e
-			}
-		}
-		for k, v := range [6]float64{dmin / l.sigma[0], dmax / l.sigma[1], dr2 * re1, dr2 * re2, -dr2 * rx, -dr2 * ry} {
-			if j := jp[mgeTerms+k]; j != nil {
-				j[i] = v
+	n := len(x)
+	y = y[:n]
+	var s kern.LightSlopes
+	for lo := 0; lo < n; lo += kern.Block {
+		hi := min(lo+kern.Block, n)
+		for _, j := range jp[mgeTerms:] {
+			if j != nil {
+				clear(j[lo:hi])
 			}
 		}
 		if jx != nil {
-			jx[i] = dr2 * rx
+			clear(jx[lo:hi])
 		}
 		if jy != nil {
-			jy[i] = dr2 * ry
+			clear(jy[lo:hi])
 		}
+		for k, g := range l.terms {
+			g.blockOf(&s, x[lo:hi], y[lo:hi])
+			if jp[k] != nil {
+				copy(jp[k][lo:hi], s[0][:])
+			}
+			addScaled(jp[mgeTerms], lo, hi, l.share[k][0], &s[1])
+			addScaled(jp[mgeTerms+1], lo, hi, l.share[k][1], &s[1])
+			addScaled(jp[mgeTerms+2], lo, hi, 1, &s[2])
+			addScaled(jp[mgeTerms+3], lo, hi, 1, &s[3])
+			addScaled(jp[mgeTerms+4], lo, hi, -1, &s[4])
+			addScaled(jp[mgeTerms+5], lo, hi, -1, &s[5])
+			addScaled(jx, lo, hi, 1, &s[4])
+			addScaled(jy, lo, hi, 1, &s[5])
+		}
+	}
+}
+
+// addScaled adds c times a block to dst[lo:hi]; a nil dst is left out.
+func addScaled(dst []float64, lo, hi int, c float64, v *[kern.Block]float64) {
+	if dst == nil {
+		return
+	}
+	for i := range dst[lo:hi] {
+		dst[lo+i] += c * v[i&(kern.Block-1)]
 	}
 }
