@@ -364,7 +364,7 @@ func TestChainResumesToTheBit(t *testing.T) {
 			err = Sample(ctx, []*Chain{chain}, &got)
 			cancel()
 			if err == nil {
-				if cuts < 10 {
+				if cuts < 5 {
 					t.Errorf("%s: only %d interruptions", c.name, cuts)
 				}
 				break

@@ -121,7 +121,7 @@ func BFMI(energy []float64) float64 {
 		}
 		den += (e - mean) * (e - mean)
 	}
-	return num / float64(len(energy)-1) / (den / float64(len(energy)))
+	return num / den
 }
 
 // Summary tells about one parameter's draws.
@@ -393,7 +393,10 @@ func sorted(v []float64) []float64 {
 	return out
 }
 
-func median(v []float64) float64 { return quantile(sorted(v), 0.5) }
+func median(v []float64) float64 {
+	o := sorted(v)
+	return (o[(len(o)-1)/2] + o[len(o)/2]) / 2
+}
 
 // quantile interpolates between the order statistics: Hyndman & Fan's type 7.
 func quantile(order []float64, p float64) float64 {
