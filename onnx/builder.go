@@ -165,6 +165,12 @@ func (b *Builder) Output(name string) {
 	b.G.Outputs = append(b.G.Outputs, Value{Name: name, Type: b.Type(name), Shape: b.Shape(name)})
 }
 
+// OutputAs makes a value an output of the graph under another name.
+func (b *Builder) OutputAs(name, value string) {
+	b.Append(&Node{Op: "Identity", Name: name, In: []string{value}, Out: []string{name}})
+	b.Output(name)
+}
+
 // key identifies the values of a small tensor; it is empty for large ones.
 func (t *Tensor) key() string {
 	if t.count() > 64 {

@@ -211,7 +211,7 @@ func mergeTransposes(f *folder, n *Node) bool {
 }
 
 // products are the operators with weights into which a scale and a bias per output channel can be folded.
-var products = []string{"Conv", "ConvTranspose", "Gemm"}
+var products = []string{"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 // foldBatchNorm folds y = γ(x - μ)/√(σ² + ε) + β into the product that makes x.
 func foldBatchNorm(f *folder, n *Node) bool {
@@ -322,9 +322,17 @@ func (f *folder) foldInto(p *Node, out string, scale, bias []float64) bool {
 			return false
 		}
 	}
-	alpha, beta := 1.0, 1.0
+	alpha, beta, op := 1.0, 1.0, p.Op
 	v := numbersOf(w)
 	switch p.Op {
+	case "MatMul":
+		if len(w.Shape) != 2 || len(f.b.Shape(p.In[0])) != 2 {
+			return false
+		}
+		op = "Gemm"
+		for i := range v {
+			v[i] *= scale[i%count]
+		}
 	case "Conv":
 		inner := len(v) / count
 		for i := range v {
@@ -367,7 +375,7 @@ func (f *folder) foldInto(p *Node, out string, scale, bias []float64) bool {
 			attr[k] = a
 		}
 	}
-	f.op(out, p.Op, attr, p.In[0], f.b.Tensor(nw), f.b.Tensor(nb))
+	f.op(out, op, attr, p.In[0], f.b.Tensor(nw), f.b.Tensor(nb))
 	return true
 }
 

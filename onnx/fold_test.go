@@ -156,6 +156,12 @@ var rewriteCases = []rewriteCase{
 		f := b.Op("Flatten", "x")
 		return normOf(b, b.OpAttr("Gemm", map[string]Attr{"alpha": FloatAttr(2), "beta": FloatAttr(3), "transB": IntAttr(1)}, f, draw(b, 5, 100), draw(b, 1, 5)), 5, nil)
 	}},
+	{"normalisation into product", "MatMul", true, func(b *Builder) string {
+		return normOf(b, b.Op("MatMul", b.Op("Flatten", "x"), draw(b, 100, 5)), 5, nil)
+	}},
+	{"normalisation into product", "MatMul of rank 4", false, func(b *Builder) string {
+		return normOf(b, b.Op("MatMul", "x", draw(b, 5, 5)), 4, nil)
+	}},
 	{"normalisation into product", "batch statistics", false, func(b *Builder) string {
 		return normOf(b, b.Op("Conv", "x", draw(b, 6, 4, 3, 3)), 6, map[string]Attr{"training_mode": IntAttr(1)})
 	}},
@@ -182,6 +188,10 @@ var rewriteCases = []rewriteCase{
 	}},
 	{"product and bias", "row", true, func(b *Builder) string {
 		return b.Op("Add", b.Op("MatMul", b.Op("Flatten", "x"), draw(b, 100, 7)), draw(b, 7))
+	}},
+	{"product and bias", "weights that are no constant", true, func(b *Builder) string {
+		w := b.Op("Reshape", b.Op("ReduceMean", "x", b.Ints(0)), b.Ints(100, 1))
+		return b.Op("Add", b.Op("MatMul", b.Op("Flatten", "x"), w), b.Scalar(2))
 	}},
 	{"product and bias", "column", false, func(b *Builder) string {
 		return b.Op("Add", b.Op("MatMul", b.Op("Flatten", "x"), draw(b, 100, 7)), draw(b, 2, 1))

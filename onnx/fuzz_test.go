@@ -25,7 +25,7 @@ func FuzzParse(f *testing.F) {
 		runtime.ReadMemStats(&before)
 		g, err := Parse(data, "")
 		runtime.ReadMemStats(&after)
-		if grown := after.TotalAlloc - before.TotalAlloc; err == nil && len(g.Nodes) < len(data) && grown > 2048*uint64(len(data))+4<<20 {
+		if grown := after.TotalAlloc - before.TotalAlloc; err == nil && len(g.Nodes) < len(data) && grown > 512*uint64(len(data))+1<<20 {
 			t.Errorf("reading %d bytes allocated %d", len(data), grown)
 		}
 		if err != nil || g.Check() != nil {

@@ -1,0 +1,23 @@
+// Package onnx reads, writes, differentiates and runs ONNX models.
+//
+// A model is a [Graph]: plain data with nodes in the order in which they run. [Load] brings files of all operator sets
+// from 1 to 28 into one form: constants are initialisers, the model's own functions and constant conditions are
+// inlined, half precision is widened to float32, and operators have the form of set 18 or a later one. Every pass takes
+// a graph and returns a new one:
+//
+//   - [Graph.Infer] finds the type and shape of every value, also where shapes are computed from a dynamic batch;
+//     [Graph.Bind] and [Graph.BindInput] replace symbolic extents by numbers.
+//   - [Graph.Fold] computes what is constant and folds normalisations into the products before them.
+//   - [VJP], [Split] and [JVP] make gradient graphs; [Train] makes a graph that computes gradients of a loss and
+//     updates parameters. All of them are ordinary ONNX, for any engine.
+//   - [Graph.Check] tells whether a graph is a valid model, and [Graph.Save] writes it.
+//
+// Two engines run graphs. [NewEvaluator] computes in float64 in Go: slow, but exact enough to test against. [Open]
+// gives the graph to onnxruntime, the C library, with tensors bound once so that a run allocates nothing.
+//
+// New graphs are made with a [Builder].
+//
+// Shapes are lists of [Dim]: a number, or a number times a symbol such as the batch N. Nothing in the package panics on
+// what a file holds; sizes, nesting and node counts are limited, and the limits are constants beside the code that
+// applies them.
+package onnx
