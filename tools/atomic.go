@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -56,11 +57,15 @@ func unwritable(path string, err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%s: cannot be written: the disk is full", path)
 	}
-	var f *failure
-	if errors.As(err, &f) {
-		return err
+	var p *fs.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
+		return badInput("%s: cannot be written: %s", path, reason(err))
+	case errors.As(err, &l):
+		return badInput("%s: cannot be written: %s", path, reason(l.Err))
 	}
-	return badInput("%s: cannot be written: %s", path, reason(err))
+	return fmt.Errorf("%s: cannot be written: %w", path, err)
 }
 
 // openFolder makes the folder dir, if need be, and proves that files can be made in it, so that no work starts whose

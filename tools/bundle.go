@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -223,6 +224,8 @@ func jsonReason(err error) string {
 	switch {
 	case errors.As(err, &s):
 		return "is not valid JSON: at byte " + itoa(s.Offset) + ": " + s.Error()
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "is not valid JSON: it ends too soon"
 	case errors.As(err, &t):
 		return "at byte " + itoa(t.Offset) + ": found a " + t.Value + " at " + t.Field + ", expected " + t.Type.String()
 	}

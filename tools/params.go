@@ -36,59 +36,66 @@ func parseParams(data []byte) (namedValues, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	t, err := d.Token()
+	from := int64(0) // where the token last asked for may begin
+	next := func() (json.Token, error) {
+		from = d.InputOffset()
+		t, err := d.Token()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return t, err
+	}
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %s", place(data, from), fmt.Sprintf(format, args...))
+	}
+	t, err := next()
 	if err != nil {
-		return nil, fmt.Errorf("%s", place(data, d, jsonReason(orEOF(err))))
+		return nil, fail("%s", jsonReason(err))
 	}
 	if t != json.Delim('{') {
-		return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("found %v, expected an object of parameter names and numbers", t)))
+		return nil, fail("found %s, expected an object of parameter names and numbers", jsonText(t))
 	}
 	out := namedValues{}
 	for d.More() {
-		k, err := d.Token()
+		k, err := next()
 		if err != nil {
-			return nil, fmt.Errorf("%s", place(data, d, jsonReason(err)))
+			return nil, fail("%s", jsonReason(err))
 		}
 		name := k.(string)
-		t, err := d.Token()
+		if _, twice := out[name]; twice {
+			return nil, fail("%s stands here a second time", name)
+		}
+		t, err := next()
 		if err != nil {
-			return nil, fmt.Errorf("%s", place(data, d, jsonReason(orEOF(err))))
+			return nil, fail("%s", jsonReason(err))
 		}
 		n, ok := t.(json.Number)
 		if !ok {
-			return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("%s: found %s, expected a number", name, jsonText(t))))
+			return nil, fail("%s: found %s, expected a number", name, jsonText(t))
 		}
 		v, err := n.Float64()
 		if err != nil {
-			return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("%s: found %s, expected a number", name, n)))
-		}
-		if _, twice := out[name]; twice {
-			return nil, fmt.Errorf("%s", place(data, d, fmt.Sprintf("%s stands here a second time", name)))
+			return nil, fail("%s: found %s, expected a number", name, n)
 		}
 		out[name] = v
 	}
-	if _, err := d.Token(); err != nil {
-		return nil, fmt.Errorf("%s", place(data, d, jsonReason(orEOF(err))))
+	if _, err := next(); err != nil {
+		return nil, fail("%s", jsonReason(err))
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, fmt.Errorf("%s", place(data, d, "found more after the object"))
+	if _, err := next(); err != io.ErrUnexpectedEOF {
+		return nil, fail("found more after the object")
 	}
 	return out, nil
 }
 
-func orEOF(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
+// place tells line and column of the token that begins at or after offset from.
+func place(data []byte, from int64) string {
+	i := min(int(from), len(data))
+	for i < len(data) && strings.IndexByte(" \t\r\n:,", data[i]) >= 0 {
+		i++
 	}
-	return err
-}
-
-// place puts line:column before a message about the place that a decoder has reached.
-func place(data []byte, d *json.Decoder, msg string) string {
-	before := data[:min(int(d.InputOffset()), len(data))]
-	line := bytes.Count(before, []byte("\n")) + 1
-	col := len(before) - bytes.LastIndexByte(before, '\n')
-	return fmt.Sprintf("line %d, column %d: %s", line, col, msg)
+	line := bytes.Count(data[:i], []byte("\n")) + 1
+	return fmt.Sprintf("line %d, column %d", line, i-bytes.LastIndexByte(data[:i], '\n'))
 }
 
 // jsonText describes a token.

@@ -36,6 +36,9 @@ func newProblem(c *config, opt adjoint.Options) (*problem, error) {
 			return nil, err
 		}
 		p.Bundles[comp.Group+"."+comp.Name] = b
+		if err := c.checkLatents(comp, b); err != nil {
+			return nil, err
+		}
 		for _, in := range b.Inputs {
 			if !slices.Contains(p.Inputs, in) {
 				p.Inputs = append(p.Inputs, in)
@@ -72,6 +75,22 @@ func (c *config) bundle(comp *component) (*bundle, error) {
 		return nil, withPlace(c, comp.key("model"), err)
 	}
 	return b, nil
+}
+
+// checkLatents tells whether the lists of values for the latents of a decoder have its length.
+func (c *config) checkLatents(comp *component, b *bundle) error {
+	for i := range comp.Params {
+		p := &comp.Params[i]
+		if !p.Vector {
+			continue
+		}
+		for what, v := range map[string][]float64{"fixed": p.Prior.Fixed, "truth": p.Prior.Truth, "init": p.Prior.Init} {
+			if len(v) > 1 && len(v) != b.Latents || v != nil && len(v) == 0 {
+				return c.fail(comp.key(p.Name), "%s has %d values, expected %d, the latents of %s", what, len(v), b.Latents, b.Path)
+			}
+		}
+	}
+	return nil
 }
 
 // adjoint is the observation as the posterior takes it.

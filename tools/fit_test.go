@@ -1,0 +1,146 @@
+package tools
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const fitTestModel = `
+data: {size: 48, pixel_scale: 0.1, noise: 0.05, psf: {gaussian: 0.1}}
+lens:
+  - {type: sie, priors: {theta_E: {truth: 1.2}, e1: {truth: 0.1}, e2: {truth: -0.05}, center_x: {fixed: 0}, center_y: {fixed: 0}}}
+source:
+  - {type: sersic, priors: {amp: {truth: 1}, r_sersic: {truth: 0.3}, n: {fixed: 1}}}
+`
+
+// fitTestMock simulates fitTestModel into dir and returns the config of the mock.
+func fitTestMock(t *testing.T, dir string) string {
+	t.Helper()
+	model := filepath.Join(dir, "model.yaml")
+	if err := os.WriteFile(model, []byte(fitTestModel), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	made, err := Mock(context.Background(), MockOptions{Config: model, Output: filepath.Join(dir, "mock.fits"), Seed: 1}, newProgress(io.Discard, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.Config
+}
+
+func TestAStoppedFitSavesItselfAndEndsWhereAnUnstoppedOneDoes(t *testing.T) {
+	dir := t.TempDir()
+	config := fitTestMock(t, dir)
+	fit := func(ctx context.Context, out string) error {
+		opt := FitOptions{Input: config, Output: filepath.Join(dir, out), Search: searchOptions{Starts: 8, Seed: 3}}
+		return Fit(ctx, opt, io.Discard, newProgress(io.Discard, true))
+	}
+	if err := fit(context.Background(), "whole"); err != nil {
+		t.Fatal(err)
+	}
+	stops := 0
+	for wait := 100 * time.Millisecond; ; wait += wait / 4 {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), wait, stopped{syscall.SIGTERM})
+		err := fit(ctx, "parts")
+		cancel()
+		if err == nil {
+			break
+		}
+		if exitCode(err) != exitInterrupted {
+			t.Fatalf("got exit code %d: %v", exitCode(err), err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "parts", fileCheckpoint)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "parts", fileFitJSON)); err == nil {
+			t.Fatal("a stopped fit has written results")
+		}
+		if stops++; stops > 40 {
+			t.Fatal("does not get on")
+		}
+	}
+	a, err := readFitRecord(filepath.Join(dir, "whole"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := readFitRecord(filepath.Join(dir, "parts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(a.Parameters, b.Parameters) || !reflect.DeepEqual(a.Uncertainties, b.Uncertainties) || a.LogPosterior != b.LogPosterior {
+		t.Errorf("after %d stops: got %+v, want %+v", stops, b.Parameters, a.Parameters)
+	}
+	t.Logf("stopped %d times", stops)
+}
+
+func TestACheckpointOfAnotherRunIsNotUsed(t *testing.T) {
+	dir := t.TempDir()
+	a, err := newCheckpoint(dir, "one", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.force(map[string]int{"x": 1}); err != nil {
+		t.Fatal(err)
+	}
+	var v map[string]int
+	if found, notice, err := a.load(&v); !found || notice != "" || err != nil || v["x"] != 1 {
+		t.Errorf("own checkpoint: got %v, %q, %v", found, notice, err)
+	}
+	b, err := newCheckpoint(dir, "one", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, notice, err := b.load(&v); found || notice == "" || err != nil {
+		t.Errorf("another run's: got %v, %q, %v", found, notice, err)
+	}
+	if err := os.WriteFile(a.path, []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if found, notice, err := a.load(&v); found || notice == "" || err != nil {
+		t.Errorf("a damaged one: got %v, %q, %v", found, notice, err)
+	}
+}
+
+func TestAFileIsWrittenWholeOrNotAtAll(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.json")
+	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fault := errors.New("fault")
+	err := writeAtomic(path, func(w io.Writer) error {
+		io.WriteString(w, "new")
+		return fault
+	})
+	if !errors.Is(err, fault) {
+		t.Errorf("got %v", err)
+	}
+	if b, _ := os.ReadFile(path); string(b) != "old" {
+		t.Errorf("got %q, want the old file", b)
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 1 {
+		t.Errorf("left %v", list)
+	}
+	if err := unwritable("x", syscall.ENOSPC); err.Error() != "x: cannot be written: the disk is full" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRecordKeepsTheOrderOfItsParameters(t *testing.T) {
+	r := fitRecord{Parameters: orderedValues{[]string{"z.2", "z.10", "a"}, []float64{1, 0.1, 1e-300}}}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s fitRecord
+	if err := json.Unmarshal(b, &s); err != nil || !reflect.DeepEqual(s.Parameters, r.Parameters) {
+		t.Errorf("got %+v, %v", s.Parameters, err)
+	}
+}
