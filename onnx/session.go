@@ -18,7 +18,7 @@ type SessionOptions struct {
 	Threads int                  // threads within an operator; 0: runtime.GOMAXPROCS(0)
 	Device  string               // "" or "cpu", "cuda" (its first device), "cuda:N"
 	Bind    map[string][]float32 // inputs and outputs that live in slices of the caller; Open makes the others
-	NoSpin  bool                 // waiting threads sleep instead of spinning: leaves the cores to Go code between runs
+	NoSpin  bool                 // waiting threads sleep instead of spinning: for sessions that take turns, and where cores are shared
 }
 
 // Validate checks what can be checked without a graph.
@@ -530,11 +530,17 @@ func environment() error {
 	return nil
 }
 
-// plain folds a message of onnxruntime into one line without the wrapper's preamble.
+// plain folds a message of onnxruntime into one line without the wrapper's preamble and the place in its source.
 func plain(err error) error {
 	text := err.Error()
 	for _, preamble := range []string{"Error creating C session: ", "Error running network: "} {
 		text = strings.TrimPrefix(text, preamble)
+	}
+	// "/source.cc:123 function [ONNXRuntimeError] : 1 : FAIL : message"
+	if i := strings.LastIndex(text, "[ONNXRuntimeError] : "); i >= 0 {
+		if parts := strings.SplitN(text[i:], " : ", 4); len(parts) == 4 {
+			text = parts[3]
+		}
 	}
 	return errors.New(strings.Join(strings.Fields(text), " "))
 }

@@ -417,7 +417,7 @@ func BenchmarkDecoderVJP(b *testing.B) {
 				b.Fatal(err)
 			}
 			saved := map[string][]float32{}
-			f := open(b, pair.Forward, SessionOptions{})
+			f := open(b, pair.Forward, SessionOptions{NoSpin: true})
 			for _, name := range pair.Saved {
 				if m := f.Output(name); m != nil {
 					saved[name] = m
@@ -425,7 +425,7 @@ func BenchmarkDecoderVJP(b *testing.B) {
 					saved[name] = m
 				}
 			}
-			r := open(b, pair.Backward, SessionOptions{Bind: saved})
+			r := open(b, pair.Backward, SessionOptions{Bind: saved, NoSpin: true})
 			normals(f.Input("z"))
 			normals(r.Input("grad_" + y))
 			for b.Loop() {

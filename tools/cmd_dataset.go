@@ -31,7 +31,7 @@ func datasetCommand() *cli.Command {
 				Description: "Spheroids, discs with bulges, spirals, clumpy and edge-on discs, mergers; each has peak 1 on a background of 0.\n" +
 					"Example: lenskit dataset synth -o galaxies.fits --count 20000 --seed 1",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the FITS `FILE` to write", Required: true},
+					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the FITS `FILE` to write"},
 					&cli.IntFlag{Name: "count", Usage: "how many galaxies", Value: 1000},
 					&cli.IntFlag{Name: "size", Usage: "pixels on a side", Value: 64},
 					&cli.Uint64Flag{Name: "seed", Usage: "of the random numbers", Value: 1},
@@ -44,7 +44,7 @@ func datasetCommand() *cli.Command {
 				ArgsUsage:   "DATA.fits",
 				Description: "Example: lenskit dataset show galaxies.fits -o sheet.png",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the PNG `FILE` to write", Required: true},
+					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the PNG `FILE` to write"},
 					&cli.IntFlag{Name: "count", Usage: "how many images, evenly spread over the set", Value: 96},
 				},
 				Action: datasetShow,
@@ -56,7 +56,7 @@ func datasetCommand() *cli.Command {
 				Description: "Each twentieth image is held back to measure the reconstruction.\n" +
 					"Example: lenskit dataset bundle galaxies.fits -o models/linear --latents 64",
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FOLDER` to write", Required: true},
+					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FOLDER` to write"},
 					&cli.IntFlag{Name: "latents", Usage: "how many components", Value: 64},
 					&cli.Uint64Flag{Name: "seed", Usage: "of the random start of the search for components", Value: 1},
 				},
@@ -115,6 +115,15 @@ func readCube(ref string) (c *cube, bad int, err error) {
 	return c, bad, nil
 }
 
+// output is the value of -o, which the command cannot do without.
+func output(c *cli.Context, what string) (string, error) {
+	path := c.String("o")
+	if path == "" {
+		return "", withHint(badInput("%s: -o is missing, expected the %s to write", c.Command.Name, what), "%s --help shows the usage", c.Command.HelpName)
+	}
+	return path, nil
+}
+
 func datasetSynth(c *cli.Context) error {
 	if _, err := arguments(c); err != nil {
 		return err
@@ -126,7 +135,10 @@ func datasetSynth(c *cli.Context) error {
 	if size < 16 || size > 512 {
 		return badInput("dataset synth: --size is %d, expected 16 to 512", size)
 	}
-	path := c.String("o")
+	path, err := output(c, "FILE")
+	if err != nil {
+		return err
+	}
 	if err := prepareFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
@@ -180,6 +192,10 @@ func datasetShow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	path, err := output(c, "FILE")
+	if err != nil {
+		return err
+	}
 	if c.Int("count") < 1 || c.Int("count") > 10_000 {
 		return badInput("dataset show: --count is %d, expected 1 to 10000", c.Int("count"))
 	}
@@ -192,13 +208,13 @@ func datasetShow(c *cli.Context) error {
 	for k := range count {
 		planes = append(planes, normalised(set.plane(k*set.N/count), set.W, set.H))
 	}
-	if err := writeSheet(c.String("o"), planes, set.W, set.H, 12); err != nil {
+	if err := writeSheet(path, planes, set.W, set.H, 12); err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"file": c.String("o"), "shown": count, "count": set.N})
+		return encodeJSON(c.App.Writer, map[string]any{"file": path, "shown": count, "count": set.N})
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s: %d of %d images\n", c.String("o"), count, set.N)
+	_, err = fmt.Fprintf(c.App.Writer, "%s: %d of %d images\n", path, count, set.N)
 	return err
 }
 
@@ -257,6 +273,10 @@ func datasetBundle(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	dir, err := output(c, "FOLDER")
+	if err != nil {
+		return err
+	}
 	set, bad, err := readCube(args[0])
 	if err != nil {
 		return err
@@ -265,7 +285,6 @@ func datasetBundle(c *cli.Context) error {
 	if most := min(4096, set.W*set.H, set.N-set.N/20); latents < 1 || latents > most {
 		return badInput("dataset bundle: --latents is %d, expected 1 to %d for %d images of %d x %d", latents, most, set.N, set.W, set.H)
 	}
-	dir := c.String("o")
 	if err := prepareFolder(dir); err != nil {
 		return err
 	}

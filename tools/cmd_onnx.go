@@ -21,7 +21,7 @@ func onnxCommand() *cli.Command {
 		return &cli.StringFlag{Name: "wrt", Usage: "comma-separated inputs or initialisers to differentiate by", DefaultText: def}
 	}
 	of := &cli.StringFlag{Name: "of", Usage: "comma-separated outputs to differentiate", DefaultText: "all float outputs"}
-	file := &cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the ONNX `FILE` to write", Required: true}
+	file := &cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the ONNX `FILE` to write"}
 	return &cli.Command{
 		Name:  "onnx",
 		Usage: "look into, run and differentiate ONNX models",
@@ -41,7 +41,7 @@ func onnxCommand() *cli.Command {
 					"Example: lenskit onnx run decoder.onnx --input z=z.npy -o out",
 				Flags: []cli.Flag{
 					&cli.GenericFlag{Name: "input", Usage: "`NAME=FILE.npy` of an input; repeat for each", Value: new(wordList)},
-					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FOLDER` for the outputs", Required: true},
+					&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FOLDER` for the outputs"},
 					&cli.StringFlag{Name: "device", Usage: "cpu, cuda, cuda:N, or reference: the evaluator in Go, in float64", Value: "cpu"},
 					&cli.IntFlag{Name: "threads", Usage: "threads; 0 takes all cores"},
 				},
@@ -85,12 +85,15 @@ func onnxCommand() *cli.Command {
 					&cli.Float64Flag{Name: "beta2", Usage: "of adam and adamw", Value: 0.999},
 					&cli.Float64Flag{Name: "epsilon", Usage: "of adam and adamw", Value: 1e-8},
 					&cli.Float64Flag{Name: "weight-decay", Usage: "of every parameter"},
+					&cli.Float64Flag{Name: "clip", Usage: "largest norm of all gradients together; 0: no limit"},
+					&cli.BoolFlag{Name: "gradients-only", Usage: "give grad_<p> instead of updating"},
 				},
 				Action: func(c *cli.Context) error {
 					opt := onnx.TrainOptions{
 						Loss: c.String("loss"), Params: commaList(c.String("params")), Optimizer: c.String("optimizer"),
 						Momentum: c.Float64("momentum"), Beta1: c.Float64("beta1"), Beta2: c.Float64("beta2"),
 						Epsilon: c.Float64("epsilon"), WeightDecay: c.Float64("weight-decay"),
+						Clip: c.Float64("clip"), GradientsOnly: c.Bool("gradients-only"),
 					}
 					if err := opt.Validate(); err != nil {
 						return asBadInput(err)
@@ -150,6 +153,10 @@ func onnxDerive(c *cli.Context, derive func(*onnx.Graph) (*onnx.Graph, error)) e
 	if err != nil {
 		return err
 	}
+	file, err := output(c, "FILE")
+	if err != nil {
+		return err
+	}
 	d, err := derive(g)
 	if err != nil {
 		err = badInput("%s: %w", path, err)
@@ -158,7 +165,7 @@ func onnxDerive(c *cli.Context, derive func(*onnx.Graph) (*onnx.Graph, error)) e
 		}
 		return err
 	}
-	if err := d.Save(c.String("o")); err != nil {
+	if err := d.Save(file); err != nil {
 		return asBadInput(err)
 	}
 	if c.Bool("json") {
@@ -284,6 +291,10 @@ func onnxRun(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	dir, err := output(c, "FOLDER")
+	if err != nil {
+		return err
+	}
 	feeds := map[string]*onnx.Tensor{}
 	for _, word := range *c.Generic("input").(*wordList) {
 		name, file, ok := strings.Cut(word, "=")
@@ -316,7 +327,6 @@ func onnxRun(c *cli.Context) error {
 	if c.Int("threads") < 0 {
 		return badInput("onnx run: --threads is %d, expected 0 or more", c.Int("threads"))
 	}
-	dir := c.String("o")
 	if err := prepareFolder(dir); err != nil {
 		return err
 	}
