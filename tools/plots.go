@@ -27,7 +27,6 @@ type panel struct {
 	Bar            string // what the colour bar measures, with its unit
 	Scale          colorScale
 	Curves         [][]point // drawn over the image, in arcsec
-	Note           string    // in the upper left corner
 }
 
 // point is a place in arcsec.
@@ -238,23 +237,7 @@ func (p *panel) draw(cell draw.Canvas) {
 	data.StrokeLines(frame, []vg.Point{data.Min, {X: data.Max.X, Y: data.Min.Y}, data.Max, {X: data.Min.X, Y: data.Max.Y}, data.Min})
 	title := text.Style{Color: color.Black, Font: sans(titleSize), XAlign: draw.XCenter, YAlign: draw.YBottom, Handler: plot.DefaultTextHandler}
 	data.FillText(title, vg.Point{X: (data.Min.X + data.Max.X) / 2, Y: data.Max.Y + vg.Points(4)}, p.Title)
-	if p.Note != "" {
-		style := text.Style{Color: color.White, Font: sans(tickSize), XAlign: draw.XLeft, YAlign: draw.YTop, Handler: plot.DefaultTextHandler}
-		if p.Scale.Map(p.Scale.norm(p.corner())).G > 0x80 {
-			style.Color = color.Black
-		}
-		data.FillText(style, vg.Point{X: data.Min.X + vg.Points(4), Y: data.Max.Y - vg.Points(3)}, p.Note)
-	}
 	p.bar(cell, data.Rectangle)
-}
-
-// corner is a value near the upper left corner, where the note stands.
-func (p *panel) corner() float64 {
-	v := p.Pix[(p.H-1-p.H/16)*p.W+p.W/16]
-	if math.IsNaN(v) {
-		return p.Scale.Hi
-	}
-	return v
 }
 
 // bar draws the colour bar to the right of the image.

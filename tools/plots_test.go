@@ -50,7 +50,7 @@ func TestFigureHasTheSizeOfItsPanels(t *testing.T) {
 		dir = d
 	}
 	path := filepath.Join(dir, "panels.png")
-	p := panel{Title: "data", W: 32, H: 24, Pix: pix, X0: -1.6, Y0: -1.2, X1: 1.6, Y1: 1.2, Bar: "electron/s", Scale: brightness(pix, 0), Note: "χ²/N = 1.02"}
+	p := panel{Title: "data", W: 32, H: 24, Pix: pix, X0: -1.6, Y0: -1.2, X1: 1.6, Y1: 1.2, Bar: "electron/s", Scale: brightness(pix, 0)}
 	q := p
 	q.Title, q.Scale = "residual", colorScale{Lo: -5, Hi: 5, Map: blueRed()}
 	q.Bar = "(data − model)/σ"
