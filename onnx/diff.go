@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -340,15 +341,18 @@ func where(n *Node, opset int) string {
 	return fmt.Sprintf("node %q (%s, opset %d)", name, op, opset)
 }
 
-// guarded runs a rule and turns its complaint into an error.
+// guarded runs a rule and turns its complaint into an error. Rules read a node as the standard describes it: one that
+// lacks operands or has lists of wrong length makes them fail at an index, which is an error of the graph.
 func guarded(n *Node, opset int, f func()) (err error) {
 	defer func() {
-		if r := recover(); r != nil {
-			re, ok := r.(ruleError)
-			if !ok {
-				panic(r)
-			}
-			err = fmt.Errorf("%s: %w: %w", where(n, opset), ErrNoRule, re.err)
+		switch r := recover().(type) {
+		case nil:
+		case ruleError:
+			err = fmt.Errorf("%s: %w: %w", where(n, opset), ErrNoRule, r.err)
+		case runtime.Error:
+			err = fmt.Errorf("%s: %w: the node is not of the standard's form (%w)", where(n, opset), ErrNoRule, r)
+		default:
+			panic(r)
 		}
 	}()
 	f()

@@ -111,24 +111,26 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 	for _, v := range slices.Concat(f.Inputs, f.Outputs) {
 		have[v.Name] = true
 	}
-	b := p.assemble(t, backNodes)
-	b.Inputs, b.Outputs = nil, results
 	for _, name := range saved {
-		v := t.info[name]
-		v.Name = name
-		if v.Type == Undefined {
-			v.Type = Float32
-		}
-		b.Inputs = append(b.Inputs, v)
-		if !have[name] {
-			f.Outputs = append(f.Outputs, v)
+		if v := t.info[name]; !have[name] {
+			f.Outputs = append(f.Outputs, Value{Name: name, Type: v.Type, Shape: v.Shape})
 		}
 	}
-	b.Inputs = append(b.Inputs, seeds...)
 	pair := &Pair{Saved: saved}
 	if pair.Forward, err = p.finish("split", f); err != nil {
 		return nil, err
 	}
+	b := p.assemble(t, backNodes)
+	b.Inputs, b.Outputs = nil, results
+	for _, name := range saved {
+		for _, v := range slices.Concat(pair.Forward.Inputs, pair.Forward.Outputs) {
+			if v.Name == name {
+				b.Inputs = append(b.Inputs, v)
+				break
+			}
+		}
+	}
+	b.Inputs = append(b.Inputs, seeds...)
 	if pair.Backward, err = p.finish("split", b); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package onnx
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -33,7 +34,7 @@ func network(inputs, outputs []string, nodes ...string) *Graph {
 	return g
 }
 
-func draws(rng *rand.Rand, names ...string) map[string]*Array {
+func normals23(rng *rand.Rand, names ...string) map[string]*Array {
 	m := map[string]*Array{}
 	for _, s := range names {
 		m[s] = FloatArray(check.Normals(rng, 6), 2, 3)
@@ -54,7 +55,7 @@ func TestGraphsOfSeveralPathsAndOutputs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := valueNames(g.Inputs)
-			checkDerivatives(t, g, in, draws(rng, in...), rng, 1e-7)
+			checkDerivatives(t, g, in, normals23(rng, in...), rng, 1e-7)
 		})
 	}
 }
@@ -63,7 +64,7 @@ func TestInputWithoutInfluenceGetsZeros(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 1))
 	g := network([]string{"a", "b"}, []string{"y", "z"}, "y = Sin(a)", "z = Floor(b)")
 	g.Inputs[1].Shape = []Dim{{N: 1, Sym: "N"}, {N: 3}}
-	in := draws(rng, "a", "b", "grad_y", "grad_z", "tangent_a", "tangent_b")
+	in := normals23(rng, "a", "b", "grad_y", "grad_z", "tangent_a", "tangent_b")
 	vjp, err := VJP(g, DiffOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -178,5 +179,80 @@ func FuzzDifferentiate(f *testing.F) {
 		JVP(g, DiffOptions{})
 		Split(g, DiffOptions{})
 		Jacobian(g, DiffOptions{Columns: 3})
+	})
+}
+
+// FuzzDifferentiateNode spoils the attributes, constants, operands and shapes of a node with a rule.
+func FuzzDifferentiateNode(f *testing.F) {
+	for seed := range uint64(64) {
+		f.Add(seed, seed*seed)
+	}
+	cases := ruleCases()
+	f.Fuzz(func(t *testing.T, a, b uint64) {
+		rng := rand.New(rand.NewPCG(a, b))
+		g, _ := cases[rng.IntN(len(cases))].graph(rng.IntN(2) == 0)
+		n := g.Nodes[0]
+		n.Attr = maps.Clone(n.Attr)
+		odd := func() int64 {
+			return []int64{-1 << 63, -1 << 31, -3, -2, -1, 0, 1, 2, 3, 5, 100, 1 << 20, 1 << 40, 1<<63 - 1}[rng.IntN(14)]
+		}
+		for range 1 + rng.IntN(3) {
+			switch rng.IntN(6) {
+			case 0:
+				for _, k := range sortedKeys(n.Attr) {
+					if at := n.Attr[k]; rng.IntN(2) == 0 {
+						at.Int, at.Ints = odd(), slices.Clone(at.Ints)
+						if len(at.Ints) > 0 {
+							at.Ints[rng.IntN(len(at.Ints))] = odd()
+							at.Ints = at.Ints[:1+rng.IntN(len(at.Ints))]
+						}
+						n.Attr[k] = at
+					}
+				}
+			case 1:
+				for _, k := range sortedKeys(g.Init) {
+					x := *g.Init[k]
+					if x.Ints = slices.Clone(x.Ints); len(x.Ints) > 0 {
+						x.Ints[rng.IntN(len(x.Ints))] = odd()
+					}
+					g.Init[k] = &x
+				}
+			case 2:
+				if len(g.Inputs) > 0 {
+					v := &g.Inputs[rng.IntN(len(g.Inputs))]
+					if len(v.Shape) > 0 {
+						v.Shape[rng.IntN(len(v.Shape))] = Dim{N: max(0, odd())}
+					}
+				}
+			case 3:
+				if len(g.Inputs) > 0 {
+					v := &g.Inputs[rng.IntN(len(g.Inputs))]
+					if len(v.Shape) > 0 {
+						v.Shape[rng.IntN(len(v.Shape))] = Dim{N: 1, Sym: "M"}
+					}
+				}
+			case 4:
+				if len(g.Inputs) > 0 {
+					v := &g.Inputs[rng.IntN(len(g.Inputs))]
+					v.Shape = [][]Dim{nil, {}, append(slices.Clone(v.Shape), Dim{N: 2}), v.Shape[:len(v.Shape)/2]}[rng.IntN(4)]
+				}
+			case 5:
+				if len(n.In) > 1 {
+					n.In = n.In[:1+rng.IntN(len(n.In)-1)]
+				}
+			}
+		}
+		Unsupported(g, DiffOptions{})
+		VJP(g, DiffOptions{})
+		JVP(g, DiffOptions{})
+		Split(g, DiffOptions{})
+		Jacobian(g, DiffOptions{Columns: 3})
+		var wrt []string
+		for _, v := range g.Inputs {
+			if rng.IntN(2) == 0 {
+				wrt = append(wrt, v.Name)
+			}
+		}
+		VJP(g, DiffOptions{Wrt: wrt})
 	})
 }

@@ -128,7 +128,7 @@ func lowerGroupNorm(m *lowering) error {
 	x := m.in(0)
 	s := m.Shape(x)
 	groups := m.n.Int("num_groups", 0)
-	if len(s) < 2 || groups < 1 {
+	if len(s) < 2 || groups < 1 || groups > maxFolded {
 		failf("rank %d and %d groups", len(s), groups)
 	}
 	ones := &Tensor{Type: Float32, Shape: []int64{groups}, Floats: make([]float32, groups)}

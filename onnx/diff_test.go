@@ -7,6 +7,9 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -176,5 +179,118 @@ func TestJacobianRowsAreJVPs(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+func TestDerivedGraphsInOnnxruntimeMatchPyTorch(t *testing.T) {
+	for _, name := range decoderNames {
+		for _, exporter := range []string{"dynamo", "legacy"} {
+			t.Run(name+"/"+exporter, func(t *testing.T) {
+				ref := npz(t, check.Shared(t, "decoders/"+name+".npz"))
+				g, err := Load(check.Shared(t, "decoders/"+name+"."+exporter+".onnx"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				in, out := g.Inputs[0].Name, g.Outputs[0].Name
+				if g, err = g.BindInput(in, ref["z"].Shape); err != nil {
+					t.Fatal(err)
+				}
+				near := func(what string, got []float32, want *Array) {
+					t.Helper()
+					a := FloatArray(nil, want.Shape...)
+					for _, v := range got {
+						a.F = append(a.F, float64(v))
+					}
+					// Two float32 programs may fall on different sides of a kink.
+					if d := apartBy(t, a, want); !(d < 1e-4) {
+						t.Errorf("%s differs by %.3g of its largest", what, d)
+					}
+				}
+				fill := func(s *Session, name string, a *Array) {
+					for i, v := range a.F {
+						s.Input(name)[i] = float32(v)
+					}
+				}
+				vjp, err := VJP(g, DiffOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := open(t, vjp, SessionOptions{Threads: 1})
+				fill(s, in, ref["z"])
+				fill(s, "grad_"+out, ref["gx"])
+				if err := s.Run(); err != nil {
+					t.Fatal(err)
+				}
+				near("output", s.Output(out), ref["x64"])
+				near("vjp", s.Output("grad_"+in), ref["gz64"])
+				jvp, err := JVP(g, DiffOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s = open(t, jvp, SessionOptions{Threads: 1})
+				fill(s, in, ref["z"])
+				fill(s, "tangent_"+in, ref["tz"])
+				if err := s.Run(); err != nil {
+					t.Fatal(err)
+				}
+				near("jvp", s.Output("tangent_"+out), ref["jvp64"])
+			})
+		}
+	}
+}
+
+// The Python of LENSKIT_PYTHON, which must have the onnx package, checks every derived file.
+func TestDerivedFilesPassTheCheckerOfOnnx(t *testing.T) {
+	python := os.Getenv("LENSKIT_PYTHON")
+	if python == "" {
+		t.Skip("LENSKIT_PYTHON does not name a Python with the onnx package")
+	}
+	dir := t.TempDir()
+	save := func(name string, g *Graph, err error) {
+		t.Helper()
+		if err == nil {
+			err = g.Save(filepath.Join(dir, name+".onnx"))
+		}
+		if err != nil {
+			t.Fatal(name, err)
+		}
+	}
+	derive := func(name string, g *Graph, opt DiffOptions) {
+		d, err := VJP(g, opt)
+		save(name+".vjp", d, err)
+		d, err = JVP(g, opt)
+		save(name+".jvp", d, err)
+		p, err := Split(g, opt)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		save(name+".forward", p.Forward, nil)
+		save(name+".backward", p.Backward, nil)
+	}
+	for _, name := range decoderNames {
+		for _, exporter := range []string{"dynamo", "legacy"} {
+			g, err := Load(check.Shared(t, "decoders/"+name+"."+exporter+".onnx"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			derive(name+"."+exporter, g, DiffOptions{})
+			d, err := Jacobian(g, DiffOptions{})
+			save(name+"."+exporter+".jacobian", d, err)
+		}
+	}
+	for k, c := range ruleCases() {
+		g, wrt := c.graph(!c.fixed && c.op != "Squeeze")
+		if err := g.Infer(); err != nil {
+			t.Fatal(err)
+		}
+		derive(fmt.Sprint(c.op, k), g, DiffOptions{Wrt: wrt})
+	}
+	script := `import sys, glob, onnx
+for f in glob.glob(sys.argv[1] + "/*.onnx"):
+    try: onnx.checker.check_model(f, full_check=True)
+    except Exception as e: print(f.split("/")[-1], str(e)[:400])`
+	out, err := exec.Command(python, "-c", script, dir).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

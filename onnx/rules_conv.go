@@ -62,6 +62,9 @@ func (c *call) window(w string) convWindow {
 		if g.kernel[i] < 1 || g.stride[i] < 1 || g.dilation[i] < 1 || g.extra[i] < 0 || g.group < 1 {
 			failf("a kernel, stride, dilation or group below 1")
 		}
+		if max(g.kernel[i], g.stride[i], g.dilation[i], g.extra[i]) > 1<<30 {
+			failf("a kernel, stride, dilation or output_padding above 2³⁰")
+		}
 	}
 	pads := orZeros(c.n.Ints("pads"), 2*n)
 	g.before, g.after = slices.Clone(pads[:n]), slices.Clone(pads[n:])
@@ -325,6 +328,9 @@ func averagePoolBack(b *back) []string {
 	for _, k := range w.kernel {
 		area *= float64(k)
 	}
+	if area > maxFolded {
+		failf("a window of %g elements", area)
+	}
 	plain := b.n.Int("count_include_pad", 0) != 0
 	if !plain {
 		plain = true
@@ -339,6 +345,9 @@ func averagePoolBack(b *back) []string {
 		for i := range n {
 			if !s[2+i].Known() || gs == nil || !gs[2+i].Known() {
 				failf("the extent of axis %d is not known, and the average's count follows it", 2+i)
+			}
+			if gs[2+i].N > maxFolded/w.kernel[i] {
+				failf("an extent of %d", gs[2+i].N)
 			}
 			shape := slices.Repeat([]int64{1}, n+1)
 			shape[1+i] = gs[2+i].N

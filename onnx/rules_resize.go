@@ -106,7 +106,7 @@ func (r resizeAxis) coordinate(mode string, o float64) float64 {
 
 // matrix is the interpolation along one axis, out × in in row-major order.
 func (r resizeAxis) matrix(n *Node) []float64 {
-	if r.in*r.out > 1<<26 {
+	if r.in > maxFolded || r.out > maxFolded || r.in*r.out > maxFolded {
 		failf("an axis of %d resized to %d", r.in, r.out)
 	}
 	coords := n.Str("coordinate_transformation_mode", "half_pixel")
