@@ -20,7 +20,15 @@ func simplify(g *Graph) (*Graph, error) {
 		output[v.Name] = true
 	}
 	alias := map[string]string{}
-	consts := map[string]*Tensor{} // initialisers as the evaluator sees them
+	captured := map[string]bool{} // names that sub-graphs read
+	for _, n := range nodes {
+		if hasGraph(n) {
+			for _, s := range n.uses() {
+				captured[s] = true
+			}
+		}
+	}
+	left := newFoldBudget(g)
 	g.Nodes = nil
 	for _, n := range nodes {
 		for i, s := range n.In {
@@ -33,11 +41,11 @@ func simplify(g *Graph) (*Graph, error) {
 			continue
 		}
 		out := n.Out[0]
-		if n.Op == "Identity" && len(n.In) == 1 && !output[out] {
+		if n.Op == "Identity" && len(n.In) == 1 && !output[out] && !captured[out] {
 			alias[out] = n.In[0]
 			continue
 		}
-		if x := foldNode(g, f, n, consts); x != nil && !output[out] {
+		if x := foldNode(g, f, n, left); x != nil && !output[out] {
 			g.Init[out] = x
 			continue
 		}
@@ -60,8 +68,36 @@ func hasGraph(n *Node) bool {
 	return false
 }
 
+// foldBudget is what folding may still spend on a graph: elements of new constants, and products of numbers.
+type foldBudget struct{ elements, products int64 }
+
+// newFoldBudget allows constants of four times the size of those that the graph has, and some more.
+func newFoldBudget(g *Graph) *foldBudget {
+	b := &foldBudget{maxFolded, 1 << 30}
+	for _, t := range g.Init {
+		b.elements += 4 * int64(t.Size())
+	}
+	return b
+}
+
+// spend takes the cost of a node with the given operand and result sizes, or returns false.
+func (b *foldBudget) spend(op string, largest, size int64) bool {
+	cost := int64(0)
+	switch op {
+	case "Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "CumSum", "Attention", "GridSample", "AveragePool", "MaxPool", "LpPool":
+		// No element of the result is a sum over more than the largest operand.
+		cost = size * max(1, largest)
+	}
+	if size > b.elements || cost > b.products {
+		return false
+	}
+	b.elements -= size
+	b.products -= cost
+	return true
+}
+
 // foldNode is the constant that n computes, or nil.
-func foldNode(g *Graph, f *inferer, n *Node, consts map[string]*Tensor) *Tensor {
+func foldNode(g *Graph, f *inferer, n *Node, left *foldBudget) *Tensor {
 	v := f.value(n.Out[0])
 	if k, ok := f.ints(n.Out[0]); ok && v.Type.IsInt() {
 		vals := make([]int64, len(k.elems))
@@ -99,15 +135,21 @@ func foldNode(g *Graph, f *inferer, n *Node, consts map[string]*Tensor) *Tensor 
 	if len(in) == 0 && n.Op != "Constant" {
 		return nil
 	}
-	if d, ok := known(v.Shape); ok {
-		size := int64(1)
-		for _, e := range d {
-			size *= e
+	d, ok := known(v.Shape)
+	if !ok {
+		return nil
+	}
+	size, err := sizeOf(d)
+	if err != nil {
+		return nil
+	}
+	largest := 0
+	for _, a := range in {
+		if a != nil {
+			largest = max(largest, a.Len())
 		}
-		if size > maxFolded {
-			return nil
-		}
-	} else {
+	}
+	if size > maxFolded || !left.spend(n.Op, int64(largest), int64(size)) {
 		return nil
 	}
 	out, err := EvalNode(n, g.Opset, in)
