@@ -29,18 +29,19 @@ const (
 
 // Options set up a chain; a zero field takes the default in its comment.
 type Options struct {
-	Method         Method  // nuts
-	Warmup         int     // draws that tune and are not kept: 1000; negative: none
-	Draws          int     // draws kept: 1000
-	Adapt          Adapt   // diagonal without a given metric, none with one
-	Stages         []Stage `json:",omitempty"` // the warm-up; by Warmup and Adapt: StanStages or StepStages
-	TargetAccept   float64 // mean acceptance that the step size is tuned to: 0.8
-	StepSize       float64 // first step size, in units of the metric; searched
-	MaxDepth       int     // NUTS: doublings, at most 2^MaxDepth−1 gradients a draw: 10. HMC: at most 2^MaxDepth
-	MaxEnergyError float64 // energy error beyond which a trajectory counts as divergent: 1000
-	Trajectory     float64 // HMC: mean length in units of the metric, in which a round posterior turns in 2π: π/2
-	Steps          int     // HMC: mean number of leapfrog steps, instead of Trajectory
-	Jitter         float64 // HMC: lengths are spread evenly over the mean times 1 ± Jitter: 0.3; negative: none
+	Method         Method     // nuts
+	Integrator     Integrator // leapfrog for NUTS, two-stage for HMC
+	Warmup         int        // draws that tune and are not kept: 1000; negative: none
+	Draws          int        // draws kept: 1000
+	Adapt          Adapt      // diagonal without a given metric, none with one
+	Stages         []Stage    `json:",omitempty"` // the warm-up; by Warmup and Adapt: StanStages or StepStages
+	TargetAccept   float64    // mean acceptance that the step size is tuned to: 0.8 for NUTS, 0.75 for HMC
+	StepSize       float64    // first step size, in units of the metric; searched
+	MaxDepth       int        // NUTS: doublings, at most 2^MaxDepth−1 steps a draw: 10. HMC: at most 2^MaxDepth
+	MaxEnergyError float64    // energy error beyond which a trajectory counts as divergent: 1000
+	Trajectory     float64    // HMC: mean length in units of the metric, in which a round posterior turns in 2π: π/2
+	Steps          int        // HMC: mean number of steps, instead of Trajectory
+	Jitter         float64    // HMC: lengths are spread evenly over the mean times 1 ± Jitter: 0.5; negative: none
 }
 
 func (o Options) defaults(metric bool) Options {
@@ -55,11 +56,18 @@ func (o Options) defaults(metric bool) Options {
 	}
 	setInt(&o.Warmup, 1000)
 	setInt(&o.Draws, 1000)
-	setFloat(&o.TargetAccept, 0.8)
+	accept, integrator := 0.8, Leapfrog
+	if o.Method == HMC {
+		accept, integrator = 0.75, TwoStage
+	}
+	setFloat(&o.TargetAccept, accept)
+	if o.Integrator == "" {
+		o.Integrator = integrator
+	}
 	setInt(&o.MaxDepth, 10)
 	setFloat(&o.MaxEnergyError, 1000)
 	setFloat(&o.Trajectory, math.Pi/2)
-	setFloat(&o.Jitter, 0.3)
+	setFloat(&o.Jitter, 0.5)
 	if o.Stages == nil && o.Warmup > 0 {
 		if o.Adapt == AdaptNone {
 			o.Stages = StepStages(o.Warmup)
@@ -83,6 +91,8 @@ func (o Options) Validate() error {
 	switch {
 	case d.Method != NUTS && d.Method != HMC:
 		return fmt.Errorf("samplers: options: method: found %q, expected nuts or hmc", o.Method)
+	case d.Integrator != Leapfrog && d.Integrator != TwoStage:
+		return fmt.Errorf("samplers: options: integrator: found %q, expected leapfrog or two-stage", o.Integrator)
 	case d.Adapt != AdaptNone && d.Adapt != AdaptDiagonal && d.Adapt != AdaptDense:
 		return fmt.Errorf("samplers: options: adapt: found %q, expected none, diagonal or dense", o.Adapt)
 	case d.Draws < 0:
@@ -127,7 +137,7 @@ type ChainState struct {
 	Options     Options // all fields filled in
 	Point       State   // the current draw
 	Metric      *Metric
-	Start       *Metric // the metric given; estimates are drawn toward it
+	Start       *Metric `json:",omitempty"` // the metric given, nil without; estimates are drawn toward it
 	StepSize    float64
 	Search      bool // search the step size before the next draw
 	Averaging   DualAveraging
@@ -229,7 +239,7 @@ func ResumeChain(t Target, s ChainState) (*Chain, error) {
 func (c *Chain) build(t Target) {
 	n := t.Dim()
 	c.scratch = make([]float64, n)
-	c.ham = &hamiltonian{leapfrog: leapfrog{target: t, metric: c.s.Metric, tally: &c.pending, dx: make([]float64, n)},
+	c.ham = &hamiltonian{flow: flow{target: t, metric: c.s.Metric, tally: &c.pending, twoStage: c.s.Options.Integrator == TwoStage, dx: make([]float64, n)},
 		opt: &c.s.Options, rng: rand.New(c.source), start: newPhasePoint(n), z: newPhasePoint(n)}
 	if c.s.Options.Method == HMC {
 		c.move = hmc{c.ham}
@@ -317,7 +327,7 @@ func (c *Chain) Step(ctx context.Context) (Info, error) {
 	if s.Search {
 		var err error
 		c.ham.begin(&s.Point)
-		if eps, err = searchStep(ctx, &c.ham.leapfrog, c.ham.start, c.ham.z, eps, c.ham.rng); err != nil {
+		if eps, err = searchStep(ctx, &c.ham.flow, c.ham.start, c.ham.z, eps, c.ham.rng); err != nil {
 			*c.source = rng
 			return Info{}, fmt.Errorf("samplers: chain %d: step size: %w", s.ID, err)
 		}
@@ -406,24 +416,11 @@ func (c *Chain) openStage() {
 	}
 }
 
-// estimate replaces the metric by that of the window's draws. Without a metric given, the estimate is drawn toward
-// 10⁻³·I with the weight of 5 draws, as in Stan; with one, toward that one, and a dense estimate with the weight of as
-// many draws as there are parameters.
+// estimate replaces the metric by that of the window's draws.
 func (c *Chain) estimate() {
-	s := &c.s
-	prior, weight := s.Start, 5.0
-	if prior == nil {
-		sd := make([]float64, s.Metric.N)
-		for i := range sd {
-			sd[i] = math.Sqrt(1e-3)
-		}
-		prior = &Metric{N: s.Metric.N, SD: sd}
-	} else if s.Options.Adapt == AdaptDense {
-		weight = math.Max(weight, float64(s.Metric.N))
-	}
-	if m := s.Window.metric(prior, weight); m != nil {
-		s.Metric = m
+	if m := c.s.Window.metric(c.s.Start); m != nil {
+		c.s.Metric = m
 		c.ham.metric = m
 	}
-	s.Search = true
+	c.s.Search = true
 }

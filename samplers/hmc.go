@@ -21,7 +21,7 @@ type Info struct {
 
 // hamiltonian is what one transition needs, whatever the method.
 type hamiltonian struct {
-	leapfrog
+	flow
 	opt   *Options
 	rng   *rand.Rand
 	start *phasePoint // the current point, momentum fresh
@@ -39,10 +39,10 @@ func (h *hamiltonian) begin(cur *State) {
 	h.metric.Pull(h.start.f, cur.Grad)
 }
 
-func (h *hamiltonian) diverge(in *Info, z *phasePoint, eps, energyError float64) {
+func (h *hamiltonian) diverge(in *Info, z *phasePoint, energyError float64) {
 	in.Divergent = true
 	in.energyError = math.Min(energyError, math.MaxFloat64)
-	in.place = h.before(z, eps)
+	in.place = h.before(z)
 }
 
 // hmc is Hamiltonian Monte Carlo with a Metropolis decision at the trajectory's end (Neal 2011, §5.3.2). The length is
@@ -51,23 +51,23 @@ type hmc struct{ *hamiltonian }
 
 func (h hmc) next(ctx context.Context, cur *State, eps float64) (Info, error) {
 	h.begin(cur)
-	h.start.kick(h.rng)
+	h.start.refresh(h.rng)
 	h.z.set(h.start)
 	h0 := h.start.energy()
 	in := Info{StepSize: eps, Energy: h0}
 	h1 := h0
-	for n := h.steps(eps); in.Leapfrogs < n; {
+	for n := h.steps(eps); n > 0; n-- {
 		if err := ctx.Err(); err != nil {
 			return in, err
 		}
 		_, err := h.step(h.z, eps)
-		in.Leapfrogs++
+		in.Leapfrogs += h.gradients()
 		if err != nil {
 			return in, err
 		}
 		h1 = h.z.energy()
 		if !(h1-h0 <= h.opt.MaxEnergyError) {
-			h.diverge(&in, h.z, eps, h1-h0)
+			h.diverge(&in, h.z, h1-h0)
 			return in, nil
 		}
 	}
@@ -79,7 +79,7 @@ func (h hmc) next(ctx context.Context, cur *State, eps float64) (Info, error) {
 	return in, nil
 }
 
-// steps draws the number of leapfrog steps of one trajectory.
+// steps draws the number of steps of one trajectory.
 func (h hmc) steps(eps float64) int {
 	n := h.opt.Trajectory / eps
 	if h.opt.Steps > 0 {

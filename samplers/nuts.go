@@ -28,7 +28,8 @@ type nuts struct {
 	h0     float64
 	eps    float64
 	in     Info
-	accept float64
+	accept float64 // summed over leaves
+	leaves int
 }
 
 // slot keeps a candidate and its energy.
@@ -62,10 +63,10 @@ func newNUTS(h *hamiltonian) *nuts {
 
 func (s *nuts) next(ctx context.Context, cur *State, eps float64) (Info, error) {
 	s.begin(cur)
-	s.start.kick(s.rng)
+	s.start.refresh(s.rng)
 	s.fwd.set(s.start)
 	s.bck.set(s.start)
-	s.ctx, s.eps, s.accept = ctx, eps, 0
+	s.ctx, s.eps, s.accept, s.leaves = ctx, eps, 0, 0
 	s.h0 = s.start.energy()
 	s.in = Info{StepSize: eps}
 	s.sample.State.Set(cur)
@@ -102,7 +103,7 @@ func (s *nuts) next(ctx context.Context, cur *State, eps float64) (Info, error) 
 			break
 		}
 	}
-	s.in.AcceptStat = s.accept / float64(s.in.Leapfrogs)
+	s.in.AcceptStat = s.accept / float64(s.leaves)
 	s.in.Energy = s.sample.energy
 	cur.Set(&s.sample.State)
 	return s.in, nil
@@ -144,14 +145,15 @@ func (s *nuts) leaf(sign float64, z *phasePoint, out *slot, wFirst, wLast, rho [
 		return 0, false, err
 	}
 	_, err := s.step(z, sign*s.eps)
-	s.in.Leapfrogs++
+	s.in.Leapfrogs += s.gradients()
+	s.leaves++
 	if err != nil {
 		return 0, false, err
 	}
 	h := z.energy()
 	s.accept += math.Min(1, math.Exp(s.h0-h))
 	if !(h-s.h0 <= s.opt.MaxEnergyError) {
-		s.diverge(&s.in, z, sign*s.eps, h-s.h0)
+		s.diverge(&s.in, z, h-s.h0)
 		return math.Inf(-1), false, nil
 	}
 	out.State.Set(&z.State)

@@ -42,6 +42,24 @@ func TestLMSolvesQuadraticsOfAnyConditionInFewSteps(t *testing.T) {
 	}
 }
 
+func TestLMStepDoesNotAllocate(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 0))
+	q := newQuadratic(76, 1e6, rng)
+	w, s := newLMWork(76), NewLMState(check.Normals(rng, 76))
+	s.LogProb, _ = q.LogProbHess(w.grad, w.hess, s.X)
+	s.Damping, s.Growth = 1e3, 2
+	ctx, opt := context.Background(), LMOptions{}.defaults()
+	if a := testing.AllocsPerRun(5, func() {
+		w.rescale(s.Scale)
+		w.newtonGain()
+		if ok, err := w.climb(ctx, q, s, opt); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}); a != 0 {
+		t.Errorf("%v allocations", a)
+	}
+}
+
 func TestLMAtTheMaximumTakesNoStep(t *testing.T) {
 	q := newQuadratic(10, 1e4, rand.New(rand.NewPCG(1, 0)))
 	r, err := LevenbergMarquardt(context.Background(), q, NewLMState(q.mean), LMOptions{}, nil)

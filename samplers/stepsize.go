@@ -49,9 +49,9 @@ var (
 	errStepTooLarge = errors.New("no step size is too large: log p does not fall off, so it is not a density")
 )
 
-// searchStep doubles or halves step until the acceptance of one leapfrog step from start crosses 0.8 (Hoffman & Gelman
+// searchStep doubles or halves step until the acceptance of one step from start crosses 0.8 (Hoffman & Gelman
 // 2014, algorithm 4, with Stan's threshold). z is scratch.
-func searchStep(ctx context.Context, l *leapfrog, start, z *phasePoint, step float64, rng *rand.Rand) (float64, error) {
+func searchStep(ctx context.Context, l *flow, start, z *phasePoint, step float64, rng *rand.Rand) (float64, error) {
 	threshold := math.Log(0.8)
 	grow := false
 	for first := true; ; first = false {
@@ -59,7 +59,7 @@ func searchStep(ctx context.Context, l *leapfrog, start, z *phasePoint, step flo
 			return 0, err
 		}
 		z.set(start)
-		z.kick(rng)
+		z.refresh(rng)
 		h0 := z.energy()
 		if _, err := l.step(z, step); err != nil {
 			return 0, err

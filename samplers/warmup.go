@@ -84,33 +84,94 @@ func (m *Moments) add(x, d []float64) {
 	}
 }
 
-// metric estimates the metric: the sample (co)variance S of N draws, drawn toward the covariance of prior with the
-// weight of so many draws, (N S + weight·AAᵀ)/(N + weight). It is nil when that is not positive definite.
-func (m *Moments) metric(prior *Metric, weight float64) *Metric {
-	n, count := len(m.Mean), float64(m.Count)
+// metric estimates the metric from the sample (co)variance S of N draws; nil when it is not positive definite.
+//
+// Without a known metric, S is drawn toward 10⁻³·I with the weight of 5 draws, as in Stan. With one, S is taken in its
+// coordinates and drawn toward the identity: a diagonal with the weight of 5 draws, a full matrix by the oracle
+// approximating shrinkage of Chen, Wiesel, Eldar & Hero (2010), eq. 23, which keeps the known metric as long as the draws
+// do not speak against it. That rule is for independent draws; those of a chain are counted as a quarter of their number.
+func (m *Moments) metric(known *Metric) *Metric {
 	if m.Count < 2 {
 		return nil
 	}
-	a, b := count/(count+weight)/(count-1), weight/(count+weight)
+	n, count := len(m.Mean), float64(m.Count)
+	a, b := count/(count+5)/(count-1), 5/(count+5)
 	if !m.dense {
-		sd := make([]float64, n)
-		prior.Variances(sd)
-		for i := range sd {
-			sd[i] = math.Sqrt(a*m.Sum[i] + b*sd[i])
+		v := make([]float64, n)
+		if known != nil {
+			known.Variances(v)
+		} else {
+			fill(v, 1e-3)
 		}
-		g, err := NewMetricDiag(sd)
+		for i := range v {
+			v[i] = math.Sqrt(a*m.Sum[i] + b*v[i])
+		}
+		g, err := NewMetricDiag(v)
 		if err != nil {
 			return nil
 		}
 		return g
 	}
-	cov := prior.Cov()
-	for i := 0; i < n; i++ {
-		for j := 0; j <= i; j++ {
-			cov.SetSym(i, j, a*m.Sum[i*n+j]+b*cov.At(i, j))
+	cov := mat.NewSymDense(n, nil)
+	if known == nil {
+		for i := 0; i < n; i++ {
+			for j := 0; j <= i; j++ {
+				cov.SetSym(i, j, a*m.Sum[i*n+j])
+			}
+			cov.SetSym(i, i, cov.At(i, i)+b*1e-3)
+		}
+		return denseOrNil(cov)
+	}
+	// W = A⁻¹ S A⁻ᵀ, column by column and then row by row.
+	w := mat.NewDense(n, n, nil)
+	col := make([]float64, n)
+	for j := 0; j < n; j++ {
+		for i := range col {
+			col[i] = m.Sum[max(i, j)*n+min(i, j)] / (count - 1)
+		}
+		known.Solve(col, col)
+		w.SetRow(j, col) // W's first half, transposed
+	}
+	trace, square := 0.0, 0.0
+	for j := 0; j < n; j++ {
+		mat.Col(col, j, w)
+		known.Solve(col, col)
+		for i := 0; i <= j; i++ {
+			cov.SetSym(i, j, col[i])
 		}
 	}
-	return denseOrNil(cov)
+	for i := 0; i < n; i++ {
+		trace += cov.At(i, i)
+		for j := 0; j < n; j++ {
+			square += cov.At(i, j) * cov.At(i, j)
+		}
+	}
+	p := float64(n)
+	keep := 1.0
+	if spread := square - trace*trace/p; spread > 0 {
+		keep = math.Min(1, ((1-2/p)*square+trace*trace)/((count/4+1-2/p)*spread))
+	}
+	for i := 0; i < n; i++ {
+		for j := i; j < n; j++ {
+			cov.SetSym(i, j, (1-keep)*cov.At(i, j))
+		}
+		cov.SetSym(i, i, cov.At(i, i)+keep*trace/p)
+	}
+	g := denseOrNil(cov)
+	if g == nil {
+		return nil
+	}
+	// A' = A chol(W).
+	for j := 0; j < n; j++ {
+		for i := range col {
+			col[i] = g.Lower[i*n+j]
+		}
+		known.Push(col, col)
+		for i := range col {
+			g.Lower[i*n+j] = col[i]
+		}
+	}
+	return g
 }
 
 func denseOrNil(cov *mat.SymDense) *Metric {
@@ -119,4 +180,10 @@ func denseOrNil(cov *mat.SymDense) *Metric {
 		return nil
 	}
 	return g
+}
+
+func fill(v []float64, x float64) {
+	for i := range v {
+		v[i] = x
+	}
 }
