@@ -396,6 +396,9 @@ func paperDecoder(rng *rand.Rand) *Graph {
 	return g
 }
 
+// BenchmarkDecoderVJP times value and gradient of the paper's decoder: as one graph, and split into forward and backward
+// sessions that share their saved activations and take turns, which is why their threads do not spin; and the Jacobian
+// by all 64 latents in one run.
 func BenchmarkDecoderVJP(b *testing.B) {
 	needLibrary(b)
 	rng := rand.New(rand.NewPCG(7, 8))
@@ -452,4 +455,18 @@ func BenchmarkDecoderVJP(b *testing.B) {
 			}
 		})
 	}
+	b.Run("Jacobian/columns=64", func(b *testing.B) {
+		d, err := Jacobian(g, DiffOptions{Columns: 64})
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := open(b, d, SessionOptions{})
+		normals(s.Input("z"))
+		normals(s.Input("tangent_z"))
+		for b.Loop() {
+			if err := s.Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

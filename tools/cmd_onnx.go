@@ -63,9 +63,18 @@ func onnxCommand() *cli.Command {
 				Usage:     "write the forward-mode derivative as a model",
 				ArgsUsage: "MODEL.onnx",
 				Description: "Adds the inputs tangent_<input> and the outputs tangent_<output>: the Jacobian times the tangents.\n" +
+					"With --columns K the model's batch is 1 and the tangents have K rows: a Jacobian in one run.\n" +
 					"Example: lenskit onnx jvp decoder.onnx -o decoder_jvp.onnx",
-				Flags: []cli.Flag{file, wrt("all float inputs"), of},
+				Flags: []cli.Flag{file, wrt("all float inputs"), of,
+					&cli.IntFlag{Name: "columns", Usage: "tangents at one point; 0: one tangent for each element of the batch"}},
 				Action: func(c *cli.Context) error {
+					opt := diffOptions(c)
+					switch opt.Columns = c.Int("columns"); {
+					case opt.Columns < 0:
+						return badInput("onnx jvp: --columns is %d, expected 0 or more", opt.Columns)
+					case opt.Columns > 0:
+						return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.Jacobian(g, opt) })
+					}
 					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.JVP(g, diffOptions(c)) })
 				},
 			},

@@ -134,6 +134,27 @@ func TestOnnxRunsAModelAndItsDerivatives(t *testing.T) {
 	}
 }
 
+func TestOnnxJVPOfManyColumnsIsAJacobian(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "j.onnx")
+	mustRun(t, "onnx", "jvp", tinyModel(t, nil), "-o", path, "--columns", "3")
+	x := saveNPY(t, onnx.FloatTensor([]float32{0.1, -0.2, 0.05}, 1, 3))
+	unit := saveNPY(t, onnx.FloatTensor([]float32{1, 0, 0, 0, 1, 0, 0, 0, 1}, 3, 3))
+	out := t.TempDir()
+	mustRun(t, "onnx", "run", path, "--input", "x="+x, "--input", "tangent_x="+unit, "-o", out, "--device", "reference")
+	j, err := readNPY(filepath.Join(out, "tangent_a_y.npy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range 3 {
+		for col, pre := range []float64{0.1 - 0.6 + 0.25, 0.2 - 0.8 + 0.3} {
+			want := (1 - math.Tanh(pre)*math.Tanh(pre)) * float64(2*k+col+1)
+			if got := j.Float(2*k + col); math.Abs(got-want) > 1e-6 {
+				t.Errorf("row %d, column %d: got %g, want %g", k, col, got, want)
+			}
+		}
+	}
+}
+
 func TestOnnxTrainWritesAStep(t *testing.T) {
 	model := tinyModel(t, func(g *onnx.Graph) {
 		g.Nodes = append(g.Nodes, &onnx.Node{Op: "ReduceMean", Name: "loss", In: []string{"a/y"}, Out: []string{"loss"}, Attr: map[string]onnx.Attr{"keepdims": onnx.IntAttr(0)}})
