@@ -378,6 +378,11 @@ func (p *plan) reverse(t *tape, n *Node, r *rule, grads []string) (out []string,
 		b.wanted[i] = p.active[s]
 	}
 	err = guarded(n, t.opset, func() {
+		for k := 1; k < len(grads) && !r.results; k++ {
+			if grads[k] != "" {
+				failf("result %d is differentiated; only result 0 can be", k)
+			}
+		}
 		if r.elem == nil {
 			out = r.back(b)
 			return
@@ -481,6 +486,11 @@ func boolInt(b bool) int {
 func (p *plan) forward(t *tape, n *Node, r *rule, tans []string) (out []string, err error) {
 	f := &fwd{call: call{t, n}, tans: tans}
 	err = guarded(n, t.opset, func() {
+		for k := 1; k < len(n.Out) && !r.results; k++ {
+			if s := n.Out[k]; p.active[s] && p.needed[s] {
+				failf("result %d is differentiated; only result 0 can be", k)
+			}
+		}
 		switch {
 		case r.elem != nil:
 			var terms []string

@@ -250,9 +250,13 @@ func (p *plan) backward(verb string) (t *tape, seeds, results []Value, err error
 // result gives the emitted value src the name of an output. A value that is an input, or has got a name already, is
 // passed on by Identity.
 func (t *tape) result(src, name string, v Value) Value {
+	if now, ok := t.consts["renamed "+src]; ok {
+		src = now
+	}
 	emitted := slices.ContainsFunc(t.nodes, func(n *Node) bool { return slices.Contains(n.Out, src) })
 	if emitted && !t.named(src) {
 		t.rename(src, name)
+		t.consts["renamed "+src] = name
 		t.nameDone(name)
 	} else {
 		t.nodes = append(t.nodes, &Node{Op: "Identity", Name: name, In: []string{src}, Out: []string{name}})

@@ -14,6 +14,8 @@ type rule struct {
 	// fwd gives the tangent of result 0, fwdAll those of all results; "" is zero.
 	fwd    func(f *fwd) string
 	fwdAll func(f *fwd) []string
+	// results says that back and fwdAll know of every result; otherwise only result 0 may be differentiated.
+	results bool
 	// replicate says that in a Jacobian the rule cannot put columns in the place of a batch of 1.
 	replicate bool
 	none      bool   // the results are piecewise constant: no derivative goes through
@@ -101,10 +103,10 @@ var ruleTable = map[ruleKey]rule{
 	{"HardSwish", 14}:             unary(dHardSwish),
 	{"Hardmax", 13}:               zero,
 	{"Identity", 16}:              {elem: pass},
-	{"InstanceNormalization", 6}:  {back: normBack, fwd: normFwd},
+	{"InstanceNormalization", 6}:  {back: normBack, fwdAll: normFwd, results: true},
 	{"IsInf", 10}:                 zero,
 	{"IsNaN", 13}:                 zero,
-	{"LayerNormalization", 17}:    {back: normBack, fwd: normFwd},
+	{"LayerNormalization", 17}:    {back: normBack, fwdAll: normFwd, results: true},
 	{"LeakyRelu", 16}:             {elem: dLeakyRelu},
 	{"Less", 13}:                  zero,
 	{"LessOrEqual", 16}:           zero,
@@ -166,7 +168,7 @@ var ruleTable = map[ruleKey]rule{
 	{"Softplus", 1}:               unary(func(c *call) string { return c.op("Sigmoid", c.in(0)) }),
 	{"Softsign", 1}:               unary(func(c *call) string { return c.op("Reciprocal", c.square(c.plus(c.op("Abs", c.in(0)), 1))) }),
 	{"SpaceToDepth", 13}:          {back: spaceToDepthBack, fwd: linear},
-	{"Split", 18}:                 {back: splitBack, fwdAll: splitFwd},
+	{"Split", 18}:                 {back: splitBack, fwdAll: splitFwd, results: true},
 	{"Sqrt", 13}:                  {elem: func(c *call, i int, t string) string { return c.div(c.scale(t, 0.5), c.out(0)) }},
 	{"Squeeze", 13}:               {back: reshapeBack, fwd: reshapeFwd},
 	{"Sub", 14}:                   {elem: subtract},
@@ -376,8 +378,15 @@ func dClip(c *call, i int, t string) string {
 	switch i {
 	case 0: // 1 where nothing was clipped, the bounds included
 		return c.mul(t, c.mask(c.op("Equal", x, c.out(0)), t))
-	case 1:
-		return c.mul(t, c.mask(c.op("Less", x, c.in(1)), t))
+	case 1: // max(x, lower) is lower, and upper leaves it
+		below := c.op("Less", x, c.in(1))
+		if c.in(2) != "" {
+			below = c.op("And", below, c.op("LessOrEqual", c.in(1), c.in(2)))
+		}
+		return c.mul(t, c.mask(below, t))
+	}
+	if c.in(1) != "" {
+		x = c.op("Max", x, c.in(1))
 	}
 	return c.mul(t, c.mask(c.op("Greater", x, c.in(2)), t))
 }

@@ -118,16 +118,27 @@ func (n normed) project(c *call, t string) string {
 
 func normBack(b *back) []string {
 	n := b.normed()
-	g := b.grad(0)
 	out := make([]string, 3)
 	full := b.shape(b.in(0))
+	g := b.grad(0)
 	if b.want(0) {
-		out[0] = n.project(&b.call, b.mul(g, n.scale))
+		var terms []string
+		if g != "" {
+			terms = append(terms, n.project(&b.call, b.mul(g, n.scale)))
+		}
+		// The mean and 1/√(σ²+ε) are results of LayerNormalization: ∂μ/∂x = 1/n, ∂r/∂x = -r² x̂/n.
+		if m := b.grad(1); m != "" {
+			terms = append(terms, b.perCount(m, n.axes))
+		}
+		if r := b.grad(2); r != "" {
+			terms = append(terms, b.perCount(b.neg(b.mul(b.mul(r, b.square(n.r)), n.x)), n.axes))
+		}
+		out[0] = b.total(terms...)
 	}
-	if b.want(1) {
+	if b.want(1) && g != "" {
 		out[1] = b.toScale(b.mul(g, n.x), full, 1)
 	}
-	if b.want(2) {
+	if b.want(2) && g != "" {
 		out[2] = b.toScale(g, full, 2)
 	}
 	return out
@@ -142,11 +153,18 @@ func (b *back) toScale(g string, full []Dim, i int) string {
 	return b.as(b.reduce("ReduceSum", g, axes, 0), b.shape(b.in(i)))
 }
 
-func normFwd(f *fwd) string {
+func normFwd(f *fwd) []string {
 	n := f.normed()
 	var terms []string
+	out := make([]string, max(1, len(f.n.Out)))
 	if t := f.tan(0); t != "" {
 		terms = append(terms, f.mul(n.project(&f.call, t), n.scale))
+		if f.out(1) != "" {
+			out[1] = f.reduce("ReduceMean", t, n.axes, 1)
+		}
+		if f.out(2) != "" {
+			out[2] = f.neg(f.mul(f.square(n.r), f.reduce("ReduceMean", f.mul(n.x, t), n.axes, 1)))
+		}
 	}
 	for i := 1; i < 3; i++ {
 		t := f.tan(i)
@@ -161,7 +179,8 @@ func normFwd(f *fwd) string {
 		}
 		terms = append(terms, t)
 	}
-	return f.expand(f.total(terms...), f.tanShape(f.out(0)), f.like(f.out(0)))
+	out[0] = f.expand(f.total(terms...), f.tanShape(f.out(0)), f.like(f.out(0)))
+	return out
 }
 
 // softmaxAxis is the axis of Softmax and LogSoftmax.

@@ -42,6 +42,7 @@ func (c *call) resizeAxes() []resizeAxis {
 	if crop && roi == nil {
 		failf("the region of interest is not constant")
 	}
+	keep := c.commonScale(axes, scales)
 	var out []resizeAxis
 	for i, a := range axes {
 		k := axisIn(a, len(s))
@@ -54,8 +55,8 @@ func (c *call) resizeAxes() []resizeAxis {
 		r := resizeAxis{axis: k, in: s[k].N, out: os[k].N, scale: float64(os[k].N) / float64(s[k].N), roi: [2]float64{0, 1}}
 		if scales != nil {
 			r.scale = scales[i]
-		} else if p := c.n.Str("keep_aspect_ratio_policy", "stretch"); p != "stretch" {
-			failf("keep_aspect_ratio_policy %q", p)
+		} else if keep > 0 {
+			r.scale = keep
 		}
 		if roi != nil {
 			r.roi = [2]float64{roi[i], roi[len(axes)+i]}
@@ -69,6 +70,31 @@ func (c *call) resizeAxes() []resizeAxis {
 		out = append(out, r)
 	}
 	return out
+}
+
+// commonScale is the scale of all axes where sizes are given with a keep_aspect_ratio_policy, 0 otherwise.
+func (c *call) commonScale(axes []int64, scales []float64) float64 {
+	policy := c.n.Str("keep_aspect_ratio_policy", "stretch")
+	if policy == "stretch" || scales != nil {
+		return 0
+	}
+	sizes, ok := c.constInts(c.in(3))
+	s := c.shape(c.in(0))
+	if !ok || len(sizes) != len(axes) {
+		failf("keep_aspect_ratio_policy %q with sizes that are not constant", policy)
+	}
+	best := 0.0
+	for i, a := range axes {
+		d := s[axisIn(a, len(s))]
+		if !d.Known() || d.N == 0 {
+			failf("keep_aspect_ratio_policy %q with an extent that is not known", policy)
+		}
+		v := float64(sizes[i]) / float64(d.N)
+		if i == 0 || policy == "not_larger" && v < best || policy == "not_smaller" && v > best {
+			best = v
+		}
+	}
+	return best
 }
 
 // coordinate is the place in the operand of element o of the result.
@@ -211,6 +237,9 @@ func repeats(m []float64, in, out int64) (k int64, ok bool) {
 // resizeBack applies the transposed interpolation along each axis: sums over blocks where elements were repeated,
 // products with constant matrices otherwise.
 func resizeBack(b *back) []string {
+	if b.want(1) || b.want(2) {
+		failf("the scales or the region of interest are differentiated")
+	}
 	x := b.in(0)
 	g := b.grad(0)
 	axes := b.resizeAxes()
@@ -274,6 +303,9 @@ func (c *call) alongAxis(g string, s []Dim, r resizeAxis, m []float64, constant 
 
 // resizeFwd resizes the tangent in the same way; the value that stands outside of the operand is a constant.
 func resizeFwd(f *fwd) string {
+	if f.tan(1) != "" || f.tan(2) != "" {
+		failf("the scales or the region of interest are differentiated")
+	}
 	attr := map[string]Attr{}
 	for k, v := range f.n.Attr {
 		if k != "extrapolation_value" {

@@ -227,7 +227,7 @@ func sliceBack(b *back) []string {
 			g = b.slice(g, p.axis, 0, n-start, 1)
 			used = n - start
 		}
-		shape[p.axis] = Dim{N: n}
+		shape[p.axis] = Dim{N: used}
 		if start != 0 || n-start-used != 0 {
 			axes, before, after = append(axes, int64(p.axis)), append(before, start), append(after, n-start-used)
 		}

@@ -181,6 +181,12 @@ func shiftedBy(in, dir map[string]*Array, h float64) map[string]*Array {
 // checkDerivatives compares VJP, Split and JVP of g with a central difference along a random direction.
 func checkDerivatives(t *testing.T, g *Graph, wrt []string, in map[string]*Array, rng *rand.Rand, tol float64) {
 	t.Helper()
+	checkDerivativesBy(t, g, wrt, in, rng, tol, 1e-4)
+}
+
+// checkDerivativesBy is checkDerivatives with step h.
+func checkDerivativesBy(t *testing.T, g *Graph, wrt []string, in map[string]*Array, rng *rand.Rand, tol, h float64) {
+	t.Helper()
 	opt := DiffOptions{Wrt: wrt}
 	var floatOuts []string
 	y := runGraph(t, g, in)
@@ -216,7 +222,7 @@ func checkDerivatives(t *testing.T, g *Graph, wrt []string, in map[string]*Array
 		}
 		return sum
 	}
-	want := check.Directional(f, []float64{0}, []float64{1}, 1e-4)
+	want := check.Directional(f, []float64{0}, []float64{1}, h)
 	for name, w := range v {
 		norm += math.Sqrt(check.Dot(w.F, w.F)) * 1e-1
 		_ = name
