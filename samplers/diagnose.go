@@ -124,16 +124,22 @@ func BFMI(energy []float64) float64 {
 	return num / den
 }
 
-// Summary tells about one parameter's draws.
+// Summary tells about one parameter's draws. What cannot be computed is NaN, which encoding/json refuses.
 type Summary struct {
-	Name              string `json:"-"`
-	Mean, SD          float64
-	Q5, Q50, Q95      float64
-	MCSEMean, MCSESD  float64
-	ESSBulk, ESSTail  float64
-	RHat              float64
-	Constant          bool // all draws are the same: nothing to diagnose
-	Draws, ChainCount int
+	Name       string  `json:"-"`
+	Mean       float64 `json:"mean"`
+	SD         float64 `json:"sd"`
+	Q5         float64 `json:"q5"`
+	Q50        float64 `json:"q50"`
+	Q95        float64 `json:"q95"`
+	MCSEMean   float64 `json:"mcse_mean"`
+	MCSESD     float64 `json:"mcse_sd"`
+	ESSBulk    float64 `json:"ess_bulk"`
+	ESSTail    float64 `json:"ess_tail"`
+	RHat       float64 `json:"rhat"`
+	Constant   bool    `json:"-"` // all draws are the same: nothing to diagnose
+	Draws      int     `json:"-"`
+	ChainCount int     `json:"-"`
 }
 
 // Summarize describes the draws of one parameter.
