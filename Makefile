@@ -21,8 +21,7 @@ onnxruntime:
 demo: build
 	@mkdir -p out/demo
 	bin/lenskit mock examples/paper.yaml -o out/demo/mock.fits
-	bin/lenskit fit examples/demo.yaml -o out/demo/fit
-	bin/lenskit plot out/demo/fit
+	bin/lenskit fit out/demo/mock.yaml -o out/demo/fit
 
 test: onnxruntime lint
 	$(GO) test ./...

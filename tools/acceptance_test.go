@@ -1,0 +1,171 @@
+package tools
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"lenskit/internal/check"
+)
+
+// The acceptance runs take minutes and print the tables of docs/accuracy.md:
+//
+//	LENSKIT_ACCEPTANCE=1 go test ./tools -run Acceptance -v -timeout 60m
+//
+// LENSKIT_BUNDLE names another decoder bundle than the shipped one.
+func acceptance(t *testing.T) {
+	if os.Getenv("LENSKIT_ACCEPTANCE") == "" {
+		t.Skip("takes minutes: set LENSKIT_ACCEPTANCE=1 to run it")
+	}
+}
+
+// fitted is what a table tells of one fit.
+type fitted struct {
+	rec    *fitRecord
+	values map[string]float64
+	sigma  map[string]float64
+}
+
+func runFitOf(t *testing.T, config string, seed uint64) fitted {
+	t.Helper()
+	dir := t.TempDir()
+	if b := os.Getenv("LENSKIT_BUNDLE"); b != "" {
+		cfg, err := loadConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range cfg.Source {
+			if cfg.Source[i].Type == "decoder" {
+				if cfg.Source[i].Model, err = filepath.Abs(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		config = filepath.Join(dir, "config.yaml")
+		if err := cfg.save(config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := Fit(context.Background(), FitOptions{Input: config, Output: filepath.Join(dir, "fit"), Search: searchOptions{Seed: seed}}, io.Discard, newProgress(io.Discard, true))
+	if err != nil && exitCode(err) != exitNotConverged {
+		t.Fatalf("%s: %v", config, err)
+	}
+	rec, err := readFitRecord(filepath.Join(dir, "fit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := fitted{rec, map[string]float64{}, map[string]float64{}}
+	for i, n := range rec.Parameters.names {
+		f.values[n] = rec.Parameters.values[i]
+		f.sigma[n] = rec.Uncertainties.values[i]
+	}
+	return f
+}
+
+// einstein is θ_E = √q r_ein of a power law in the paper's parameters.
+func einstein(q, r float64) float64 { return math.Sqrt(q) * r }
+
+// TestAcceptancePaperMocks fits twenty mocks in the paper's set-up at medium noise, their lenses and sources drawn from
+// priors of sensible widths.
+func TestAcceptancePaperMocks(t *testing.T) {
+	acceptance(t)
+	text, err := os.ReadFile(filepath.Join(check.Root(), "testdata", "paper_prior.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("| seed | noise | θ_E error % | γ error | χ²/N | status | seconds |\n|---|---|---|---|---|---|---|")
+	for _, noise := range []float64{0.333, 0.1, 0.0333} {
+		seeds, good := 20, 0
+		if noise != 0.1 {
+			seeds = 5
+		}
+		for seed := range seeds {
+			dir := t.TempDir()
+			config := filepath.Join(dir, "config.yaml")
+			if err := os.WriteFile(config, []byte(strings.Replace(string(text), "noise: 0.1", fmt.Sprintf("noise: %g", noise), 1)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			args := []string{"lenskit", "mock", config, "--draw", "--seed", fmt.Sprint(seed + 1), "-o", filepath.Join(dir, "mock.fits"), "--quiet"}
+			if code := Run(context.Background(), args, io.Discard, os.Stderr); code != 0 {
+				t.Fatalf("mock: exit %d", code)
+			}
+			cfg, err := loadConfig(filepath.Join(dir, "mock.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			truth := map[string]float64{}
+			for _, c := range cfg.components() {
+				for i := range c.Params {
+					if p := &c.Params[i]; len(p.Prior.Truth) == 1 {
+						truth[c.key(p.Name)] = p.Prior.Truth[0]
+					}
+				}
+			}
+			f := runFitOf(t, filepath.Join(dir, "mock.yaml"), uint64(seed+1))
+			e := einstein(f.values["lens.sple.q"], f.values["lens.sple.r_ein"])/einstein(truth["lens.sple.q"], truth["lens.sple.r_ein"]) - 1
+			n := float64(f.rec.Pixels)
+			chi := float64(f.rec.ReducedChi2)
+			fmt.Printf("| %d | %g | %+.2f | %+.3f | %.4f | %s | %.0f |\n", seed+1, noise, 100*e, f.values["lens.sple.gamma"]-truth["lens.sple.gamma"], chi, f.rec.Status, f.rec.Seconds)
+			if math.Abs(e) < 0.01 && math.Abs(chi-1) < 3*math.Sqrt(2/n) {
+				good++
+			}
+		}
+		fmt.Printf("noise %g: %d of %d within 1 %% in θ_E and 3 standard deviations in χ²\n", noise, good, seeds)
+		if noise == 0.1 && good < 19 {
+			t.Errorf("%d of 20 at medium noise, expected at least 19", good)
+		}
+	}
+}
+
+// TestAcceptanceRealGalaxies fits the mocks that lenstronomy made of real galaxies.
+func TestAcceptanceRealGalaxies(t *testing.T) {
+	acceptance(t)
+	root := filepath.Dir(check.Shared(t, "data/mocks/lenstronomy/00/config.yaml"))
+	systems, err := filepath.Glob(filepath.Join(filepath.Dir(root), "*", "config.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("| system | noise | θ_E error % | pull | γ error | pull | q error | χ²/N | seconds | status |\n|---|---|---|---|---|---|---|---|---|---|")
+	near, gamma, wrong := 0, 0, 0
+	for _, config := range systems {
+		raw, err := os.ReadFile(filepath.Join(filepath.Dir(config), "truth.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var truth struct {
+			Lens  map[string]float64
+			Noise float64
+		}
+		if err := json.Unmarshal(raw, &truth); err != nil {
+			t.Fatal(err)
+		}
+		f := runFitOf(t, config, 1)
+		q, r := f.values["lens.sple.q"], f.values["lens.sple.r_ein"]
+		want := einstein(truth.Lens["q"], truth.Lens["r_ein"])
+		e := einstein(q, r)/want - 1
+		// σ of θ_E without the correlation of q and r_ein
+		s := math.Hypot(f.sigma["lens.sple.r_ein"]/r, 0.5*f.sigma["lens.sple.q"]/q)
+		dg := f.values["lens.sple.gamma"] - truth.Lens["gamma"]
+		fmt.Printf("| %s | %g | %+.2f | %+.1f | %+.3f | %+.1f | %+.3f | %.4f | %.0f | %s |\n", filepath.Base(filepath.Dir(config)), truth.Noise, 100*e, e/s,
+			dg, dg/f.sigma["lens.sple.gamma"], q-truth.Lens["q"], float64(f.rec.ReducedChi2), f.rec.Seconds, strings.TrimPrefix(f.rec.Status+": "+f.rec.Reason, statusConverged+": every check passed"))
+		if math.Abs(e) < 0.01 {
+			near++
+		}
+		if math.Abs(dg) < 0.1 {
+			gamma++
+		}
+		if math.Abs(e) > 0.03 && f.rec.Status == statusConverged {
+			wrong++
+		}
+	}
+	fmt.Printf("θ_E within 1 %%: %d, γ within 0.1: %d of %d; off by more than 3 %% and called converged: %d\n", near, gamma, len(systems), wrong)
+	if wrong > 0 {
+		t.Errorf("%d misses called converged", wrong)
+	}
+}
