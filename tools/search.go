@@ -72,6 +72,10 @@ type search struct {
 	saved *searchRecord
 	save  func() error // writes saved, or not when that was done a moment ago; called after each step
 
+	label string // of the stage told, a group of climbs
+	steps int    // about how many steps the group has
+	taken int    // by the climbs of the group that are done
+
 	mu sync.Mutex
 }
 
@@ -166,6 +170,7 @@ func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 		posts[i] = p
 	}
 	first := posts[0]
+	s.group("starts", s.opt.Starts)
 	ends := make([]*stageEnd, s.opt.Starts)
 	done := 0
 	each := func(which []int, climb func(p *adjoint.Posterior, i int) error) error {
@@ -204,7 +209,7 @@ func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 				best = math.Max(best, e.LogProb)
 			}
 		}
-		s.report(searchState{Stage: "starts", Step: done, Steps: s.opt.Starts, LogPosterior: best})
+		s.report(searchState{Step: done, LogPosterior: best})
 		return nil
 	}
 	all := make([]int, s.opt.Starts)
@@ -442,6 +447,7 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 	var best *stageEnd
 	var ends []*stageEnd
 	for i, b := range basins {
+		s.group(fmt.Sprintf("lens %d of %d", i+1, len(basins)), 8*sourceSteps+3*jointSteps)
 		end, err := s.place(ctx, post, src, fmt.Sprintf("basin %d", i+1), b)
 		if err != nil {
 			return nil, err
@@ -457,6 +463,7 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 		if e != best && best.LogProb-e.LogProb > 30 {
 			continue
 		}
+		s.group("full size", map[string]int{"lm": 2*s.opt.Iterations + 2*polishSteps, "adam": s.opt.Iterations + polishSteps}[s.opt.Optimizer])
 		end, err := s.finish(ctx, post, full, fmt.Sprintf("basin %d", i+1), e)
 		if err != nil {
 			return nil, err
@@ -599,7 +606,7 @@ func (s *search) lm(ctx context.Context, key string, post *adjoint.Posterior, t 
 	s.saved.Task, s.saved.LM, s.saved.Adam = key, state, nil
 	before := state.Evaluations
 	res, err := samplers.LevenbergMarquardt(ctx, t, state, lmOptions(steps), func(st *samplers.LMState) error {
-		s.report(searchState{Stage: key, Step: st.Iteration, Steps: steps, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
+		s.report(searchState{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
 		s.count(&before, st.Evaluations)
 		return s.save()
 	})
@@ -648,7 +655,7 @@ func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, 
 	s.saved.Task, s.saved.LM, s.saved.Adam = key, nil, state
 	before := state.Evaluations
 	res, err := samplers.Adam(ctx, t, state, metric, opt, func(st *samplers.AdamState) error {
-		s.report(searchState{Stage: key, Step: st.Step, Steps: opt.Steps, LogPosterior: st.BestLogProb, ReducedChi2: reducedChi2(post)})
+		s.report(searchState{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: reducedChi2(post)})
 		s.count(&before, st.Evaluations)
 		return s.save()
 	})
@@ -664,6 +671,7 @@ func (s *search) ended(ctx context.Context, key string, res *samplers.Result, er
 	s.saved.Done[key] = end
 	s.saved.Task, s.saved.LM, s.saved.Adam = "", nil, nil
 	s.saved.Iterations += res.Iterations
+	s.taken += res.Iterations
 	return end, nil
 }
 
@@ -672,8 +680,13 @@ func (s *search) count(before *int, now int) {
 	*before = now
 }
 
+// group begins a stage for those who watch: climbs of about so many steps in all.
+func (s *search) group(label string, steps int) { s.label, s.steps, s.taken = label, steps, 0 }
+
 func (s *search) report(st searchState) {
 	if s.tell != nil {
+		st.Stage, st.Steps = s.label, max(s.steps, s.taken+st.Step)
+		st.Step += s.taken
 		st.Evaluations = s.saved.Evaluations
 		s.tell(st)
 	}
@@ -764,41 +777,97 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	return out
 }
 
-// misfits compares χ² with its expectation, over all used pixels and over those with light of the model, where a source
-// or lens that cannot follow the data shows first.
+// misfits holds the residuals against those of pure noise. The noise map may be off by a factor, as those of drizzled or
+// photon-starved images are: the pixels in which no source shines tell it. A source or lens that cannot follow the data
+// shows in the pixels where the source does, and arcs that the model lacks as patches of residuals of one sign.
 func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 	noise := post.Noise()
-	var out []string
-	var lit, all struct {
-		n    int
-		chi2 float64
-	}
+	lit := make([]bool, len(noise.Used))
+	var shine, dark tally
 	for i, used := range noise.Used {
 		if !used {
 			continue
 		}
 		r := img.Residual.Pix[i]
-		all.n++
-		all.chi2 += r * r
 		if math.Abs(img.Model.Pix[i]-img.LensLight.Pix[i])*noise.Weight[i] > 1 {
-			lit.n++
-			lit.chi2 += r * r
+			lit[i] = true
+			shine.add(r)
+		} else {
+			dark.add(r)
 		}
 	}
-	check := func(what string, n int, chi2 float64) {
-		if n == 0 {
-			return
-		}
-		if v, limit := chi2/float64(n), 1+3*math.Sqrt(2/float64(n)); v > limit {
-			out = append(out, fmt.Sprintf("reduced χ² %s is %.4g, expected at most %.4g", what, v, limit))
+	if shine.n == 0 {
+		return []string{"the model has no light of the source above the noise"}
+	}
+	scale := 1.0
+	if dark.n >= darkEnough {
+		scale = dark.mean()
+	}
+	var out []string
+	all := tally{shine.n + dark.n, shine.chi2 + dark.chi2}
+	for _, c := range []struct {
+		what string
+		tally
+	}{{"of the image", all}, {"where the source shines", shine}} {
+		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n))); c.mean() > limit {
+			out = append(out, fmt.Sprintf("reduced χ² %s is %.4g, expected at most %.4g by the pixels without source", c.what, c.mean(), limit))
 		}
 	}
-	check("of the image", all.n, all.chi2)
-	check("where the source shines", lit.n, lit.chi2)
-	if lit.n == 0 {
-		out = append(out, "the model has no light of the source above the noise")
+	if n, x, y := unexplained(post, img, lit, math.Sqrt(scale)); n > 0 {
+		out = append(out, fmt.Sprintf("%d patches of light are not explained, the worst at x = %.2f, y = %.2f arcsec", n, x, y))
 	}
 	return out
+}
+
+// darkEnough is the number of pixels without source from which these measure the noise.
+const darkEnough = 300
+
+// tally sums squared residuals.
+type tally struct {
+	n    int
+	chi2 float64
+}
+
+func (t *tally) add(r float64) {
+	t.n++
+	t.chi2 += r * r
+}
+
+func (t *tally) mean() float64 { return t.chi2 / float64(t.n) }
+
+// unexplained counts the patches of pixels without source whose mean residual is more than six times what noise of the
+// given standard deviation makes, and tells where the worst is.
+func unexplained(post *adjoint.Posterior, img *adjoint.Images, lit []bool, sigma float64) (count int, x, y float64) {
+	const side, limit = 6, 6
+	w, h, scale := img.Residual.W, img.Residual.H, img.Residual.Scale
+	used := post.Noise().Used
+	worst := 0.0
+	for J := 0; J < h; J += side {
+		for I := 0; I < w; I += side {
+			n, sum := 0, 0.0
+			for j := J; j < min(J+side, h); j++ {
+				for i := I; i < min(I+side, w); i++ {
+					if k := j*w + i; used[k] && !lit[k] {
+						n++
+						sum += img.Residual.Pix[k]
+					}
+				}
+			}
+			if n < side*side/2 {
+				continue
+			}
+			t := math.Abs(sum) / (sigma * math.Sqrt(float64(n)))
+			if t > limit {
+				count++
+			}
+			if t > limit && t > worst {
+				worst = t
+				x = (float64(I) + 0.5*(side-1) - 0.5*float64(w-1)) * scale
+				y = (float64(J) + 0.5*(side-1) - 0.5*float64(h-1)) * scale
+			}
+		}
+	}
+	return count, x, y
 }
 
 // simplified is the config with a Sersic profile in place of each decoder.
