@@ -111,7 +111,7 @@ func readCube(ref string) (c *cube, bad int, err error) {
 			bad++
 		}
 	}
-	c.Origin, _ = m.Header.text(originKey)
+	c.Origin = m.Header.text(originKey)
 	return c, bad, nil
 }
 

@@ -3,9 +3,9 @@ package tools
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/bzip2"
 	"compress/gzip"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +14,8 @@ import (
 	"os"
 	"strconv"
 	"strings"
+
+	"github.com/astrogo/fitsio"
 )
 
 // fitsImage is an array of a FITS file with its scaling applied: value = BZERO + BSCALE * stored, NaN where an integer
@@ -161,13 +163,13 @@ func walkFITS(r io.ReaderAt, size int64) ([]fitsHDU, error) {
 	var hdus []fitsHDU
 	for at := int64(0); at < size && len(hdus) < fitsMaxHDUs; {
 		header, n, err := readHeader(r, at, size)
-		if err == nil {
-			err = startsHDU(&header, len(hdus) == 0)
+		if err != nil && len(hdus) > 0 {
+			break // what follows the last HDU is no HDU: the standard calls it special records
+		}
+		if v := header.text("SIMPLE"); err == nil && at == 0 && v != "T" {
+			err = fmt.Errorf("is not a standard FITS file: found SIMPLE = %.40s, expected T", v)
 		}
 		if err != nil {
-			if len(hdus) > 0 {
-				break // what follows the last HDU is no HDU: the standard calls it special records
-			}
 			return nil, err
 		}
 		h := fitsHDU{index: len(hdus), header: header, start: at + n, left: max(0, size-at-n)}
@@ -184,40 +186,21 @@ func walkFITS(r io.ReaderAt, size int64) ([]fitsHDU, error) {
 	return hdus, nil
 }
 
-// startsHDU checks the first keyword of a header.
-func startsHDU(h *fitsHeader, primary bool) error {
-	if len(h.cards) == 0 {
-		return errors.New("is not a FITS file: empty header")
-	}
-	switch first := h.cards[0]; {
-	case !primary && first.key == "XTENSION":
-		return nil
-	case !primary:
-		return errors.New("not an extension")
-	case first.key != "SIMPLE" && !h.has("SIMPLE"):
-		return fmt.Errorf("is not a FITS file: found %q at its start, expected SIMPLE", first.key)
-	}
-	if v, _ := h.text("SIMPLE"); v != "T" {
-		return fmt.Errorf("is not a standard FITS file: found SIMPLE = %s, expected T", v)
-	}
-	return nil
-}
-
 // layout reads BITPIX and the axes and returns the size of the data in bytes, math.MaxInt64 where it is beyond all
 // bounds.
 func (h *fitsHDU) layout() (int64, error) {
-	bitpix, ok, err := h.header.integer("BITPIX")
-	if err != nil || !ok {
-		return 0, orMissing(err, "BITPIX")
+	bitpix, err := h.header.needed("BITPIX")
+	if err != nil {
+		return 0, err
 	}
 	switch bitpix {
 	case 8, 16, 32, 64, -32, -64:
 	default:
 		return 0, fmt.Errorf("found BITPIX = %d, expected 8, 16, 32, 64, -32 or -64", bitpix)
 	}
-	naxis, ok, err := h.header.integer("NAXIS")
-	if err != nil || !ok {
-		return 0, orMissing(err, "NAXIS")
+	naxis, err := h.header.needed("NAXIS")
+	if err != nil {
+		return 0, err
 	}
 	if naxis < 0 || naxis > fitsMaxDimension {
 		return 0, fmt.Errorf("found NAXIS = %d, expected 0 to %d", naxis, fitsMaxDimension)
@@ -226,9 +209,9 @@ func (h *fitsHDU) layout() (int64, error) {
 	n := int64(1)
 	for i := 1; i <= int(naxis); i++ {
 		key := "NAXIS" + strconv.Itoa(i)
-		v, ok, err := h.header.integer(key)
-		if err != nil || !ok {
-			return 0, orMissing(err, key)
+		v, err := h.header.needed(key)
+		if err != nil {
+			return 0, err
 		}
 		if v < 0 {
 			return 0, fmt.Errorf("found %s = %d, expected a length of 0 or more", key, v)
@@ -253,14 +236,6 @@ func (h *fitsHDU) layout() (int64, error) {
 	return times(times(n, max(0, gcount)), int64(abs(h.bitpix)/8)), nil
 }
 
-// orMissing is err, or the error of a keyword that is not there.
-func orMissing(err error, key string) error {
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("missing keyword %s", key)
-}
-
 // times multiplies non-negative numbers, saturating.
 func times(a, b int64) int64 {
 	if a != 0 && b > math.MaxInt64/a {
@@ -273,8 +248,7 @@ func abs(v int) int { return max(v, -v) }
 
 // isGroups tells whether the HDU holds random groups, the format of old radio data.
 func (h *fitsHDU) isGroups() bool {
-	v, _ := h.header.text("GROUPS")
-	return v == "T" && h.index == 0
+	return h.index == 0 && h.header.text("GROUPS") == "T"
 }
 
 // isImage tells whether the HDU holds an array (which may have no pixels).
@@ -282,15 +256,12 @@ func (h *fitsHDU) isImage() bool {
 	if h.index == 0 {
 		return !h.isGroups()
 	}
-	v, _ := h.header.text("XTENSION")
+	v := h.header.text("XTENSION")
 	return v == "IMAGE" || v == "IUEIMAGE"
 }
 
 // isTiled tells whether the HDU is a table that holds a compressed image.
-func (h *fitsHDU) isTiled() bool {
-	v, _ := h.header.text("ZIMAGE")
-	return v == "T"
-}
+func (h *fitsHDU) isTiled() bool { return h.header.text("ZIMAGE") == "T" }
 
 // size is the number of pixels; 0 for an array without axes.
 func (h *fitsHDU) size() int64 {
@@ -316,7 +287,7 @@ func (h *fitsHDU) describe() string {
 	case h.isImage():
 		return "an image"
 	}
-	v, _ := h.header.text("XTENSION")
+	v := h.header.text("XTENSION")
 	switch v {
 	case "BINTABLE", "A3DTABLE":
 		return "a binary table"
@@ -360,7 +331,7 @@ func pickHDU(path, ext string, hdus []fitsHDU) (*fitsHDU, error) {
 			}
 		}
 		if h == nil {
-			return nil, badInput("%s[%s]: no such extension: found %s%s", path, ext, orNone(strings.Join(names, ", ")), didYouMean(ext, names))
+			return nil, badInput("%s[%s]: no such extension: found %s%s", path, ext, cmp.Or(strings.Join(names, ", "), "none with a name"), didYouMean(ext, names))
 		}
 	}
 	switch {
@@ -376,18 +347,8 @@ func tiled(path string, h *fitsHDU) error {
 	return withHint(badInput("%s: HDU %d holds a tile-compressed image, which is not read", path, h.index), "funpack unpacks it")
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "none with a name"
-	}
-	return s
-}
-
 // name is the EXTNAME.
-func (h *fitsHDU) name() string {
-	v, _ := h.header.text("EXTNAME")
-	return v
-}
+func (h *fitsHDU) name() string { return h.header.text("EXTNAME") }
 
 // read reads the pixels.
 func (h *fitsHDU) read(path string, r io.ReaderAt) (*fitsImage, error) {
@@ -395,51 +356,69 @@ func (h *fitsHDU) read(path string, r io.ReaderAt) (*fitsImage, error) {
 	if need := times(n, width); need > h.left {
 		return nil, badInput("%s: HDU %d is truncated: found %d bytes of data, expected %d for %s", path, h.index, h.left, need, shapeText(h.axes))
 	}
-	scale, err := h.header.number("BSCALE", 1)
-	if err != nil {
-		return nil, badInput("%s: HDU %d: %w", path, h.index, err)
-	}
-	zero, err := h.header.number("BZERO", 0)
-	if err != nil {
-		return nil, badInput("%s: HDU %d: %w", path, h.index, err)
-	}
-	blank, hasBlank, err := h.header.integer("BLANK")
-	if err != nil {
+	scale, errScale := h.header.number("BSCALE", 1)
+	zero, errZero := h.header.number("BZERO", 0)
+	blank, hasBlank, errBlank := h.header.integer("BLANK")
+	if err := cmp.Or(errScale, errZero, errBlank); err != nil {
 		return nil, badInput("%s: HDU %d: %w", path, h.index, err)
 	}
 	img := &fitsImage{Path: path, HDU: h.index, Name: h.name(), Axes: h.axes, Header: h.header, Pix: make([]float64, n)}
-	buf := bufio.NewReaderSize(io.NewSectionReader(r, h.start, n*width), 1<<16)
-	var word [8]byte
-	for i := range img.Pix {
-		if _, err := io.ReadFull(buf, word[:width]); err != nil {
-			return nil, badInput("%s: HDU %d: %s", path, h.index, reason(err))
-		}
-		var k int64
-		switch h.bitpix {
-		case -32:
-			img.Pix[i] = float64(math.Float32frombits(binary.BigEndian.Uint32(word[:])))
-		case -64:
-			img.Pix[i] = math.Float64frombits(binary.BigEndian.Uint64(word[:]))
-		case 8:
-			k = int64(word[0])
-		case 16:
-			k = int64(int16(binary.BigEndian.Uint16(word[:])))
-		case 32:
-			k = int64(int32(binary.BigEndian.Uint32(word[:])))
-		case 64:
-			k = int64(binary.BigEndian.Uint64(word[:]))
-		}
-		if h.bitpix > 0 {
-			img.Pix[i] = float64(k)
-			if hasBlank && k == blank {
-				img.Pix[i] = math.NaN()
-			}
-		}
-		if scale != 1 || zero != 0 {
-			img.Pix[i] = zero + scale*img.Pix[i]
+	src := bufio.NewReaderSize(io.NewSectionReader(r, h.start, n*width), 1<<16)
+	isBlank := func(v int64) bool { return hasBlank && v == blank }
+	var err error
+	switch h.bitpix {
+	case 8:
+		err = decodePixels[uint8](img.Pix, h.bitpix, src, isBlank)
+	case 16:
+		err = decodePixels[int16](img.Pix, h.bitpix, src, isBlank)
+	case 32:
+		err = decodePixels[int32](img.Pix, h.bitpix, src, isBlank)
+	case 64:
+		err = decodePixels[int64](img.Pix, h.bitpix, src, isBlank)
+	case -32:
+		err = decodePixels[float32](img.Pix, h.bitpix, src, nil)
+	case -64:
+		err = decodePixels[float64](img.Pix, h.bitpix, src, nil)
+	}
+	if err != nil {
+		return nil, badInput("%s: HDU %d: %s", path, h.index, reason(err))
+	}
+	if scale != 1 || zero != 0 {
+		for i, v := range img.Pix {
+			img.Pix[i] = zero + scale*v
 		}
 	}
 	return img, nil
+}
+
+// fitsChunk is how many pixels are decoded or encoded at a time.
+const fitsChunk = 1 << 15
+
+// decodePixels fills pix from the big-endian numbers of r, of the type T that bitpix names; NaN stands where isBlank, if
+// there is one, says so.
+func decodePixels[T uint8 | int16 | int32 | int64 | float32 | float64](pix []float64, bitpix int, r io.Reader, isBlank func(int64) bool) error {
+	chunk := make([]T, min(len(pix), fitsChunk))
+	for len(pix) > 0 {
+		chunk = chunk[:min(len(pix), len(chunk))]
+		img := fitsio.NewImage(bitpix, []int{len(chunk)})
+		if err := img.Write(chunk); err != nil { // makes the room that Raw gives
+			return err
+		}
+		if _, err := io.ReadFull(r, img.Raw()); err != nil {
+			return err
+		}
+		if err := img.Read(&chunk); err != nil {
+			return err
+		}
+		for i, v := range chunk {
+			pix[i] = float64(v)
+			if isBlank != nil && isBlank(int64(v)) {
+				pix[i] = math.NaN()
+			}
+		}
+		pix = pix[len(chunk):]
+	}
+	return nil
 }
 
 // plane returns width, height and pixels of a two-dimensional image; axes of length 1 beyond the second are dropped.

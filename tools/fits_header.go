@@ -15,47 +15,38 @@ type fitsCard struct {
 	isText              bool
 }
 
-// fitsHeader is a header in its order. Where a keyword stands twice, the last one counts, as in the C library.
-type fitsHeader struct {
-	cards []fitsCard
-	at    map[string]int
-}
+// fitsHeader are the cards of a header by keyword. Where a keyword stands twice, the last one counts, as in the C library.
+type fitsHeader map[string]fitsCard
 
 // readHeader reads the header that begins at offset at of a file of the given size and returns it with its length in
 // bytes, a multiple of 2880. The last block may be cut after END.
 func readHeader(r io.ReaderAt, at, size int64) (fitsHeader, int64, error) {
-	h := fitsHeader{at: map[string]int{}}
+	h := fitsHeader{}
 	block := make([]byte, fitsBlock)
 	for n := 0; n < fitsMaxBlocks; n++ {
 		k, err := r.ReadAt(block, at+int64(n)*fitsBlock)
 		if err != nil && err != io.EOF {
 			return h, 0, errors.New(reason(err))
 		}
-		if n == 0 && at == 0 && !bytes.HasPrefix(block[:k], []byte("SIMPLE")) && !hasKeyword(block[:k], "SIMPLE") {
-			return h, 0, fmt.Errorf("is not a FITS file: found %q at its start, expected SIMPLE", printable(block[:min(k, 8)]))
+		first := "SIMPLE"
+		if at > 0 {
+			first = "XTENSION"
+		}
+		if n == 0 && !bytes.HasPrefix(block[:k], fmt.Appendf(nil, "%-8s", first)) {
+			return h, 0, fmt.Errorf("is not a FITS file: found %q at its start, expected %s", printable(block[:min(k, 8)]), first)
 		}
 		for i := 0; i+80 <= k; i += 80 {
 			c := parseCard(string(block[i : i+80]))
 			if c.key == "END" {
 				return h, int64(n+1) * fitsBlock, nil
 			}
-			h.add(c)
+			h[c.key] = c
 		}
 		if k < fitsBlock {
 			return h, 0, fmt.Errorf("is truncated: its header has no END in %d bytes", size-at)
 		}
 	}
 	return h, 0, fmt.Errorf("header has no END in %d blocks", fitsMaxBlocks)
-}
-
-// hasKeyword tells whether a card of the block begins with key.
-func hasKeyword(block []byte, key string) bool {
-	for i := 0; i+80 <= len(block); i += 80 {
-		if strings.TrimRight(string(block[i:i+8]), " ") == key {
-			return true
-		}
-	}
-	return false
 }
 
 // printable replaces what is not printable ASCII.
@@ -101,31 +92,18 @@ func parseCard(line string) fitsCard {
 	return c
 }
 
-func (h *fitsHeader) add(c fitsCard) {
-	if c.key != "" && c.key != "COMMENT" && c.key != "HISTORY" && c.key != "CONTINUE" {
-		h.at[c.key] = len(h.cards)
-	}
-	h.cards = append(h.cards, c)
-}
-
-func (h *fitsHeader) has(key string) bool {
-	_, ok := h.at[key]
+func (h fitsHeader) has(key string) bool {
+	_, ok := h[key]
 	return ok
 }
 
-// text is the value of key as text.
-func (h *fitsHeader) text(key string) (string, bool) {
-	i, ok := h.at[key]
-	if !ok {
-		return "", false
-	}
-	return h.cards[i].value, true
-}
+// text is the value of key as text, empty when the keyword is not there.
+func (h fitsHeader) text(key string) string { return h[key].value }
 
 // integer is the value of key as an integer; false when the keyword is not there or has no value.
-func (h *fitsHeader) integer(key string) (int64, bool, error) {
-	s, ok := h.text(key)
-	if !ok || s == "" {
+func (h fitsHeader) integer(key string) (int64, bool, error) {
+	s := h.text(key)
+	if s == "" {
 		return 0, false, nil
 	}
 	v, err := strconv.ParseInt(s, 10, 64)
@@ -140,10 +118,19 @@ func (h *fitsHeader) integer(key string) (int64, bool, error) {
 	return v, true, nil
 }
 
+// needed is integer for a keyword that must be there.
+func (h fitsHeader) needed(key string) (int64, error) {
+	v, ok, err := h.integer(key)
+	if err == nil && !ok {
+		err = fmt.Errorf("missing keyword %s", key)
+	}
+	return v, err
+}
+
 // number is the value of key as a number, def when the keyword is not there or has no value.
-func (h *fitsHeader) number(key string, def float64) (float64, error) {
-	s, ok := h.text(key)
-	if !ok || s == "" {
+func (h fitsHeader) number(key string, def float64) (float64, error) {
+	s := h.text(key)
+	if s == "" {
 		return def, nil
 	}
 	v, err := strconv.ParseFloat(strings.NewReplacer("D", "E", "d", "e").Replace(s), 64)

@@ -195,13 +195,13 @@ func TestFITSWrittenIsReadBackExactly(t *testing.T) {
 			t.Errorf("pixel %d: got %g, want %g", i, img.Pix[i], v)
 		}
 	}
-	if s, _ := img.Header.text("NOTE"); s != "it's" {
+	if s := img.Header.text("NOTE"); s != "it's" {
 		t.Errorf("got %q", s)
 	}
 	if v, err := img.Header.number("TINY", 0); v != 1.2345678901234567e-20 || err != nil {
 		t.Errorf("got %g, %v", v, err)
 	}
-	w, ok := skyWCS(&img.Header)
+	w, ok := skyWCS(img.Header)
 	if !ok {
 		t.Fatal("no pixel scale found in the header")
 	}
@@ -258,8 +258,8 @@ func FuzzFITS(f *testing.F) {
 		if img == nil {
 			return
 		}
-		skyWCS(&img.Header)
-		copyWCS(&img.Header)
+		skyWCS(img.Header)
+		copyWCS(img.Header)
 		img.plane()
 		n := 1
 		for _, a := range img.Axes {

@@ -18,7 +18,7 @@ type wcs struct {
 
 // skyWCS reads the linear coordinates of a header in arcsec: CD, or PC (or CROTA2) with CDELT. It returns false where the
 // header has none: no keyword, a unit that is no angle, or a singular matrix.
-func skyWCS(h *fitsHeader) (w wcs, ok bool) {
+func skyWCS(h fitsHeader) (w wcs, ok bool) {
 	get := func(key string, def float64) float64 {
 		v, err := h.number(key, def)
 		if err != nil {
@@ -41,9 +41,8 @@ func skyWCS(h *fitsHeader) (w wcs, ok bool) {
 		return w, false
 	}
 	for i, key := range []string{"CUNIT1", "CUNIT2"} {
-		unit, _ := h.text(key)
 		f := 0.0
-		switch strings.ToLower(unit) {
+		switch strings.ToLower(h.text(key)) {
 		case "", "deg", "degree", "degrees":
 			f = 3600
 		case "arcmin":

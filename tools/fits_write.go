@@ -1,12 +1,13 @@
 package tools
 
 import (
-	"encoding/binary"
+	"bytes"
 	"fmt"
 	"io"
-	"math"
 	"strconv"
 	"strings"
+
+	"github.com/astrogo/fitsio"
 )
 
 // fitsOut is one image to be written. Axes are NAXIS1 (fastest), NAXIS2, ...; Bitpix is -32 or -64; an image without
@@ -19,18 +20,20 @@ type fitsOut struct {
 	Cards  []fitsKey
 }
 
-// fitsKey is a keyword with its value: a bool, an int, a float64 or a string.
-type fitsKey struct {
-	Key     string
-	Value   any
-	Comment string
-}
+// fitsKey is a keyword with its value (a bool, an int, a float64 or a string) and a comment.
+type fitsKey fitsio.Card
 
 // writeFITS writes images to path, atomically: the first as the primary HDU, the others as extensions.
 func writeFITS(path string, images ...fitsOut) error {
 	return writeAtomic(path, func(w io.Writer) error {
+		var header bytes.Buffer
+		f, err := fitsio.Create(&header)
+		if err != nil {
+			return err
+		}
 		for i := range images {
-			if err := images[i].write(w, i == 0); err != nil {
+			header.Reset()
+			if err := images[i].write(w, f, &header); err != nil {
 				return err
 			}
 		}
@@ -38,98 +41,108 @@ func writeFITS(path string, images ...fitsOut) error {
 	})
 }
 
-func (m *fitsOut) write(w io.Writer, primary bool) error {
+// write writes the image to w; f is the file whose headers go to header.
+func (m *fitsOut) write(w io.Writer, f *fitsio.File, header *bytes.Buffer) error {
 	bitpix := m.Bitpix
 	if bitpix == 0 {
 		bitpix = -32
 	}
-	cards := []fitsKey{{"SIMPLE", true, "conforms to FITS standard"}}
-	if !primary {
-		cards[0] = fitsKey{"XTENSION", "IMAGE", "image extension"}
-	}
-	cards = append(cards, fitsKey{"BITPIX", bitpix, "array data type"}, fitsKey{"NAXIS", len(m.Axes), "number of array dimensions"})
 	n := min(1, len(m.Axes))
-	for i, a := range m.Axes {
-		cards = append(cards, fitsKey{"NAXIS" + strconv.Itoa(i+1), a, ""})
+	for _, a := range m.Axes {
 		n *= a
 	}
 	if n != len(m.Pix) {
 		panic("tools: write FITS: axes and pixels do not match")
 	}
-	if primary {
-		cards = append(cards, fitsKey{"EXTEND", true, ""})
-	} else {
-		cards = append(cards, fitsKey{"PCOUNT", 0, ""}, fitsKey{"GCOUNT", 1, ""})
+	img := fitsio.NewImage(bitpix, m.Axes)
+	cards := []fitsKey{{"EXTEND", true, ""}}
+	if len(f.HDUs()) > 0 {
+		cards = []fitsKey{{"PCOUNT", 0, ""}, {"GCOUNT", 1, ""}}
 	}
 	if m.Name != "" {
 		cards = append(cards, fitsKey{"EXTNAME", m.Name, ""})
 	}
-	var b strings.Builder
 	for _, c := range append(cards, m.Cards...) {
-		line, err := c.line()
+		card, err := c.card()
+		if err == nil {
+			err = img.Header().Append(card)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("keyword %s: %w", c.Name, err)
 		}
-		b.WriteString(line)
 	}
-	fmt.Fprintf(&b, "%-80s", "END")
-	if k := b.Len() % fitsBlock; k > 0 {
-		b.WriteString(strings.Repeat(" ", fitsBlock-k))
-	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
+	if err := f.Write(img); err != nil { // the header alone: img has no pixels yet
 		return err
 	}
-	var word [8]byte
-	width := abs(bitpix) / 8
-	for _, v := range m.Pix {
-		if bitpix == -64 {
-			binary.BigEndian.PutUint64(word[:], math.Float64bits(v))
-		} else {
-			binary.BigEndian.PutUint32(word[:], math.Float32bits(float32(v)))
+	if _, err := w.Write(bareNumbers(header.Bytes(), m.Cards)); err != nil {
+		return err
+	}
+	encode := encodePixels[float32]
+	if bitpix == -64 {
+		encode = encodePixels[float64]
+	}
+	if err := encode(w, bitpix, m.Pix); err != nil {
+		return err
+	}
+	_, err := w.Write(make([]byte, (fitsBlock-n*abs(bitpix)/8%fitsBlock)%fitsBlock))
+	return err
+}
+
+// encodePixels writes pix to w as big-endian numbers of the type T that bitpix names.
+func encodePixels[T float32 | float64](w io.Writer, bitpix int, pix []float64) error {
+	chunk := make([]T, min(len(pix), fitsChunk))
+	for len(pix) > 0 {
+		chunk = chunk[:min(len(pix), len(chunk))]
+		for i := range chunk {
+			chunk[i] = T(pix[i])
 		}
-		if _, err := w.Write(word[:width]); err != nil {
+		img := fitsio.NewImage(bitpix, []int{len(chunk)})
+		if err := img.Write(chunk); err != nil {
 			return err
 		}
-	}
-	if k := n * width % fitsBlock; k > 0 {
-		_, err := w.Write(make([]byte, fitsBlock-k))
-		return err
+		if _, err := w.Write(img.Raw()); err != nil {
+			return err
+		}
+		pix = pix[len(chunk):]
 	}
 	return nil
 }
 
-// line formats the card in the fixed format of the standard; a string that does not fit on the line is cut.
-func (c fitsKey) line() (string, error) {
-	var value string
+// card is the keyword as fitsio writes it. Of a float64 fitsio keeps six digits, so it goes as text with all of them (see
+// bareNumbers). A string that does not fit on the line is cut, and its quotes are doubled.
+func (c fitsKey) card() (fitsio.Card, error) {
 	switch v := c.Value.(type) {
-	case bool:
-		value = fmt.Sprintf("%20s", map[bool]string{true: "T", false: "F"}[v])
-	case int:
-		value = fmt.Sprintf("%20d", v)
 	case float64:
 		if v-v != 0 {
-			return "", fmt.Errorf("keyword %s: %g cannot be written in a FITS header", c.Key, v)
+			return fitsio.Card{}, fmt.Errorf("%g cannot be written in a FITS header", v)
 		}
 		s := strconv.FormatFloat(v, 'G', -1, 64)
 		if !strings.ContainsAny(s, ".E") {
 			s += ".0"
 		}
-		value = fmt.Sprintf("%20s", s)
+		c.Value = s
 	case string:
-		s := strings.ReplaceAll(printable([]byte(v)), "'", "''")
-		for len(s) > 66 {
-			v = v[:len(v)-1]
-			s = strings.ReplaceAll(printable([]byte(v)), "'", "''")
+		s := printable([]byte(v))
+		for len(s)+strings.Count(s, "'") > 66 {
+			s = s[:len(s)-1]
 		}
-		value = fmt.Sprintf("'%-8s'", s)
-	default:
-		panic("tools: write FITS: card of unknown type")
+		c.Value = strings.ReplaceAll(s, "'", "''")
 	}
-	line := fmt.Sprintf("%-8s= %s", c.Key, value)
-	if c.Comment != "" {
-		line = fmt.Sprintf("%-30s / %s", line, c.Comment)
+	return fitsio.Card(c), nil
+}
+
+// bareNumbers takes the quotes from the values of a header that are float64 in cards, in place.
+func bareNumbers(header []byte, cards []fitsKey) []byte {
+	for _, c := range cards {
+		if _, ok := c.Value.(float64); !ok {
+			continue
+		}
+		if i := bytes.Index(header, fmt.Appendf(nil, "%-8s= '", c.Name)); i >= 0 {
+			line := header[i : i+80]
+			copy(line, bytes.Replace(line, []byte("'"), []byte(" "), 2))
+		}
 	}
-	return fmt.Sprintf("%-80.80s", line), nil
+	return header
 }
 
 // gridWCS are the cards of an image whose centre lies at (x, y) arcsec and whose pixels are scale arcsec wide, for
@@ -142,17 +155,16 @@ func gridWCS(w, h int, scale, x, y float64) []fitsKey {
 }
 
 // copyWCS returns the cards that place the image of header h on the sky, or nil when it has none.
-func copyWCS(h *fitsHeader) []fitsKey {
+func copyWCS(h fitsHeader) []fitsKey {
 	if _, ok := skyWCS(h); !ok {
 		return nil
 	}
 	var out []fitsKey
 	for _, key := range wcsKeys {
-		i, ok := h.at[key]
+		c, ok := h[key]
 		if !ok {
 			continue
 		}
-		c := h.cards[i]
 		if c.isText {
 			out = append(out, fitsKey{key, c.value, c.comment})
 		} else if key == "WCSAXES" {

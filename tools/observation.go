@@ -20,7 +20,7 @@ type observation struct {
 	Sigma  []float64 // one value, or W*H
 	Mask   []bool    // true where the config's mask leaves a pixel in use; nil: everywhere
 	PSF    physics.PSFSpec
-	Header *fitsHeader // of the image; nil where the config has none
+	Header fitsHeader // of the image; nil where the config has none
 	// Brightness is the height of the brightest 0.5 % of used pixels above their median, to two digits: the unit of
 	// default priors of fluxes.
 	Brightness float64
@@ -121,7 +121,7 @@ func (o *observation) readImage(c *config) error {
 	if err != nil {
 		return err
 	}
-	o.W, o.H, o.Data, o.Header = size[0], size[1], pix, &img.Header
+	o.W, o.H, o.Data, o.Header = size[0], size[1], pix, img.Header
 	if s := c.Data.Size; s[0] != 0 && s != size {
 		return c.fail("data.size", "found %d x %d, but %s is %d x %d", s[0], s[1], img.Path, o.W, o.H)
 	}

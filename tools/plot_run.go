@@ -71,7 +71,7 @@ func readPlanes(path string) (map[string]plane, string, error) {
 			p.Y, _ = m.Header.number("CRVAL2", 0)
 		}
 		out[m.Name] = p
-		if u, _ := m.Header.text("BUNIT"); m.Name == "DATA" && u != "" {
+		if u := m.Header.text("BUNIT"); m.Name == "DATA" && u != "" {
 			unit = u
 		}
 	}

@@ -165,7 +165,7 @@ func (p *problem) writeImages(path string, theta []float64) error {
 		if sky := copyWCS(o.Header); sky != nil {
 			place = sky
 		}
-		if u, ok := o.Header.text("BUNIT"); ok && u != "" {
+		if u := o.Header.text("BUNIT"); u != "" {
 			unit = u
 		}
 	}
@@ -206,7 +206,7 @@ func (p *problem) eastOfNorth(theta []float64) map[string]float64 {
 		return nil
 	}
 	sky, ok := skyWCS(p.Obs.Header)
-	if kind, _ := p.Obs.Header.text("CTYPE1"); !ok || kind == "" || kind == "LINEAR" {
+	if kind := p.Obs.Header.text("CTYPE1"); !ok || kind == "" || kind == "LINEAR" {
 		return nil
 	}
 	out := map[string]float64{}
