@@ -3,6 +3,8 @@ package physics
 import (
 	"fmt"
 	"math"
+
+	"lenskit/physics/internal/kern"
 )
 
 // PSF is a convolution of a plane of w x h pixels, stored row by row, with zeros outside. A PSF has scratch space: it
@@ -87,7 +89,11 @@ func kernelPSF(k *Image, w, h int, pool *Pool) PSF {
 
 // Costs in nanoseconds on one core; only their ratio matters.
 func directCost(k *Image, w, h int) float64 {
-	return 0.21 * float64(w*h) * float64(k.W*k.H)
+	each := 0.35
+	if kern.Accelerated() {
+		each = 0.12
+	}
+	return each * float64(w*h) * float64(k.W*k.H)
 }
 
 func fftCost(k *Image, w, h int) float64 {

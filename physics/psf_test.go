@@ -70,7 +70,7 @@ func everyPSF(t *testing.T, rng *rand.Rand, w, h int, pool *Pool) map[string]str
 	if err != nil {
 		t.Fatal(err)
 	}
-	taps := gauss.(*separable).row
+	taps := gauss.(*separable).row[0]
 	kg := NewImage(len(taps), len(taps), 0.1)
 	for j := range taps {
 		for i := range taps {

@@ -29,3 +29,22 @@ func (k *Light) VJP(kind LightKind, sum *[10]float64, zx, zy *[Block]float64, gd
 
 // Slopes has no kernel: nothing is done.
 func (k *Light) Slopes(kind LightKind, s *LightSlopes, x, y []float64) bool { return false }
+
+// Mix writes to dst, or adds to it, the sum of len(taps) stretches of src, each as long as dst and `stride` after the
+// one before:
+//
+//	dst(i) = Σ_t taps(t) src(t stride + i).
+//
+// A convolution is Mix with rows as stretches, or with stretches that begin one element apart.
+func Mix(dst, src []float64, stride int, taps []float64, add bool) {
+	mixGo(dst, src, stride, taps, add)
+}
+
+// Dots adds to sum(r, c) the scalar product of row r of a and row c of b, n elements of each; rows begin `stride` apart. n
+// is a multiple of 4.
+func Dots(sum *[3][4]float64, a, b []float64, stride, n int) {
+	if n%4 != 0 {
+		panic("kern: Dots: rows of another length")
+	}
+	dotsGo(sum, a, b, stride, n)
+}

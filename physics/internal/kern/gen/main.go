@@ -88,6 +88,8 @@ func generate() []byte {
 	c := &constants{index: map[uint64]int{}}
 	var text bytes.Buffer
 	text.WriteString(seriesText)
+	text.WriteString(mixKernel())
+	text.WriteString(dotsKernel())
 	for _, k := range []func(*constants) *kernel{prepareKernel, deflectKernel, vjpKernel, slopesKernel} {
 		k(c).assemble(&text)
 	}
