@@ -20,6 +20,7 @@ var commands = []func() *cli.Command{
 	evalCommand,
 	deflectCommand,
 	plotCommand,
+	coolestCommand,
 	weightsCommand,
 	onnxCommand,
 	datasetCommand,

@@ -98,7 +98,7 @@ var (
 	nameRule      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 )
 
-// loadConfig reads a config file. It checks all that can be said without the files it names.
+// loadConfig reads a config file, or a COOLEST template in place of one. It checks all that can be said without the files it names.
 func loadConfig(path string) (*config, error) {
 	info, err := os.Stat(path)
 	switch {
@@ -112,6 +112,9 @@ func loadConfig(path string) (*config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, badInput("%s: %s", path, reason(err))
+	}
+	if isCOOLEST(text) {
+		return coolestConfig(path, text)
 	}
 	return parseConfig(path, text)
 }
