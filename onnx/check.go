@@ -219,6 +219,9 @@ func (c *checker) node(n *Node, depth int) error {
 			return fmt.Errorf("attribute %q: %w", k, err)
 		}
 	}
+	if d := DType(n.Int("to", 0)); n.Op == "Cast" && d.narrow() {
+		return fmt.Errorf("attribute \"to\": found %s, which only the evaluator casts to", d)
+	}
 	for _, k := range sortedKeys(s.attr) {
 		if _, ok := n.Attr[k]; !ok && strings.HasSuffix(s.attr[k], "!") {
 			return fmt.Errorf("attribute %q: found none, expected one", k)

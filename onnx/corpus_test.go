@@ -60,10 +60,13 @@ func TestBackendModelsSurviveARoundTripAndInfer(t *testing.T) {
 				continue
 			}
 			read++
-			roundTrip(t, name, g)
 			if err := g.Check(); err != nil {
+				if refused(name, err) {
+					continue
+				}
 				t.Errorf("%s: %v", name, err)
 			}
+			roundTrip(t, name, g)
 			want := slices.Clone(g.Outputs)
 			if err := g.Infer(); err != nil {
 				t.Errorf("%s: %v", name, err)

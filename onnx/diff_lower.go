@@ -92,10 +92,11 @@ func (m *lowering) mean(x string, axes ...int64) string {
 
 // channels gives a vector the shape [C, 1, …] that broadcasts against x.
 func (m *lowering) channels(v, x string) string {
-	shape := orOnes(nil, m.rank(x)-1)
-	if len(shape) == 0 {
-		failf("operand of rank %d, expected 2 or more", m.rank(x))
+	rank := m.rank(x)
+	if rank < 2 {
+		failf("operand of rank %d, expected 2 or more", rank)
 	}
+	shape := orOnes(nil, rank-1)
 	shape[0] = -1
 	return m.Op("Reshape", v, m.Ints(shape...))
 }

@@ -49,6 +49,7 @@ func simplify(g *Graph) (*Graph, error) {
 			g.Init[out] = x
 			continue
 		}
+		portable(g, f, n)
 		if n.Op == "Reshape" && len(n.In) == 2 && g.Init[n.In[1]] == nil {
 			constantTarget(g, f, n)
 		}

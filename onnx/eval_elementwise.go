@@ -706,6 +706,8 @@ func evalCast(c *evalCall) ([]*Array, error) {
 		to = c.in[1].Type
 	}
 	switch {
+	case to.narrow() && x.Type != String:
+		return c.castNarrow(x, to)
 	case to == String || x.Type == String && to != x.Type || !evaluable(to):
 		return nil, fmt.Errorf("cast from %v to %v: %w", x.Type, to, ErrNoEval)
 	case to.IsFloat():

@@ -32,8 +32,8 @@ const maxResizeTerms = 1 << 24
 
 // evalResize resizes axis by axis, as all its interpolations are products over the axes. Output extents and
 // coordinates follow the standard's reference: floor(extent·scale), and a length that need not be whole for
-// align_corners and half_pixel_symmetric. (onnxruntime takes the whole length for align_corners, so that the two differ
-// where extent·scale is not whole.)
+// align_corners and half_pixel_symmetric. (onnxruntime and PyTorch take the whole length for align_corners; where the two
+// differ see cornersBySizes.)
 func evalResize(c *evalCall) ([]*Array, error) {
 	if err := c.need(1); err != nil {
 		return nil, err

@@ -77,6 +77,10 @@ func dropNoOp(f *folder, n *Node) bool {
 		if !ok || slices.ContainsFunc(pads, func(p int64) bool { return p != 0 }) {
 			return false
 		}
+	case "Cast":
+		if DType(n.Int("to", 0)).narrow() {
+			return false
+		}
 	case "Resize":
 		// With equal extents every mode but cropping samples each point at itself.
 		if n.Str("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize" || n.inName(2) != "" && !allOnes(f, n, 2) {

@@ -174,7 +174,9 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 	}
 	if k := typeAttrs[c.Op]; k != "" && attr[k].Kind == AttrInt {
 		a := attr[k]
-		a.Int = int64(DType(a.Int).widened())
+		if d := DType(a.Int); c.Op != "Cast" || !d.narrow() {
+			a.Int = int64(d.widened())
+		}
 		attr[k] = a
 	}
 	if c.Op == "Constant" {

@@ -79,6 +79,8 @@ type reader struct {
 	fresh    int              // extents without a name met so far
 	syms     map[string]bool  // symbols that the file uses
 	overload map[*Node]string // overload names of the functions that nodes call
+	narrow   DType            // an element type of 8 bits or fewer that the file uses
+	follows  string           // an operator met whose result's type is that of an operand, even a narrow one
 }
 
 // model converts the whole file.
@@ -120,7 +122,14 @@ func (r *reader) model(m *onnxpb.Model) (*Graph, error) {
 		}
 		fns[key] = fn
 	}
-	return normalise(g, fns, r.overload, 0)
+	if r.narrow != Undefined && r.follows != "" {
+		return nil, fmt.Errorf("found %s beside %s, whose results may take that type", r.narrow, r.follows)
+	}
+	if g, err = normalise(g, fns, r.overload, 0); err != nil {
+		return nil, err
+	}
+	g.portable(m.Producer == "pytorch")
+	return g, nil
 }
 
 // domain is the name under which a domain is kept: "ai.onnx" is the default domain.
@@ -282,9 +291,10 @@ func (r *reader) value(p *onnxpb.ValueInfo) (Value, error) {
 	if p.Kind != "" {
 		return v, fmt.Errorf("%q: found a %s, expected a tensor", p.Name, p.Kind)
 	}
-	if v.Type != Undefined && v.Type != String && v.Type.width() == 0 {
+	if v.Type != Undefined && v.Type != String && v.Type.width() == 0 && !v.Type.narrow() {
 		return v, fmt.Errorf("%q: found element type %s, expected a float, integer, bool or string type", p.Name, v.Type)
 	}
+	r.note(v.Type)
 	v.Type = v.Type.widened()
 	if !p.HasShape {
 		return v, nil
@@ -313,6 +323,9 @@ func (r *reader) node(p *onnxpb.Node) (*Node, error) {
 	n := &Node{Op: p.Op, Domain: domain(p.Domain), Name: p.Name, In: p.In, Out: p.Out}
 	if p.Op == "" {
 		return nil, errors.New("found no operator")
+	}
+	if p.Op == "CastLike" || p.Op == "QuantizeLinear" {
+		r.follows = p.Op
 	}
 	if p.Overload != "" {
 		r.overload[n] = p.Overload

@@ -167,7 +167,15 @@ func TestBadModelsAreRefusedWithTheReason(t *testing.T) {
 		{"negative extent", "found extent -2", func(m *onnxpb.Model) { m.Graph.Init[0].Dims[0] = -2 }},
 		{"huge extent", "found extent", func(m *onnxpb.Model) { m.Graph.Init[0].Dims[0] = math.MaxInt64 }},
 		{"huge product", "elements", func(m *onnxpb.Model) { m.Graph.Init[0].Dims = []int64{1 << 30, 1 << 30, 1 << 30, 1 << 30} }},
-		{"unknown element type", "float8e4m3fn", func(m *onnxpb.Model) { m.Graph.Init[0].Type = 17 }},
+		{"unknown element type", "complex64", func(m *onnxpb.Model) { m.Graph.Init[0].Type = 14 }},
+		{"narrow element type with too little data", "of float8e4m3fn", func(m *onnxpb.Model) { m.Graph.Init[0].Type, m.Graph.Init[0].Dims = 17, []int64{9} }},
+		{"narrow element type with quantisation", "float8e5m2 beside QuantizeLinear", func(m *onnxpb.Model) {
+			m.Graph.Init[0] = &onnxpb.Tensor{Name: m.Graph.Init[0].Name, Type: 19, Dims: []int64{2}, Raw: []byte{60, 61}, HasRaw: true}
+			add(m, &onnxpb.Node{Op: "QuantizeLinear", In: []string{"x", "x"}, Out: []string{"q"}})
+		}},
+		{"cast to a narrow type", "float4e2m1, which only the evaluator casts to", func(m *onnxpb.Model) {
+			m.Graph.Nodes = append(m.Graph.Nodes, &onnxpb.Node{Op: "Cast", In: []string{"x"}, Out: []string{"q"}, Attr: []*onnxpb.Attribute{{Name: "to", Type: 2, Int: 23}}})
+		}},
 		{"no operator", "found no operator", func(m *onnxpb.Model) { m.Graph.Nodes[0].Op = "" }},
 		{"unknown operator", `node "sum" (Sumify, opset 18): found an operator`, func(m *onnxpb.Model) { m.Graph.Nodes[0].Op = "Sumify" }},
 		{"unknown domain", `domain "com.microsoft"`, func(m *onnxpb.Model) { m.Graph.Nodes[0].Domain = "com.microsoft" }},

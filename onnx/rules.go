@@ -254,6 +254,9 @@ func castTo(c *call, i int, t string) string {
 	}
 	// The tangent takes the type of the result, the gradient that of the operand.
 	from, to := c.typ(c.in(0)), c.typ(c.out(0))
+	if d := DType(c.n.Int("to", 0)); d.narrow() {
+		failf("rounding to %s has no useful gradient", d)
+	}
 	if from == to {
 		return t
 	}

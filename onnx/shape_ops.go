@@ -135,10 +135,10 @@ func castShape(c *shapeCall) error {
 		return err
 	}
 	to := DType(c.n.Int("to", 0))
-	if to != String && to.width() == 0 {
+	if to != String && to.width() == 0 && !to.narrow() {
 		return fmt.Errorf("to: found %s, expected a float, integer, bool or string type", to)
 	}
-	c.set(0, to, c.arg(0))
+	c.set(0, to.widened(), c.arg(0))
 	return nil
 }
 
@@ -1119,7 +1119,8 @@ func resizeShape(c *shapeCall) error {
 		n := float64(x[a].N) * s
 		switch {
 		case x[a].Known() && n <= maxExtent:
-			out[a] = num(int64(n))
+			// The product is taken in float32, in which 10·0.7 is 7.
+			out[a] = num(int64(float32(x[a].N) * float32(s)))
 		case !x[a].Known() && n == float64(int64(n)) && n >= 1 && n < maxCoefficient:
 			out[a] = Dim{int64(n), x[a].Sym}
 		case x[a].Known():

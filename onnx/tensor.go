@@ -60,9 +60,15 @@ func (d DType) width() int {
 	return 0
 }
 
-// widened is the type in which lenskit holds values of type d: half precision is held as Float32.
+// widened is the type in which lenskit holds values of type d: half precision and narrower floats are held as Float32,
+// 4-bit integers in 8 bits.
 func (d DType) widened() DType {
-	if d == Float16 || d == BFloat16 {
+	switch {
+	case d == uint4:
+		return Uint8
+	case d == int4:
+		return Int8
+	case d == Float16, d == BFloat16, d.narrow():
 		return Float32
 	}
 	return d
@@ -106,7 +112,7 @@ func ParseTensor(data []byte) (*Tensor, error) {
 // tensor turns a TensorProto into a Tensor. The message's data must have the size that its shape asks for.
 func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 	typ := DType(p.Type)
-	if typ != String && typ.width() == 0 {
+	if typ != String && typ.width() == 0 && !typ.narrow() {
 		return nil, fmt.Errorf("tensor %q: found element type %s, expected a float, integer, bool or string type", p.Name, typ)
 	}
 	if p.Segment {
@@ -129,6 +135,10 @@ func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 			t.Strings[i] = string(s)
 		}
 		return t, nil
+	}
+	r.note(typ)
+	if typ.narrow() {
+		return t, t.narrowTensor(p, typ, n)
 	}
 	raw, isRaw := p.Raw, p.HasRaw
 	if p.Location == 1 {
