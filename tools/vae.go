@@ -93,6 +93,10 @@ func (v vaeShape) trained() []string {
 	return names
 }
 
+// lastConv is the name of the encoder's last convolution, whose window covers its operand. The loss graph takes it as a
+// matrix [Hidden, C·4·4] over the same memory.
+func (v vaeShape) lastConv() string { return fmt.Sprintf("enc.%d.weight", 3*len(v.Channels)-1) }
+
 // initial draws the weights of a new network: N(0, 0.02) for convolutions and linear layers, biases 0, BatchNorm 1 and 0
 // (appendix D).
 func (v vaeShape) initial(rng *rand.Rand) map[string]*onnx.Tensor {
@@ -175,8 +179,15 @@ func (n *vaeNet) encode(x string) (mu, logSigma string) {
 		}
 		x = n.leaky(x)
 	}
-	x = n.leaky(n.OpAttr("Conv", convAttr(1, 0), x, fmt.Sprintf("enc.%d.weight", at)))
-	x = n.OpAttr("Flatten", map[string]onnx.Attr{"axis": onnx.IntAttr(1)}, x)
+	last := n.lastConv()
+	if n.train {
+		// The last convolution covers its whole operand: as a product its weights are read once, not once an image.
+		x = n.OpAttr("Flatten", map[string]onnx.Attr{"axis": onnx.IntAttr(1)}, x)
+		x = n.leaky(n.OpAttr("Gemm", map[string]onnx.Attr{"transB": onnx.IntAttr(1)}, x, last))
+	} else {
+		x = n.leaky(n.OpAttr("Conv", convAttr(1, 0), x, last))
+		x = n.OpAttr("Flatten", map[string]onnx.Attr{"axis": onnx.IntAttr(1)}, x)
+	}
 	head := func(name string) string {
 		return n.OpAttr("Gemm", map[string]onnx.Attr{"transB": onnx.IntAttr(1)}, x, name+".weight", name+".bias")
 	}
@@ -244,6 +255,10 @@ func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, 
 	for _, name := range v.trained() {
 		g.Init[name] = w[name]
 	}
+	last := v.lastConv()
+	flat := *w[last]
+	flat.Shape = []int64{flat.Shape[0], flat.Shape[1] * flat.Shape[2] * flat.Shape[3]}
+	g.Init[last] = &flat
 	B, M, L := int64(o.Batch), int64(o.Samples), int64(v.Latents)
 	g.Inputs = []onnx.Value{
 		{Name: "x", Type: onnx.Float32, Shape: []onnx.Dim{{N: B}, {N: 1}, {N: vaeSide}, {N: vaeSide}}},

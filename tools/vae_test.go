@@ -132,6 +132,8 @@ func TestVAEGradientsEqualPyTorchs(t *testing.T) {
 		}
 		// beta is a scalar
 		feed["beta"].Shape = nil
+		last := feed[r.lastConv()]
+		last.Shape = []int64{last.Shape[0], last.Shape[1] * last.Shape[2] * last.Shape[3]}
 		out, err := ev.Run(feed)
 		if err != nil {
 			t.Fatal(err)
