@@ -351,7 +351,12 @@ func tiled(path string, h *fitsHDU) error {
 func (h *fitsHDU) name() string { return h.header.text("EXTNAME") }
 
 // read reads the pixels.
-func (h *fitsHDU) read(path string, r io.ReaderAt) (*fitsImage, error) {
+func (h *fitsHDU) read(path string, r io.ReaderAt) (_ *fitsImage, err error) {
+	defer func() { // fitsio panics where it meets what it does not expect
+		if r := recover(); r != nil {
+			err = badInput("%s: HDU %d: cannot be decoded: %v", path, h.index, r)
+		}
+	}()
 	n, width := h.size(), int64(abs(h.bitpix)/8)
 	if need := times(n, width); need > h.left {
 		return nil, badInput("%s: HDU %d is truncated: found %d bytes of data, expected %d for %s", path, h.index, h.left, need, shapeText(h.axes))
@@ -365,7 +370,6 @@ func (h *fitsHDU) read(path string, r io.ReaderAt) (*fitsImage, error) {
 	img := &fitsImage{Path: path, HDU: h.index, Name: h.name(), Axes: h.axes, Header: h.header, Pix: make([]float64, n)}
 	src := bufio.NewReaderSize(io.NewSectionReader(r, h.start, n*width), 1<<16)
 	isBlank := func(v int64) bool { return hasBlank && v == blank }
-	var err error
 	switch h.bitpix {
 	case 8:
 		err = decodePixels[uint8](img.Pix, h.bitpix, src, isBlank)
