@@ -761,8 +761,8 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	out = append(out, misfits(post, img)...)
 	for k, name := range post.Names() {
 		f := post.Free()[k]
-		if f < 0 || strings.Contains(name, ".z.") {
-			continue
+		if f < 0 || !strings.HasPrefix(name, "lens.") {
+			continue // a source's scale may trade with its decoder's latents; the lens does not care
 		}
 		if math.Abs(top.U[f]) > 4 {
 			out = append(out, fmt.Sprintf("%s = %.4g ended at the edge of its prior", name, theta[k]))
@@ -799,9 +799,9 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 	if shine.n == 0 {
 		return []string{"the model has no light of the source above the noise"}
 	}
-	scale := 1.0
+	scale, doubt := 1.0, 0.0 // of the noise, and the variance of that scale
 	if dark.n >= darkEnough {
-		scale = dark.mean()
+		scale, doubt = dark.mean(), 2/float64(dark.n)
 	}
 	var out []string
 	all := tally{shine.n + dark.n, shine.chi2 + dark.chi2}
@@ -809,7 +809,7 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 		what string
 		tally
 	}{{"of the image", all}, {"where the source shines", shine}} {
-		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n))); c.mean() > limit {
+		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n)+doubt)); c.mean() > limit {
 			out = append(out, fmt.Sprintf("reduced χ² %s is %.4g, expected at most %.4g by the pixels without source", c.what, c.mean(), limit))
 		}
 	}
