@@ -1,41 +1,36 @@
 package tools
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
-	"lenskit/adjoint"
 	"lenskit/internal/check"
 	"lenskit/onnx"
 )
 
-// evalJSON runs Eval and reads what it wrote.
-func evalJSON(t *testing.T, opt EvalOptions) (out struct {
+// evalJSON runs eval and reads what it wrote.
+func evalJSON(t *testing.T, args ...string) (out struct {
 	LogLikelihood float64            `json:"log_likelihood"`
 	ReducedChi2   float64            `json:"reduced_chi2"`
 	Gradient      map[string]float64 `json:"gradient_log_likelihood"`
 }) {
 	t.Helper()
-	var b bytes.Buffer
-	if err := Eval(context.Background(), opt, &b, newProgress(io.Discard, true)); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b.Bytes(), &out); err != nil {
-		t.Fatalf("%v in %s", err, b.String())
+	text := mustRun(t, append([]string{"eval"}, args...)...)
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatalf("%v in %s", err, text)
 	}
 	return out
 }
 
-// TestEvalGivesTheReferencePipeline compares whole log likelihoods and their gradients, from files to JSON, with those of
-// automatic differentiation in float64 (reference/public/pipeline_small.json).
+// TestEvalGivesTheReferencePipeline compares whole log likelihoods, their gradients and the model image, from files to
+// JSON and FITS, with those of automatic differentiation in float64 (reference/public/pipeline_small.json), in both
+// parametrisations of the power law.
 func TestEvalGivesTheReferencePipeline(t *testing.T) {
 	raw, err := os.ReadFile(check.Shared(t, "reference/public/pipeline_small.json"))
 	if err != nil {
@@ -48,7 +43,7 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 		PSF   []float64 `json:"psf_1d"`
 		Cases []struct {
 			Params        []float64
-			Obs           string
+			Obs, Image    string
 			LogLikelihood float64 `json:"log_likelihood"`
 			Gradient      []float64
 		}
@@ -69,69 +64,104 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := filepath.Join(dir, "c.yaml")
-	text := fmt.Sprintf("data: {image: obs.fits, noise: %g, psf: {file: psf.fits}, pixel_scale: %.17g}\nlens: [{type: epl}, {type: shear}]\nsource: [{type: decoder, model: %q}]\n",
-		ref.Sigma, ref.Fov/float64(ref.N), decoder)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	devices := []string{"reference"}
+	if _, _, err := onnx.Library(); err == nil {
+		devices = append(devices, "cpu")
 	}
-	_, _, noRuntime := onnx.Library()
 	for i, c := range ref.Cases {
-		obs, err := readNPY(check.Shared(t, "reference/public/"+c.Obs))
-		if err != nil {
+		array := func(name string) []float64 {
+			v, err := readNPY(check.Shared(t, "reference/public/"+name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return floats64(t, v)
+		}
+		if err := writeFITS(filepath.Join(dir, "obs.fits"), fitsOut{Bitpix: -64, Axes: []int{ref.N, ref.N}, Pix: array(c.Obs)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := writeFITS(filepath.Join(dir, "obs.fits"), fitsOut{Bitpix: -64, Axes: []int{ref.N, ref.N}, Pix: floats64(t, obs)}); err != nil {
-			t.Fatal(err)
-		}
+		image := array(c.Image)
 		v := c.Params // z0..z7 src_x src_y s iota | center_x center_y theta_E q phi gamma gamma1 gamma2
-		q, phi := v[15], v[16]
-		f := (1 - q) / (1 + q)
-		named := map[string]float64{
-			"source.decoder.x": v[8], "source.decoder.y": v[9], "source.decoder.s": v[10], "source.decoder.iota": v[11],
-			"lens.epl.center_x": v[12], "lens.epl.center_y": v[13], "lens.epl.theta_E": v[14], "lens.epl.gamma": v[17],
-			"lens.epl.e1": f * math.Cos(2*phi), "lens.epl.e2": f * math.Sin(2*phi), "lens.shear.gamma1": v[18], "lens.shear.gamma2": v[19],
-		}
-		for j := range 8 {
-			named[fmt.Sprintf("source.decoder.z.%d", j+1)] = v[j]
-		}
-		params := filepath.Join(dir, "p.json")
-		if err := writeJSON(params, named); err != nil {
-			t.Fatal(err)
-		}
-		norm := -float64(ref.N*ref.N) * math.Log(ref.Sigma*math.Sqrt(2*math.Pi))
-		// the gradient by q and phi from those by e1 and e2
-		chain := func(g map[string]float64) []float64 {
-			out := []float64{}
+		thetaE, q, phi := v[14], v[15], v[16]
+		r, f := thetaE/math.Sqrt(q), (1-q)/(1+q)
+		e1, e2 := ellipticity(q, phi)
+		for _, lens := range []struct {
+			kind, names string
+			values      []float64
+			chain       func(g []float64) []float64 // the gradient by center_x center_y theta_E q phi gamma
+		}{
+			{"epl", "center_x center_y theta_E e1 e2 gamma", []float64{v[12], v[13], thetaE, e1, e2, v[17]}, func(g []float64) []float64 {
+				df := -2 / ((1 + q) * (1 + q)) // of f by q
+				s, c := math.Sincos(2 * phi)
+				return []float64{g[0], g[1], g[2], df * (c*g[3] + s*g[4]), 2 * f * (c*g[4] - s*g[3]), g[5]}
+			}},
+			{"sple", "x y r_ein q phi gamma", []float64{v[12], v[13], r, q, phi, v[17]}, func(g []float64) []float64 {
+				return []float64{g[0], g[1], g[2] / math.Sqrt(q), g[3] - g[2]*r/(2*q), g[4], g[5]}
+			}},
+		} {
+			config := writeText(t, filepath.Join(dir, "c.yaml"),
+				"data: {image: obs.fits, noise: %g, psf: {file: psf.fits}, pixel_scale: %.17g}\nlens: [{type: %s}, {type: shear}]\nsource: [{type: decoder, model: %q}]\n",
+				ref.Sigma, ref.Fov/float64(ref.N), lens.kind, decoder)
+			var names []string
 			for j := range 8 {
-				out = append(out, g[fmt.Sprintf("source.decoder.z.%d", j+1)])
+				names = append(names, fmt.Sprintf("source.decoder.z.%d", j+1))
 			}
-			for _, n := range strings.Fields("source.decoder.x source.decoder.y source.decoder.s source.decoder.iota lens.epl.center_x lens.epl.center_y lens.epl.theta_E") {
-				out = append(out, g[n])
+			names = append(names, "source.decoder.x", "source.decoder.y", "source.decoder.s", "source.decoder.iota")
+			for _, n := range strings.Fields(lens.names) {
+				names = append(names, "lens."+lens.kind+"."+n)
 			}
-			df := -2 / ((1 + q) * (1 + q))
-			e1, e2 := g["lens.epl.e1"], g["lens.epl.e2"]
-			s, co := math.Sincos(2 * phi)
-			return append(out, df*(co*e1+s*e2), 2*f*(co*e2-s*e1), g["lens.epl.gamma"], g["lens.shear.gamma1"], g["lens.shear.gamma2"])
+			names = append(names, "lens.shear.gamma1", "lens.shear.gamma2")
+			named := map[string]float64{}
+			for j, x := range slices.Concat(v[:12], lens.values, v[18:]) {
+				named[names[j]] = x
+			}
+			params := filepath.Join(dir, "p.json")
+			if err := writeJSON(params, named); err != nil {
+				t.Fatal(err)
+			}
+			for _, device := range devices {
+				what := fmt.Sprintf("case %d, %s on %s", i, lens.kind, device)
+				// float32 in the network: the tolerances of onnxruntime
+				tolLike, tolGrad, tolImage := 1e-5, 1e-4, 1e-5
+				if device == "reference" {
+					tolLike, tolGrad, tolImage = 1e-8, 1e-8, 1e-10
+				}
+				e := evalJSON(t, config, "--params", params, "--grad", "--device", device, "-o", dir)
+				norm := -float64(ref.N*ref.N) * math.Log(ref.Sigma*math.Sqrt(2*math.Pi))
+				check.Close(t, what+": log likelihood", e.LogLikelihood-norm, c.LogLikelihood, tolLike, 0)
+				g := make([]float64, len(names))
+				for j, n := range names {
+					g[j] = e.Gradient[n]
+				}
+				g = slices.Concat(g[:12], lens.chain(g[12:18]), g[18:])
+				size, miss := math.Sqrt(check.Dot(c.Gradient, c.Gradient)), 0.0
+				for j := range g {
+					if device == "reference" {
+						check.Close(t, fmt.Sprintf("%s: gradient %d", what, j), g[j], c.Gradient[j], tolGrad, 1e-9*size)
+					}
+					miss = math.Hypot(miss, g[j]-c.Gradient[j])
+				}
+				if miss > tolGrad*size {
+					t.Errorf("%s: gradient misses by %.2g of its norm", what, miss/size)
+				}
+				got, err := readFITS(filepath.Join(dir, "model.fits[MODEL]"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				compareImages(t, what, got.Pix, image, tolImage)
+			}
 		}
-		norm2 := math.Sqrt(check.Dot(c.Gradient, c.Gradient))
-		e := evalJSON(t, EvalOptions{Config: config, Params: params, Grad: true, Compute: adjoint.Options{Device: "reference"}})
-		check.Close(t, fmt.Sprintf("case %d, reference: log likelihood", i), e.LogLikelihood-norm, c.LogLikelihood, 1e-8, 0)
-		for j, g := range chain(e.Gradient) {
-			check.Close(t, fmt.Sprintf("case %d, reference: gradient %d", i, j), g, c.Gradient[j], 1e-8, 1e-9*norm2)
-		}
-		if noRuntime != nil {
-			continue
-		}
-		e = evalJSON(t, EvalOptions{Config: config, Params: params, Grad: true})
-		check.Close(t, fmt.Sprintf("case %d: log likelihood", i), e.LogLikelihood-norm, c.LogLikelihood, 1e-5, 0)
-		miss := 0.0
-		for j, g := range chain(e.Gradient) {
-			miss += (g - c.Gradient[j]) * (g - c.Gradient[j])
-		}
-		if r := math.Sqrt(miss) / norm2; r > 1e-4 {
-			t.Errorf("case %d: gradient differs by %.2g of its norm", i, r)
-		}
+	}
+}
+
+// compareImages checks that got is want to tol of its peak.
+func compareImages(t *testing.T, what string, got, want []float64, tol float64) {
+	t.Helper()
+	peak, miss := 0.0, 0.0
+	for j, w := range want {
+		peak, miss = math.Max(peak, math.Abs(w)), math.Max(miss, math.Abs(got[j]-w))
+	}
+	if !(miss <= tol*peak) {
+		t.Errorf("%s: image misses by %.2g of its peak", what, miss/peak)
 	}
 }
 
@@ -160,7 +190,7 @@ func TestTruthOfOtherCodesMocksFitsTheirData(t *testing.T) {
 			if testing.Short() && row.want != 1.148 {
 				t.Skip("takes seconds")
 			}
-			got := evalJSON(t, EvalOptions{Config: filepath.Join(check.Root(), "examples", row.config)}).ReducedChi2
+			got := evalJSON(t, "--quiet", filepath.Join(check.Root(), "examples", row.config)).ReducedChi2
 			if math.Abs(got-row.want) > row.tol {
 				t.Errorf("χ²/N: got %.5f, want %.3f", got, row.want)
 			}
