@@ -3,6 +3,8 @@ package physics
 import (
 	"fmt"
 	"math"
+
+	"lenskit/physics/internal/kern"
 )
 
 // Pixels is a Light whose brightness is an image of W x H pixels, looked up between them:
@@ -18,7 +20,7 @@ import (
 type Pixels struct {
 	w, h       int
 	look       *lookup
-	frame      frame
+	frame      kern.Frame
 	iota, s    float64
 	img        []float64 // padded
 	padW, padH int
@@ -35,13 +37,11 @@ func NewPixels(interpolation string, w, h int) (*Pixels, error) {
 	}
 	p := &Pixels{w: w, h: h, look: look, padW: w + 2*look.pad, padH: h + 2*look.pad}
 	p.img = make([]float64, p.padW*p.padH)
-	p.frame = frame{
-		ox: float64(w)/2 - 0.5, oy: float64(h)/2 - 0.5,
-		low: float64(look.low), endx: float64(w + 2*look.low - 1), endy: float64(h + 2*look.low - 1),
-		off: look.pad - look.low, stride: p.padW,
-	}
-	if look.pad > 1 { // the cell's taps start one before it
-		p.frame.nowhere = int32(p.padW + 1)
+	low, off := float64(look.low), float64(look.pad-look.low)
+	p.frame = kern.Frame{
+		OX: float64(w)/2 - 0.5 + low, OY: float64(h)/2 - 0.5 + low,
+		EndX: float64(w) + 2*low - 1, EndY: float64(h) + 2*low - 1,
+		Stride: float64(p.padW), Corner: off*float64(p.padW) + off,
 	}
 	if err := p.Set([]float64{1, 1, 0, 0}); err != nil {
 		return nil, err
@@ -65,8 +65,10 @@ func (p *Pixels) Set(v []float64) error {
 		return fmt.Errorf("physics: pixels: s = %g, expected a positive width: %w", s, ErrRange)
 	}
 	p.iota, p.s = v[0], s
-	p.frame.x, p.frame.y = v[2], v[3]
-	p.frame.cx, p.frame.cy = float64(p.w)/s, float64(p.h)/s
+	f := &p.frame
+	f.X, f.Y = v[2], v[3]
+	f.CX, f.CY = float64(p.w)/s, float64(p.h)/s
+	f.GX, f.GY = p.iota*f.CX, p.iota*f.CY
 	return nil
 }
 
@@ -114,9 +116,9 @@ func (p *Pixels) Brightness(dst, x, y []float64) { p.Lookup(dst, p.img, p.iota, 
 // image, when scale is iota.
 func (p *Pixels) Lookup(dst, padded []float64, scale float64, x, y []float64) {
 	var t taps
-	for k := 0; k < len(x); k += tapBlock {
-		end := min(k+tapBlock, len(x))
-		p.frame.locate(&t, x[k:end], y[k:end])
+	for k := 0; k < len(x); k += kern.Block {
+		end := min(k+kern.Block, len(x))
+		p.look.locate(&t, &p.frame, x[k:end], y[k:end])
 		p.look.value(dst[k:end], padded, p.padW, &t, scale)
 	}
 }
@@ -125,9 +127,9 @@ func (p *Pixels) Lookup(dst, padded []float64, scale float64, x, y []float64) {
 // Jacobian of Brightness by whatever made the images. A nil plane is left out.
 func (p *Pixels) LookupEach(dst, padded [][]float64, x, y []float64) {
 	var t taps
-	for k := 0; k < len(x); k += tapBlock {
-		end := min(k+tapBlock, len(x))
-		p.frame.locate(&t, x[k:end], y[k:end])
+	for k := 0; k < len(x); k += kern.Block {
+		end := min(k+kern.Block, len(x))
+		p.look.locate(&t, &p.frame, x[k:end], y[k:end])
 		for c, d := range dst {
 			if d != nil {
 				p.look.value(d[k:end], padded[c], p.padW, &t, p.iota)
@@ -145,53 +147,41 @@ func (p *Pixels) BrightnessVJP(gp, gx, gy, gdst, x, y []float64) {
 // lands in the rings is of no account.
 func (p *Pixels) BrightnessVJPImage(gp, gimg, gx, gy, gdst, x, y []float64) {
 	var t taps
-	var v, dx, dy [tapBlock]float64
-	var gi, gs, gX, gY float64
-	f := &p.frame
-	cx, cy := p.iota*f.cx, p.iota*f.cy
-	for k := 0; k < len(x); k += tapBlock {
-		end := min(k+tapBlock, len(x))
+	var slope kern.Slope
+	var sum [4]float64
+	for k := 0; k < len(x); k += kern.Block {
+		end := min(k+kern.Block, len(x))
 		xs, ys, g := x[k:end], y[k:end], gdst[k:end]
-		f.locate(&t, xs, ys)
-		p.look.slopes(v[:], dx[:], dy[:], p.img, p.padW, &t)
-		for i, gv := range g {
-			hx, hy := gv*cx*dx[i], gv*cy*dy[i]
-			gi += gv * v[i]
-			gX += hx
-			gY += hy
-			gs += hx*(xs[i]-f.x) + hy*(ys[i]-f.y)
-			dx[i], dy[i] = hx, hy
-		}
+		p.look.locate(&t, &p.frame, xs, ys)
+		p.look.slopes(&slope, p.img, p.padW, &t)
 		if gx != nil {
-			bx, by := gx[k:end], gy[k:end]
-			for i := range bx {
-				bx[i] += dx[i]
-				by[i] += dy[i]
-			}
+			p.frame.Chain(&sum, &slope, g, xs, ys, gx[k:end], gy[k:end])
+		} else {
+			p.frame.Chain(&sum, &slope, g, xs, ys, nil, nil)
 		}
 		if gimg != nil {
 			p.look.scatter(gimg, p.padW, &t, g, p.iota)
 		}
 	}
-	gp[0] += gi
-	gp[1] -= gs / p.s
-	gp[2] -= gX
-	gp[3] -= gY
+	gp[0] += sum[0]
+	gp[1] -= sum[1] / p.s
+	gp[2] -= sum[2]
+	gp[3] -= sum[3]
 }
 
 // BrightnessJac is as Light says.
 func (p *Pixels) BrightnessJac(jp [][]float64, jx, jy, x, y []float64) {
 	var t taps
-	var v, dx, dy [tapBlock]float64
+	var slope kern.Slope
 	f := &p.frame
-	cx, cy := p.iota*f.cx, p.iota*f.cy
-	for k := 0; k < len(x); k += tapBlock {
-		end := min(k+tapBlock, len(x))
-		f.locate(&t, x[k:end], y[k:end])
-		p.look.slopes(v[:], dx[:], dy[:], p.img, p.padW, &t)
+	v, dx, dy := &slope[0], &slope[1], &slope[2]
+	for k := 0; k < len(x); k += kern.Block {
+		end := min(k+kern.Block, len(x))
+		p.look.locate(&t, f, x[k:end], y[k:end])
+		p.look.slopes(&slope, p.img, p.padW, &t)
 		for i := range t.n {
-			dx[i] *= cx
-			dy[i] *= cy
+			dx[i] *= f.GX
+			dy[i] *= f.GY
 		}
 		if jx != nil {
 			copy(jx[k:end], dx[:])
@@ -205,7 +195,7 @@ func (p *Pixels) BrightnessJac(jp [][]float64, jx, jy, x, y []float64) {
 		}
 		if jp[1] != nil {
 			for i := range t.n {
-				jp[1][k+i] = -(dx[i]*(x[k+i]-f.x) + dy[i]*(y[k+i]-f.y)) / p.s
+				jp[1][k+i] = -(dx[i]*(x[k+i]-f.X) + dy[i]*(y[k+i]-f.Y)) / p.s
 			}
 		}
 		if jp[2] != nil {

@@ -48,3 +48,50 @@ func Dots(sum *[3][4]float64, a, b []float64, stride, n int) {
 	}
 	dotsGo(sum, a, b, stride, n)
 }
+
+// Locate fills t for at most Block rays x, y.
+func (k *Frame) Locate(t *Taps, x, y []float64) {
+	k.locateGo(t, x, y)
+}
+
+// Chain takes the slopes of at most Block rays x, y and their adjoints g to sum, adding Σ g v, Σ g ∂v/∂x·(x-X) + …, and
+// the gradients by x and y, the last three with GX and GY, and adds the gradients by position to gx, gy (both may be nil).
+func (k *Frame) Chain(sum *[4]float64, s *Slope, g, x, y, gx, gy []float64) {
+	k.chainGo(sum, s, g, x, y, gx, gy)
+}
+
+// BilinearValue adds scale times the interpolated values to dst, of at most Block rays.
+func BilinearValue(dst, img []float64, stride int, t *Taps, scale float64) {
+	bilinearValueGo(dst, img, stride, t, scale)
+}
+
+// BilinearSlopes fills s for the n rays of t.
+func BilinearSlopes(s *Slope, img []float64, stride int, t *Taps, n int) {
+	bilinearSlopesGo(s, img, stride, t, n)
+}
+
+// BilinearScatter adds scale·g times each tap's weight to the taps: the adjoint of BilinearValue.
+func BilinearScatter(gimg []float64, stride int, t *Taps, g []float64, scale float64) {
+	bilinearScatterGo(gimg, stride, t, g, scale)
+}
+
+// Fill computes the weights of Catmull-Rom's cubic convolution for the n rays of t, as BicubicValue and its companions
+// need them.
+func (w *Weights) Fill(t *Taps, n int) {
+	w.fillGo(t, n)
+}
+
+// BicubicValue adds scale times the interpolated values to dst, of at most Block rays.
+func BicubicValue(dst, img []float64, stride int, t *Taps, w *Weights, scale float64) {
+	bicubicValueGo(dst, img, stride, t, w, scale)
+}
+
+// BicubicSlopes fills s for the n rays of t.
+func BicubicSlopes(s *Slope, img []float64, stride int, t *Taps, w *Weights, n int) {
+	bicubicSlopesGo(s, img, stride, t, w, n)
+}
+
+// BicubicScatter adds scale·g times each tap's weight to the taps: the adjoint of BicubicValue.
+func BicubicScatter(gimg []float64, stride int, t *Taps, w *Weights, g []float64, scale float64) {
+	bicubicScatterGo(gimg, stride, t, w, g, scale)
+}

@@ -90,7 +90,11 @@ func generate() []byte {
 	text.WriteString(seriesText)
 	text.WriteString(mixKernel())
 	text.WriteString(dotsKernel())
-	for _, k := range []func(*constants) *kernel{prepareKernel, deflectKernel, vjpKernel, slopesKernel} {
+	for _, f := range []func() string{locateText, bilinearValueText, bilinearSlopesText, bilinearScatterText,
+		bicubicValueText, bicubicSlopesText, bicubicScatterText} {
+		text.WriteString(f())
+	}
+	for _, k := range []func(*constants) *kernel{prepareKernel, deflectKernel, vjpKernel, slopesKernel, chainKernel, weightsKernel} {
 		k(c).assemble(&text)
 	}
 	for _, l := range []struct {
