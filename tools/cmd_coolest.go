@@ -22,6 +22,7 @@ func coolestCommand() *cli.Command {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "folder to write (default: DIR/coolest)"},
 			&cli.BoolFlag{Name: "sie", Usage: "write isothermal ellipsoids as SIE, which the coolest package reads but does not evaluate"},
 			&cli.BoolFlag{Name: "partial", Usage: "leave out lenses that the standard has no place for"},
+			&cli.BoolFlag{Name: "own-pixels", Usage: "write the decoder's own pixels in place of a finer grid about the origin, which the coolest package looks up right"},
 			&cli.Float64Flag{Name: "lens-redshift", Usage: "of the lens, if known"},
 			&cli.Float64Flag{Name: "source-redshift", Usage: "of the source, if known"},
 			&cli.StringFlag{Name: "instrument", Usage: "name of the instrument"},
@@ -32,7 +33,7 @@ func coolestCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			opt := CoolestOptions{Dir: args[0], Output: c.String("output"), SIE: c.Bool("sie"), Partial: c.Bool("partial"),
+			opt := CoolestOptions{Dir: args[0], Output: c.String("output"), SIE: c.Bool("sie"), Partial: c.Bool("partial"), OwnPixels: c.Bool("own-pixels"),
 				LensRedshift: math.NaN(), SourceRedshift: math.NaN(), Instrument: c.String("instrument"), Band: c.String("band")}
 			for name, z := range map[string]*float64{"lens-redshift": &opt.LensRedshift, "source-redshift": &opt.SourceRedshift} {
 				if !c.IsSet(name) {

@@ -24,6 +24,7 @@ type CoolestOptions struct {
 	Output         string // folder to write; "": DIR/coolest
 	SIE            bool   // isothermal ellipsoids as SIE, not as PEMD of slope 2
 	Partial        bool   // leave out lenses that the standard cannot express
+	OwnPixels      bool   // the source in its own pixels, not on a finer grid about the origin
 	LensRedshift   float64
 	SourceRedshift float64 // NaN: not known
 	Instrument     string
@@ -485,9 +486,59 @@ func (x *coolestExport) lights(e *coolestEntity, comps []component, index int, w
 	if len(comps) > 1 || what == "lens_light" && len(decoders) > 0 {
 		return x.whole(e, comps, index, what)
 	}
-	// A decoder that is the only source: its own pixels.
 	x.meta["decoder"] = x.decoder(&comps[0])
-	return x.grid(e, x.planes["SOURCE"], fmt.Sprintf("%d-galaxy-light-0", index), "source.fits")
+	img, err := x.centred(x.planes["SOURCE"], comps[0].Interpolation)
+	if err != nil {
+		return err
+	}
+	return x.grid(e, img, fmt.Sprintf("%d-galaxy-light-0", index), "source.fits")
+}
+
+// Pixels are looked up on so many times finer ones, and sources drawn on at most so many along a side.
+const (
+	coolestFiner = 3
+	coolestSide  = 768
+)
+
+// sourceGrid is an empty image about the origin that holds the source s. The coolest package takes the edges in x of a
+// pixelated source for those in y and the other way round when it looks up brightness: on a square about the origin they
+// are the same.
+func sourceGrid(s plane, finer float64) plane {
+	half := float64(s.W) * s.Scale / 2
+	half += math.Max(math.Abs(s.X), math.Abs(s.Y))
+	n := int(math.Ceil(2 * half * finer / s.Scale))
+	n = min(max(n, 2), coolestSide)
+	return plane{Image: physics.NewImage(n, n, 2*half/float64(n))}
+}
+
+// centred looks the source s up on a grid about the origin.
+func (x *coolestExport) centred(s plane, interpolation string) (plane, error) {
+	if x.opt.OwnPixels || s.W != s.H || s.X == s.Y {
+		return s, nil
+	}
+	p, err := physics.NewPixels(interpolation, s.W, s.H)
+	if err != nil {
+		return s, err
+	}
+	p.SetImage(s.Pix)
+	if err := p.Set([]float64{1, float64(s.W) * s.Scale, s.X, s.Y}); err != nil {
+		return s, badInput("%s: SOURCE: %w", filepath.Join(x.opt.Dir, fileFitFITS), err)
+	}
+	out := sourceGrid(s, coolestFiner)
+	px, py := out.rays()
+	p.Brightness(out.Pix, px, py)
+	x.meta["pixelated_light"] = "the source is drawn on a grid about the origin by the interpolation that lenskit fits with"
+	return out, nil
+}
+
+// rays are the centres of the pixels.
+func (p plane) rays() (x, y []float64) {
+	x, y = make([]float64, len(p.Pix)), make([]float64, len(p.Pix))
+	for k := range x {
+		x[k] = p.X + (float64(k%p.W)-float64(p.W-1)/2)*p.Scale
+		y[k] = p.Y + (float64(k/p.W)-float64(p.H-1)/2)*p.Scale
+	}
+	return x, y
 }
 
 // whole writes the light of several components, among them a decoder, as one image: it takes the place of those written
@@ -496,11 +547,16 @@ func (x *coolestExport) whole(e *coolestEntity, comps []component, index int, wh
 	e.Light = nil
 	prefix := fmt.Sprintf("%d-galaxy-light-", index)
 	x.columns = slices.DeleteFunc(x.columns, func(c coolestColumn) bool { return strings.HasPrefix(c.id, prefix) })
-	img := x.planes["SOURCE"]
+	var img plane
 	if what == "lens_light" {
 		img = x.planes["LENS_LIGHT"]
 		x.meta["lens_light"] = "drawn with the PSF"
 		x.notices = append(x.notices, "the light of the lens, among it a decoder, is written as one image with the PSF in it")
+	} else {
+		var err error
+		if img, err = x.centred(x.planes["SOURCE"], "bilinear"); err != nil {
+			return err
+		}
 	}
 	for i := range comps {
 		if comps[i].Type == "decoder" {
@@ -551,11 +607,11 @@ func sameFolder(file, path string) bool {
 
 // render draws a light on the plane of the source or of the lens.
 func (x *coolestExport) render(comp *component, what string) (plane, error) {
-	like := x.planes["DATA"]
+	d := x.planes["DATA"]
+	out := plane{Image: physics.NewImage(d.W, d.H, d.Scale)}
 	if s, ok := x.planes["SOURCE"]; ok && what == "source" {
-		like = s
+		out = sourceGrid(s, 1)
 	}
-	out := plane{Image: physics.NewImage(like.W, like.H, like.Scale), X: like.X, Y: like.Y}
 	l, err := physics.NewLight(comp.Type)
 	if err != nil {
 		return out, asBadInput(err)
@@ -563,11 +619,7 @@ func (x *coolestExport) render(comp *component, what string) (plane, error) {
 	if err := l.Set(x.parameters(comp, nil)); err != nil {
 		return out, badInput("%s: %s.%s: %w", filepath.Join(x.opt.Dir, fileFitJSON), comp.Group, comp.Name, err)
 	}
-	px, py := make([]float64, len(out.Pix)), make([]float64, len(out.Pix))
-	for k := range px {
-		px[k] = out.X + (float64(k%out.W)-float64(out.W-1)/2)*out.Scale
-		py[k] = out.Y + (float64(k/out.W)-float64(out.H-1)/2)*out.Scale
-	}
+	px, py := out.rays()
 	l.Brightness(out.Pix, px, py)
 	return out, nil
 }

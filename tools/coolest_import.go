@@ -314,6 +314,9 @@ func (m *coolestImport) fill(key string, comp *component, p *coolestProfile, pla
 		if v.Point.Value == nil {
 			return nil
 		}
+		if q := *v.Point.Value; name == "q" && !(q > 0 && q <= 1) {
+			return m.fail(key+".parameters.q", "found %g, expected an axis ratio above 0, at most 1", q)
+		}
 		values[name], fixed = *v.Point.Value, fixed && v.Fixed
 	}
 	for name, v := range ellipse(values) {
@@ -366,6 +369,9 @@ func (p *param) take(c *coolestPrior, factor float64) error {
 	if *c.Type == "UniformPrior" {
 		a, b = c.Min, c.Max
 	}
+	if !contains([]string{"GaussianPrior", "UniformPrior", "LogNormalPrior"}, *c.Type) {
+		return fmt.Errorf("found %q, expected GaussianPrior, UniformPrior or LogNormalPrior", *c.Type)
+	}
 	if a == nil || b == nil {
 		return fmt.Errorf("%s: found a null, expected two numbers", *c.Type)
 	}
@@ -381,8 +387,6 @@ func (p *param) take(c *coolestPrior, factor float64) error {
 			return fmt.Errorf("UniformPrior: found [%g, %g], expected an interval within %s", *a, *b, p.rangeText(p.Lo, p.Hi))
 		}
 		out.Lo, out.Hi = math.Inf(-1), math.Inf(1)
-	default:
-		return fmt.Errorf("found %q, expected GaussianPrior, UniformPrior or LogNormalPrior", *c.Type)
 	}
 	if out.Kind != priorUniform && !(out.B > 0) {
 		return fmt.Errorf("%s: found width %g, expected more than 0", *c.Type, *b)
