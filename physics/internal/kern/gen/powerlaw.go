@@ -59,14 +59,35 @@ func (k *kernel) log(x value) value {
 	f := k.sub(m, k.number(1))
 	s := k.div(f, k.add(f, k.number(2)))
 	z := k.mul(s, s)
-	p := k.number(2. / 25)
-	for n := 23; n >= 3; n -= 2 {
-		p = k.fma(p, z, k.number(2/float64(n)))
+	var c []float64
+	for n := 3; n <= 25; n += 2 {
+		c = append(c, 2/float64(n))
 	}
+	p := k.poly(z, c)
 	r := k.fnma(p, z, f) // f - R
 	v := k.fnma(s, r, f) // f - s(f - R)
 	v = k.fma(ef, k.number(ln2Lo), v)
 	return k.fma(ef, k.number(ln2Hi), v)
+}
+
+// poly is Σ c_n xⁿ by Estrin's scheme: neighbours are joined pair by pair, so that the chain of operations is short.
+func (k *kernel) poly(x value, c []float64) value {
+	v := make([]value, len(c))
+	for i, n := range c {
+		v[i] = k.number(n)
+	}
+	for ; len(v) > 1; x = k.mul(x, x) {
+		var joined []value
+		for i := 0; i < len(v); i += 2 {
+			if i+1 < len(v) {
+				joined = append(joined, k.fma(v[i+1], x, v[i]))
+			} else {
+				joined = append(joined, v[i])
+			}
+		}
+		v = joined
+	}
+	return v[0]
 }
 
 // ln 2 in two parts, of which the first has 20 trailing zero bits.
@@ -83,15 +104,12 @@ func (k *kernel) exp(y value) value {
 	n := k.sub(kd, k.number(shifter))
 	r := k.fnma(n, k.number(ln2Hi), y)
 	r = k.fnma(n, k.number(ln2Lo), r)
-	fact := 1.0
-	for i := 2; i <= 13; i++ {
+	fact, c := 1.0, []float64{1}
+	for i := 1; i <= 13; i++ {
 		fact *= float64(i)
+		c = append(c, 1/fact)
 	}
-	p := k.number(1 / fact)
-	for i := 13; i >= 1; i-- {
-		fact /= float64(i)
-		p = k.fma(p, r, k.number(1/fact))
-	}
+	p := k.poly(r, c)
 	return k.iadd(p, k.shift("VPSLLQ", kd, 52))
 }
 
