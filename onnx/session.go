@@ -19,6 +19,9 @@ type SessionOptions struct {
 	Device  string               // "" or "cpu", "cuda" (its first device), "cuda:N"
 	Bind    map[string][]float32 // inputs and outputs that live in slices of the caller; Open makes the others
 	NoSpin  bool                 // waiting threads sleep instead of spinning: for sessions that take turns, and where cores are shared
+	// Frugal does without onnxruntime's plan of all intermediate values, which it keeps beside the memory of its first
+	// run: less memory for large graphs, the same results.
+	Frugal bool
 }
 
 // Validate checks what can be checked without a graph.
@@ -444,6 +447,9 @@ func (o SessionOptions) settings() (settings *ort.SessionOptions, err error) {
 	set(settings.SetExecutionMode(ort.ExecutionModeSequential))
 	set(settings.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll))
 	set(settings.SetLogSeverityLevel(ort.LoggingLevelFatal))
+	if o.Frugal {
+		set(settings.SetMemPattern(false))
+	}
 	if o.NoSpin {
 		set(settings.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"))
 	}

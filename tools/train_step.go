@@ -72,7 +72,7 @@ func newVAETrainer(shape vaeShape, w map[string]*onnx.Tensor, o vaeObjective, op
 	if err != nil {
 		return nil, err
 	}
-	s.Bind = bind
+	s.Bind, s.Frugal = bind, true
 	if t.run, err = onnx.Open(step, s); err != nil {
 		return nil, err
 	}
