@@ -99,6 +99,7 @@ var ruleTable = map[ruleKey]rule{
 	{"GlobalMaxPool", 1}:          extremum(func(c *call) []int64 { return c.spatial() }),
 	{"Greater", 13}:               zero,
 	{"GreaterOrEqual", 16}:        zero,
+	{"GridSample", 16}:            {back: gridSampleBack, fwd: gridSampleFwd, replicate: true},
 	{"HardSigmoid", 6}:            unary(dHardSigmoid),
 	{"HardSwish", 14}:             unary(dHardSwish),
 	{"Hardmax", 13}:               zero,

@@ -120,6 +120,16 @@ func ruleCases() []ruleCase {
 		o.on("BatchNormalization", a{"epsilon": f(1e-2)}, o.x(3, 2, 2, 2), o.x(2).still(), o.x(2).still(), o.x(2).still(), o.within(0.5, 2, 2).still()),
 		o.on("BatchNormalization", a{"training_mode": i(1), "momentum": f(0.8)}, o.x(3, 2, 4), o.x(2), o.x(2), o.x(2).still(), o.within(0.5, 2, 2).still()).results(3),
 
+		// Points off the image, on its border and between pixels.
+		o.on("GridSample", nil, o.x(2, 3, 4, 5), o.within(-0.9, 0.9, 2, 3, 2, 2)).at(20),
+		o.on("GridSample", a{"align_corners": i(1)}, o.x(2, 1, 4, 5), o.within(-0.9, 0.9, 2, 3, 2, 2)).at(20),
+		o.on("GridSample", a{"padding_mode": s("zeros")}, o.x(1, 2, 4, 5), o.within(-1.6, 1.6, 1, 3, 4, 2)).at(20),
+		o.on("GridSample", a{"padding_mode": s("border")}, o.x(1, 2, 4, 5), o.within(-1.6, 1.6, 1, 3, 4, 2)).at(20),
+		o.on("GridSample", a{"padding_mode": s("border"), "align_corners": i(1), "mode": s("bilinear")}, o.x(1, 2, 4, 5), o.within(-1.6, 1.6, 1, 3, 4, 2)).at(18),
+		o.on("GridSample", a{"mode": s("nearest")}, o.x(1, 2, 4, 5), o.within(-1.6, 1.6, 1, 3, 4, 2).still()).at(20),
+		o.on("GridSample", a{"mode": s("nearest"), "padding_mode": s("border")}, o.x(1, 2, 4, 5), o.within(-1.6, 1.6, 1, 3, 4, 2).still()).at(20),
+		o.on("GridSample", nil, o.x(1, 2, 1, 5), o.within(-0.9, 0.9, 1, 2, 2, 2)).at(20),
+
 		// Matrix products.
 		o.on("Gemm", nil, o.x(2, 3), o.x(3, 4)),
 		o.on("Gemm", nil, o.x(2, 3), o.x(3, 4), o.x(4)),
