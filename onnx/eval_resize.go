@@ -33,7 +33,7 @@ const maxResizeTerms = 1 << 24
 // evalResize resizes axis by axis, as all its interpolations are products over the axes. Output extents and
 // coordinates follow the standard's reference: floor(extent·scale), and a length that need not be whole for
 // align_corners and half_pixel_symmetric. (onnxruntime and PyTorch take the whole length for align_corners; where the two
-// differ see cornersBySizes.)
+// differ see sizesForScales.)
 func evalResize(c *evalCall) ([]*Array, error) {
 	if err := c.need(1); err != nil {
 		return nil, err

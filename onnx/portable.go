@@ -9,8 +9,8 @@ import (
 // shapes of g. Nothing is changed where these do not tell enough.
 func portable(g *Graph, f *inferer, n *Node) {
 	switch {
-	case cornersByScales(n):
-		cornersBySizes(g, f, n)
+	case n.Op == "Resize" && n.Domain == "" && n.inName(2) != "":
+		sizesForScales(g, f, n)
 	case sameAndDilated(n):
 		explicitPads(f, n)
 	}
@@ -44,10 +44,13 @@ func (g *Graph) portable(corners bool) {
 	}
 }
 
-// cornersBySizes gives a Resize that aligns the corners the sizes of its result in place of scales. The standard's
-// reference maps element o to o·(in-1)/(in·scale-1), whether the product is whole or not; PyTorch, whose exporters write
-// such scales, and onnxruntime map it to o·(in-1)/(out-1). With sizes all of them mean the latter.
-func cornersBySizes(g *Graph, f *inferer, n *Node) {
+// sizesForScales gives a Resize the sizes of its result in place of scales.
+//
+// Where corners are aligned, the standard's reference maps element o to o·(in-1)/(in·scale-1), whether the product is
+// whole or not; PyTorch, whose exporters write such scales, and onnxruntime map it to o·(in-1)/(out-1). With sizes all of
+// them mean the latter. Otherwise it is done where in·scale is whole in float32, as onnxruntime multiplies, and just
+// below that in float64, as onnx's shape inference does: 10·0.7.
+func sizesForScales(g *Graph, f *inferer, n *Node) {
 	x, scales := f.shape(n.inName(0)), g.Init[n.inName(2)]
 	if scales == nil || scales.Floats == nil || x == nil || g.Opset[""] < 18 {
 		return
@@ -65,17 +68,24 @@ func cornersBySizes(g *Graph, f *inferer, n *Node) {
 	if scales.Size() != len(axes) {
 		return
 	}
+	corners := cornersByScales(n)
 	var kept, sizes []int64
+	below := false
 	for i, a := range axes {
 		if scales.Floats[i] == 1 {
 			continue
 		}
-		if !y[a].Known() {
+		if !y[a].Known() || !x[a].Known() {
 			return
 		}
+		s := scales.Floats[i]
+		if !corners && float32(x[a].N)*s != float32(y[a].N) {
+			return
+		}
+		below = below || float64(x[a].N)*float64(s) < float64(y[a].N)
 		kept, sizes = append(kept, int64(a)), append(sizes, y[a].N)
 	}
-	if kept == nil {
+	if kept == nil || !corners && !below {
 		return
 	}
 	name := n.Out[0] + "_sizes"
