@@ -47,7 +47,7 @@ func coolestReason(text []byte, err error) string {
 	var u *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &s):
-		return fmt.Sprintf("%s: %s", place(text, s.Offset-1), jsonReason(err))
+		return fmt.Sprintf("%s: %s", place(text, max(0, s.Offset-1)), jsonReason(err))
 	case errors.As(err, &u):
 		return fmt.Sprintf("%s: %s: found a %s, expected a %s", place(text, u.Offset), u.Field, u.Value, u.Type.Kind())
 	}
