@@ -11,7 +11,7 @@ func fitCommand() *cli.Command {
 		Name:      "fit",
 		Usage:     "find the lens and the source of an image (maximum a posteriori)",
 		ArgsUsage: "CONFIG|IMAGE",
-		UsageText: "lenskit fit CONFIG [-o DIR]\nlenskit fit IMAGE --noise SIGMA|FILE [--psf SIGMA|FILE] [--pixel-scale ARCSEC] [-o DIR]",
+		UsageText: "lenskit fit CONFIG [-o DIR] [--then sample]\nlenskit fit IMAGE --noise SIGMA|FILE [--psf SIGMA|FILE] [--pixel-scale ARCSEC] [-o DIR]",
 		Description: "Needs no start: it draws starts from the priors. Leaves fit.json, fit.fits, fit.png and config.yaml in DIR. Stopped by SIGINT,\n" +
 			"SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the same command goes on from there. Exit code 3: the results are\n" +
 			"written, but fit.json says why they are not to be trusted.\n\n" +
@@ -26,6 +26,7 @@ func fitCommand() *cli.Command {
 			&cli.IntFlag{Name: "iterations", Usage: "steps of the last stage; 0: the optimizer's default"},
 			&cli.IntFlag{Name: "starts", Usage: "draws from the priors; 0: the default"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the draws"},
+			&cli.StringFlag{Name: "then", Usage: "sample: go on with lenskit sample, which has the flags to steer it"},
 		}, computeFlags()...),
 		Action: runFit,
 	}
@@ -46,6 +47,8 @@ func runFit(c *cli.Context) error {
 	}
 	bare := bareImage{Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale")}
 	switch o := opt.Search; {
+	case !slices.Contains([]string{"", "sample"}, c.String("then")):
+		return badInput("--then: found %q, expected sample", c.String("then"))
 	case !slices.Contains([]string{"lm", "adam"}, o.Optimizer):
 		return badInput("--optimizer: found %q, expected lm or adam", o.Optimizer)
 	case o.Iterations < 0 || o.Iterations > 1e8:
@@ -61,5 +64,9 @@ func runFit(c *cli.Context) error {
 	}
 	ctx, stop := withSignals(c.Context)
 	defer stop()
-	return Fit(ctx, opt, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+	pr := newProgress(c.App.ErrWriter, c.Bool("quiet"))
+	if c.String("then") == "" {
+		return Fit(ctx, opt, c.App.Writer, pr)
+	}
+	return FitAndSample(ctx, opt, samplingOptions{Seed: opt.Search.Seed}, c.App.Writer, pr)
 }

@@ -14,7 +14,8 @@ func plotCommand() *cli.Command {
 		Usage:     "draw the figures of a run",
 		ArgsUsage: "DIR",
 		UsageText: "lenskit plot DIR",
-		Description: "Draws what the folder of a run holds data for: fit.png (data, model, residual, source). The paths of the figures go to\n" +
+		Description: "Draws what the folder of a run holds data for: fit.png (data, model, residual, source), corner.png and\n" +
+			"trace.png. The paths of the figures go to\n" +
 			"stdout.\n\nExample: lenskit plot out/fit",
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "DIR")
@@ -42,6 +43,8 @@ var figureMakers = []struct {
 	draw        func(dir string) error
 }{
 	{fileFitFITS, fileFitPNG, plotRun},
+	{fileSummary, fileCorner, drawCorner},
+	{fileSummary, fileTrace, drawTrace},
 }
 
 // Plot draws the figures of the run in dir and returns their paths.

@@ -32,6 +32,7 @@ type progressState struct {
 	LogPost     float64 // the best so far; NaN: none yet
 	ReducedChi2 float64 // NaN: not known
 	Evaluations int     // of the log density since the run began
+	Text        string  // what else there is to tell
 }
 
 // plainEvery is the time between plain lines.
@@ -123,6 +124,9 @@ func (p *progress) line() string {
 // numbers are log posterior, reduced χ² and speed, as far as they are known.
 func (p *progress) numbers() string {
 	s := ""
+	if p.state.Text != "" {
+		s = p.state.Text + ", "
+	}
 	if !math.IsNaN(p.state.LogPost) {
 		s += fmt.Sprintf("log posterior %.2f, ", p.state.LogPost)
 	}

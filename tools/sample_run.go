@@ -1,0 +1,430 @@
+package tools
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"lenskit/adjoint"
+	"lenskit/samplers"
+)
+
+// sampling is a run of a sampler under way. Its chains record from goroutines of their own.
+type sampling struct {
+	p       *problem
+	at      *maximum
+	dir     string
+	opt     samplingOptions
+	compute adjoint.Options
+	check   *checkpoint
+	begun   time.Time
+
+	names   []string // of the free parameters, in the files' order
+	columns []int    // their places in θ
+	chains  []*samplers.Chain
+	files   []*samplers.StanCSV
+	clones  []*adjoint.Posterior
+	scratch [][]float64 // θ, by chain
+
+	mu    sync.Mutex // guards what follows
+	saved samplingRecord
+	quick *quickLook // of an approximation
+	watch *watcher
+}
+
+// samplingRecord is what a run needs to go on: each chain after a draw, and how many of its draws its file then held.
+type samplingRecord struct {
+	Chains  []samplers.ChainState
+	Rows    []int
+	Seconds float64
+	// Centre is what the search for the coordinates' maximum cost.
+	Centre samplers.Tally
+}
+
+// newSampling lays out a run in dir.
+func newSampling(p *problem, at *maximum, dir string, opt samplingOptions, compute adjoint.Options) (*sampling, error) {
+	r := &sampling{p: p, at: at, dir: dir, opt: opt, compute: compute}
+	for i, free := range p.Post.Free() {
+		if free >= 0 {
+			r.names = append(r.names, p.Post.Names()[i])
+			r.columns = append(r.columns, i)
+		}
+	}
+	var sums []string // by content: the same files may be named otherwise
+	for _, in := range p.Inputs {
+		sums = append(sums, in.SHA256)
+	}
+	var err error
+	r.check, err = newCheckpoint(dir, "sample", version(), p.Config.text(dir), sums, at.fit.Parameters, opt, compute.Device)
+	return r, err
+}
+
+func (r *sampling) close() {
+	for _, f := range r.files {
+		f.Close()
+	}
+	for _, c := range r.clones {
+		c.Close()
+	}
+}
+
+// resume reads the state that a run left behind.
+func (r *sampling) resume() (notice string, err error) {
+	found, notice, err := r.check.load(&r.saved)
+	if err != nil {
+		return "", err
+	}
+	if !found || len(r.saved.Chains) != r.opt.Chains || len(r.saved.Rows) != r.opt.Chains {
+		r.saved = samplingRecord{}
+		return notice, nil
+	}
+	made := 0
+	for _, n := range r.saved.Rows {
+		made += n
+	}
+	return fmt.Sprintf("going on from %s after %d draws in %s", r.check.path, made, seconds(time.Duration(r.saved.Seconds*float64(time.Second)))), nil
+}
+
+// save writes the state of every chain.
+func (r *sampling) save() error {
+	if r.chains == nil {
+		return nil
+	}
+	for i, c := range r.chains {
+		if err := r.keep(i, c); err != nil {
+			return err
+		}
+	}
+	return r.check.force(r.record())
+}
+
+// keep copies the state of a chain between its draws.
+func (r *sampling) keep(i int, c *samplers.Chain) error {
+	if err := r.files[i].Sync(); err != nil {
+		return unwritable(samplesFile(r.dir, i, r.opt.Chains), err)
+	}
+	s := c.Save()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.saved.Chains[i], r.saved.Rows[i] = s, r.files[i].Rows()
+	return nil
+}
+
+// record is the state with the time spent so far.
+func (r *sampling) record() samplingRecord {
+	rec := r.saved
+	rec.Seconds += time.Since(r.begun).Seconds()
+	return rec
+}
+
+// draw makes the draws, or goes on with them.
+func (r *sampling) draw(ctx context.Context, pr *progress) error {
+	if r.opt.approximate() {
+		return r.approximate(ctx, pr)
+	}
+	targets, err := r.targets()
+	if err != nil {
+		return err
+	}
+	if r.saved.Chains == nil {
+		if err := r.open(ctx, targets, pr); err != nil {
+			return err
+		}
+	} else if err := r.reopen(targets); err != nil {
+		return err
+	}
+	r.watch = newWatcher(r, pr)
+	due := make([]time.Time, len(r.chains))
+	for i := range due {
+		due[i] = time.Now().Add(checkpointEvery)
+	}
+	err = samplers.Sample(ctx, r.chains, samplers.RecorderFunc(func(d samplers.Draw) error {
+		i := d.Chain.ID()
+		if err := r.files[i].Record(d); err != nil {
+			return err
+		}
+		r.watch.see(d, r.scratch[i])
+		if time.Now().Before(due[i]) {
+			return nil
+		}
+		due[i] = time.Now().Add(checkpointEvery)
+		if err := r.keep(i, d.Chain); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.check.save(r.record())
+	}))
+	return err
+}
+
+// targets makes a posterior for each chain. Chains that outnumber the threads take turns.
+func (r *sampling) targets() ([]samplers.Target, error) {
+	threads := r.compute.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	n := r.opt.Chains
+	gate := make(chan struct{}, threads)
+	out := make([]samplers.Target, n)
+	for i := range out {
+		c, err := r.p.Post.Clone(max(1, threads/n))
+		if err != nil {
+			return nil, err
+		}
+		r.clones = append(r.clones, c)
+		r.scratch = append(r.scratch, make([]float64, len(c.Names())))
+		out[i] = c.Sampling()
+		if n > threads {
+			out[i] = gated{out[i], gate}
+		}
+	}
+	return out, nil
+}
+
+// gated is a target of which only so many are evaluated at a time.
+type gated struct {
+	samplers.Target
+	gate chan struct{}
+}
+
+func (g gated) LogProb(grad, x []float64) (float64, error) {
+	g.gate <- struct{}{}
+	defer func() { <-g.gate }()
+	return g.Target.LogProb(grad, x)
+}
+
+// open starts the chains at draws of the Gaussian approximation, in the metric of the curvature at its centre.
+func (r *sampling) open(ctx context.Context, targets []samplers.Target, pr *progress) error {
+	theta, err := r.at.theta(r.p)
+	if err != nil {
+		return err
+	}
+	g, res, err := r.p.laplace(ctx, theta)
+	if err != nil {
+		return err
+	}
+	if g.Floored > 0 {
+		pr.say("the image says nothing about %d of %d directions", g.Floored, g.Dim())
+	}
+	r.saved.Centre = res.Tally
+	if r.chains, err = samplers.NewChains(len(targets), func(i int) (samplers.Target, error) { return targets[i], nil }, samplers.StartNear(g, 1), g.Metric, r.opt.chain(), r.opt.Seed); err != nil {
+		return err
+	}
+	if err := removeSamples(r.dir); err != nil {
+		return err
+	}
+	r.saved.Chains, r.saved.Rows = make([]samplers.ChainState, len(r.chains)), make([]int, len(r.chains))
+	for i, c := range r.chains {
+		f, err := samplers.CreateStanCSV(samplesFile(r.dir, i, len(r.chains)), c, r.names, r.values(i))
+		if err != nil {
+			return unwritable(samplesFile(r.dir, i, len(r.chains)), err)
+		}
+		r.files = append(r.files, f)
+		if err := r.keep(i, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reopen goes on with the chains saved.
+func (r *sampling) reopen(targets []samplers.Target) error {
+	for i, s := range r.saved.Chains {
+		c, err := samplers.ResumeChain(targets[i], s)
+		if err != nil {
+			return badInput("%s: %w", r.check.path, err)
+		}
+		f, err := samplers.ResumeStanCSV(samplesFile(r.dir, i, len(targets)), r.saved.Rows[i], r.names, r.values(i))
+		if err != nil {
+			return withHint(badInput("%w", err), "remove %s to start afresh", r.check.path)
+		}
+		r.chains, r.files = append(r.chains, c), append(r.files, f)
+	}
+	return nil
+}
+
+// values computes the named free parameters from a chain's coordinates.
+func (r *sampling) values(chain int) func(dst, u []float64) error {
+	post, theta := r.clones[chain], r.scratch[chain]
+	return func(dst, u []float64) error {
+		post.Theta(theta, u)
+		for i, k := range r.columns {
+			dst[i] = theta[k]
+		}
+		return nil
+	}
+}
+
+// removeSamples deletes what an earlier run of sampling left in dir.
+func removeSamples(dir string) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return badInput("%s: %s", dir, reason(err))
+	}
+	var old []string
+	for _, f := range list {
+		if name := f.Name(); strings.HasPrefix(name, "samples") && strings.HasSuffix(name, ".csv") {
+			old = append(old, filepath.Join(dir, name))
+		}
+	}
+	for _, f := range []string{fileSummary, fileSamplesFITS, fileCorner, fileTrace} {
+		old = append(old, filepath.Join(dir, f))
+	}
+	for _, f := range old {
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return badInput("%s: cannot be replaced: %s", f, reason(err))
+		}
+	}
+	return nil
+}
+
+// watcher tells how the chains are getting on.
+type watcher struct {
+	r      *sampling
+	pr     *progress
+	mu     sync.Mutex
+	params []int         // places in θ of the parameters watched: all but the latents
+	draws  [][][]float64 // of each, by chain
+	steps  int           // of all chains since this process began
+	kept   int
+	total  int // draws to keep
+	accept float64
+	bad    int
+	step   []float64 // of each chain
+	warm   int       // chains in their warm-up
+	next   time.Time // of the next estimate
+	ess    string
+	fresh  runningMean
+}
+
+// runningMean forgets: it is the mean of about the last 50 numbers.
+type runningMean struct{ n, mean float64 }
+
+func (m *runningMean) add(v float64) {
+	m.n = math.Min(m.n+1, 50)
+	m.mean += (v - m.mean) / m.n
+}
+
+func newWatcher(r *sampling, pr *progress) *watcher {
+	w := &watcher{r: r, pr: pr, step: make([]float64, len(r.chains)), total: r.opt.Draws * len(r.chains)}
+	left := 0
+	for i, c := range r.chains {
+		left += r.opt.Warmup + r.opt.Draws - c.Iteration()
+		w.step[i] = c.StepSize()
+		w.kept += r.files[i].Rows()
+		w.bad += c.Counts().Divergences
+	}
+	for i, n := range r.names {
+		if !isLatent(n) {
+			w.params = append(w.params, r.columns[i])
+		}
+	}
+	if len(w.params) == 0 {
+		w.params = r.columns
+	}
+	w.draws = make([][][]float64, len(w.params))
+	for k := range w.draws {
+		w.draws[k] = make([][]float64, len(r.chains))
+	}
+	if w.kept > 0 {
+		if d, err := readDraws(r.dir); err == nil {
+			for c := range d.X {
+				for _, x := range d.X[c] {
+					for k, at := range w.params {
+						for i, col := range r.columns {
+							if col == at {
+								w.draws[k][c] = append(w.draws[k][c], x[i])
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	pr.stage(r.opt.Sampler, left)
+	return w
+}
+
+// see takes a draw; theta are its named parameters unless it belongs to the warm-up.
+func (w *watcher) see(d samplers.Draw, theta []float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.steps++
+	w.step[d.Chain.ID()] = d.Info.StepSize
+	w.fresh.add(d.Info.AcceptStat)
+	if !d.Warmup {
+		w.kept++
+		if d.Info.Divergent {
+			w.bad++
+		}
+		for k, at := range w.params {
+			w.draws[k][d.Chain.ID()] = append(w.draws[k][d.Chain.ID()], theta[at])
+		}
+	}
+	if now := time.Now(); !w.pr.quiet && now.After(w.next) {
+		w.estimate()
+		// estimates take at most a few per cent of the time
+		w.next = time.Now().Add(max(plainEvery/2, 30*time.Since(now)))
+	}
+	gradients := 0
+	if d.Info.Leapfrogs > 0 {
+		gradients = d.Info.Leapfrogs
+	}
+	w.pr.step(progressState{Step: w.steps, LogPost: math.NaN(), ReducedChi2: math.NaN(), Evaluations: w.pr.state.Evaluations + gradients, Text: w.text()})
+}
+
+// estimate finds the parameter with the fewest effective draws.
+func (w *watcher) estimate() {
+	n := math.MaxInt
+	for _, c := range w.draws[0] {
+		n = min(n, len(c))
+	}
+	if n < 8 {
+		return
+	}
+	least, name := math.Inf(1), ""
+	for k, draws := range w.draws {
+		same := make([][]float64, len(draws))
+		for c := range draws {
+			same[c] = draws[c][:n]
+		}
+		if e := samplers.ESSBulk(same); e < least {
+			least, name = e, w.r.p.Post.Names()[w.params[k]]
+		}
+	}
+	if name != "" {
+		w.ess = fmt.Sprintf(", ESS %.0f (%s)", least, name)
+	}
+}
+
+func (w *watcher) text() string {
+	step := 0.0
+	for _, s := range w.step {
+		step += s / float64(len(w.step))
+	}
+	s := fmt.Sprintf("%d of %d draws, accept %.2f, step size %.2f", w.kept, w.total, w.fresh.mean, step)
+	if w.kept == 0 {
+		s = fmt.Sprintf("warm-up, accept %.2f, step size %.2f", w.fresh.mean, step)
+	} else {
+		s += fmt.Sprintf(", %d divergent", w.bad)
+	}
+	return s + w.ess
+}
+
+// isLatent tells the latents of a decoder by their name.
+func isLatent(name string) bool { return strings.Contains(name, ".z.") }
+
+// stream is a stream of random numbers for what is not a chain's.
+func (o *samplingOptions) stream(id uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(o.Seed, 1<<32+id))
+}

@@ -1,0 +1,312 @@
+package tools
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lenskit/samplers"
+)
+
+// summaryRecord is summary.json.
+type summaryRecord struct {
+	Parameters  parameterSummaries `json:"parameters"`
+	Divergences int                `json:"divergences"`
+	Draws       int                `json:"draws"` // kept, of each chain
+	Chains      int                `json:"chains"`
+	Seconds     float64            `json:"seconds"`   // of sampling, warm-up included
+	Gradients   int                `json:"gradients"` // of all chains, warm-up included
+	// Verdict says what speaks against the draws; empty when nothing does.
+	Verdict []string `json:"verdict"`
+
+	Slowest             string         `json:"slowest_parameter"` // fewest effective draws, of all but the latents
+	EffectivePerSecond  jsonFloat      `json:"slowest_ess_per_second"`
+	GradientsPerDraw    jsonFloat      `json:"gradients_per_effective_draw"` // of the slowest parameter, warm-up left out
+	Accept              jsonFloat      `json:"accept_stat"`
+	StepSizes           []jsonFloat    `json:"step_sizes,omitempty"`
+	BFMI                []jsonFloat    `json:"e_bfmi,omitempty"`
+	WarmupDivergences   int            `json:"warmup_divergences"`
+	MaxDepthReached     int            `json:"max_treedepth_reached"`
+	Rejections          map[string]int `json:"rejections,omitempty"`
+	DivergentIterations []int          `json:"divergent_iterations,omitempty"` // warm-up included, chains in turn
+
+	Approximation *quickSummary     `json:"approximation,omitempty"`
+	Sampler       string            `json:"sampler"`
+	Warmup        int               `json:"warmup"`
+	Seed          uint64            `json:"seed"`
+	Fit           string            `json:"fit"` // status of the fit it starts from
+	Inputs        []input           `json:"inputs"`
+	Versions      map[string]string `json:"versions"`
+}
+
+// quickSummary tells what a Gaussian approximation is worth.
+type quickSummary struct {
+	K           jsonFloat `json:"pareto_k"`
+	ESS         jsonFloat `json:"effective_draws"`
+	LogEvidence jsonFloat `json:"log_evidence"`
+	ELBO        jsonFloat `json:"elbo"`
+	Weighted    bool      `json:"weighted"`
+	Trust       string    `json:"trust"`
+}
+
+// parameterSummaries is a JSON object of summaries in their order.
+type parameterSummaries []samplers.Summary
+
+// MarshalJSON writes the object; what could not be computed is null.
+func (p parameterSummaries) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, s := range p {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		key, err := json.Marshal(s.Name)
+		if err != nil {
+			return nil, err
+		}
+		b.Write(key)
+		b.WriteString(":{")
+		for k, f := range []struct {
+			name string
+			v    float64
+		}{{"mean", s.Mean}, {"sd", s.SD}, {"q5", s.Q5}, {"q50", s.Q50}, {"q95", s.Q95}, {"ess_bulk", s.ESSBulk}, {"ess_tail", s.ESSTail}, {"rhat", s.RHat},
+			{"mcse_mean", s.MCSEMean}, {"mcse_sd", s.MCSESD}} {
+			if k > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, "%q:%s", f.name, numberText(f.v))
+		}
+		b.WriteByte('}')
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
+}
+
+// draws are the draws that the files of a run hold, as far as all its chains have them.
+type draws struct {
+	Names     []string
+	X         [][][]float64 // chain, draw, parameter
+	LogProb   [][]float64
+	Divergent [][]bool
+	Energy    [][]float64
+	Accept    float64 // mean
+	Sampler   string
+	Weighted  bool
+}
+
+// readDraws reads samples.csv, or samples_1.csv and so on, of dir.
+func readDraws(dir string) (*draws, error) {
+	paths := []string{filepath.Join(dir, "samples.csv")}
+	if _, err := os.Stat(paths[0]); err != nil {
+		paths = nil
+		for i := 0; ; i++ {
+			path := samplesFile(dir, i, 2)
+			if _, err := os.Stat(path); err != nil {
+				break
+			}
+			paths = append(paths, path)
+		}
+	}
+	if len(paths) == 0 {
+		return nil, badInput("%s: found no samples.csv, expected the folder of a sampled run", dir)
+	}
+	d := &draws{}
+	accepted, n := 0.0, 0
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, badInput("%s: %s", path, reason(err))
+		}
+		c, err := samplers.ReadStanCSV(f)
+		f.Close()
+		if err != nil {
+			return nil, badInput("%s: %w", path, err)
+		}
+		if d.Names == nil {
+			d.Names = c.Names
+			d.Sampler = c.Settings["method"]
+			d.Weighted = c.Settings["weighted"] == "true"
+		} else if !slices.Equal(d.Names, c.Names) {
+			return nil, badInput("%s: found other parameters than in %s", path, paths[0])
+		}
+		var div []bool
+		var energy []float64
+		for _, in := range c.Info {
+			div = append(div, in.Divergent)
+			energy = append(energy, in.Energy)
+			accepted += in.AcceptStat
+			n++
+		}
+		d.X, d.LogProb, d.Divergent, d.Energy = append(d.X, c.X), append(d.LogProb, c.LogProb), append(d.Divergent, div), append(d.Energy, energy)
+	}
+	if n > 0 {
+		d.Accept = accepted / float64(n)
+	}
+	least := len(d.X[0])
+	for _, x := range d.X {
+		least = min(least, len(x))
+	}
+	for i := range d.X {
+		d.X[i], d.LogProb[i], d.Divergent[i], d.Energy[i] = d.X[i][:least], d.LogProb[i][:least], d.Divergent[i][:least], d.Energy[i][:least]
+	}
+	return d, nil
+}
+
+// column gathers parameter k by chain.
+func (d *draws) column(k int) [][]float64 {
+	out := make([][]float64, len(d.X))
+	for c := range d.X {
+		out[c] = make([]float64, len(d.X[c]))
+		for i, x := range d.X[c] {
+			out[c][i] = x[k]
+		}
+	}
+	return out
+}
+
+// finish writes what a run leaves beside its draws; summary.json comes last of the files, so that where it is, all is.
+func (r *sampling) finish() (*summaryRecord, error) {
+	spent := r.elapsed()
+	d, err := readDraws(r.dir)
+	if err != nil {
+		return nil, err
+	}
+	sum := &summaryRecord{Draws: len(d.X[0]), Chains: len(d.X), Seconds: spent, Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
+		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Accept: jsonFloat(d.Accept)}
+	for k, n := range d.Names {
+		sum.Parameters = append(sum.Parameters, samplers.Summarize(n, d.column(k)))
+	}
+	if r.at.fit.Status != statusConverged {
+		sum.Verdict = append(sum.Verdict, fmt.Sprintf("the fit it starts from is %s: %s", strings.ReplaceAll(r.at.fit.Status, "_", " "), r.at.fit.Reason))
+	}
+	if q := r.quick; q != nil {
+		sum.Approximation = &quickSummary{q.K, q.ESS, q.LogEvidence, q.ELBO, q.Weighted, q.Trust}
+		sum.Gradients, sum.Rejections, sum.Warmup = q.Evaluations, q.Rejections, 0
+		sum.Verdict = append(sum.Verdict, q.Doubts...)
+		for i := range sum.Parameters {
+			s := &sum.Parameters[i]
+			s.RHat, s.ESSBulk, s.ESSTail, s.MCSEMean, s.MCSESD = math.NaN(), math.NaN(), math.NaN(), math.NaN(), math.NaN()
+			if q.Weighted {
+				s.ESSBulk = float64(q.ESS)
+			}
+		}
+	} else {
+		r.judge(sum, d)
+	}
+	if err := r.writeSourceMoments(d); err != nil {
+		return nil, err
+	}
+	if err := drawCorner(r.dir); err != nil {
+		return nil, err
+	}
+	if err := drawTrace(r.dir); err != nil {
+		return nil, err
+	}
+	if err := writeJSON(filepath.Join(r.dir, fileSummary), sum); err != nil {
+		return nil, err
+	}
+	return sum, r.check.remove()
+}
+
+// judge fills in what the chains tell of themselves.
+func (r *sampling) judge(sum *summaryRecord, d *draws) {
+	var counts []samplers.Counts
+	warm := 0
+	for _, c := range r.chains {
+		n := c.Counts()
+		counts = append(counts, n)
+		sum.Divergences += n.Divergences
+		sum.WarmupDivergences += n.WarmupDivergences
+		sum.MaxDepthReached += n.Saturated
+		sum.Gradients += n.Gradients
+		s := c.Save()
+		warm += s.WarmupTally.Evaluations
+		sum.StepSizes = append(sum.StepSizes, jsonFloat(c.StepSize()))
+		for why, k := range n.Rejections {
+			if sum.Rejections == nil {
+				sum.Rejections = map[string]int{}
+			}
+			sum.Rejections[why] += k
+		}
+		for _, p := range c.Divergences() {
+			sum.DivergentIterations = append(sum.DivergentIterations, p.Iteration)
+		}
+	}
+	for _, e := range d.Energy {
+		sum.BFMI = append(sum.BFMI, jsonFloat(samplers.BFMI(e)))
+	}
+	least := math.Inf(1)
+	for _, s := range sum.Parameters {
+		if !isLatent(s.Name) && s.ESSBulk < least {
+			least, sum.Slowest = s.ESSBulk, s.Name
+		}
+	}
+	sum.EffectivePerSecond, sum.GradientsPerDraw = jsonFloat(least/sum.Seconds), jsonFloat(float64(sum.Gradients-warm)/least)
+	sum.Verdict = append(sum.Verdict, samplers.Verdict(sum.Parameters, counts, d.Energy)...)
+}
+
+// print writes the summary for people.
+func (s *summaryRecord) print(w io.Writer, dir string) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d draws of each of %d chains, %d gradients, %s\n", s.Sampler, s.Draws, s.Chains, s.Gradients, seconds(time.Duration(s.Seconds*float64(time.Second))))
+	width, latents := len("parameter"), 0
+	for _, p := range s.Parameters {
+		if isLatent(p.Name) {
+			latents++
+		} else {
+			width = max(width, len(p.Name))
+		}
+	}
+	whole := func(v float64) string {
+		if math.IsNaN(v) {
+			return "–"
+		}
+		return strconv.Itoa(int(math.Round(v)))
+	}
+	fmt.Fprintf(&b, "  %-*s  %12s  %10s  %12s  %12s  %6s  %6s  %6s\n", width, "parameter", "mean", "sd", "5 %", "95 %", "ESS", "tail", "R̂")
+	worst := samplers.Summary{RHat: math.Inf(-1), ESSBulk: math.Inf(1)}
+	for _, p := range s.Parameters {
+		if isLatent(p.Name) {
+			worst.RHat, worst.ESSBulk = math.Max(worst.RHat, p.RHat), math.Min(worst.ESSBulk, p.ESSBulk)
+			continue
+		}
+		rhat := "–"
+		if !math.IsNaN(p.RHat) {
+			rhat = fmt.Sprintf("%.3f", p.RHat)
+		}
+		fmt.Fprintf(&b, "  %-*s  %12s  %10s  %12s  %12s  %6s  %6s  %6s\n", width, p.Name, withDigits(p.Mean, p.SD), withDigits(p.SD, p.SD), withDigits(p.Q5, p.SD), withDigits(p.Q95, p.SD),
+			whole(p.ESSBulk), whole(p.ESSTail), rhat)
+	}
+	if latents > 0 {
+		fmt.Fprintf(&b, "  and %d latents of the decoder", latents)
+		if !math.IsNaN(worst.RHat) {
+			fmt.Fprintf(&b, ": ESS at least %s, R̂ at most %.3f", whole(worst.ESSBulk), worst.RHat)
+		}
+		b.WriteByte('\n')
+	}
+	switch {
+	case s.Approximation != nil && s.Approximation.Weighted:
+		fmt.Fprintln(&b, s.Approximation.Trust)
+	case s.Approximation == nil:
+		fmt.Fprintf(&b, "acceptance %.2f, %d divergences, %.1f gradients an effective draw of %s\n", float64(s.Accept), s.Divergences, float64(s.GradientsPerDraw), s.Slowest)
+	}
+	for _, v := range s.Verdict {
+		fmt.Fprintln(&b, "warning: "+v)
+	}
+	if len(s.Verdict) == 0 {
+		fmt.Fprintln(&b, "nothing speaks against the draws")
+	}
+	for _, f := range []string{fileSummary, fileCorner, fileTrace, fileSamplesFITS} {
+		fmt.Fprintln(&b, filepath.Join(dir, f))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
