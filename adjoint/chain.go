@@ -54,6 +54,7 @@ type tile struct {
 	ax, ay, v []float64
 	gx, gy    []float64
 	gp        []float64   // of all θ
+	galpha    []float64   // what the deflections' adjoints add up to, of all θ
 	gimg      [][]float64 // of each light of free latents, padded
 }
 
@@ -101,7 +102,7 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 	for k := range c.tiles {
 		t := &c.tiles[k]
 		t.gx, t.gy = make([]float64, len(t.v)), make([]float64, len(t.v))
-		t.gp = make([]float64, nTheta)
+		t.gp, t.galpha = make([]float64, nTheta), make([]float64, nTheta)
 		t.gimg = make([][]float64, len(s.lights))
 		for i, l := range s.lights {
 			if l.nz > 0 {
@@ -150,8 +151,9 @@ func (c *chain) reverse(all bool) error {
 	c.pool.Run(len(c.tiles), c.runReverse)
 	clear(c.gTheta)
 	for k := range c.tiles {
-		for i, g := range c.tiles[k].gp {
-			c.gTheta[i] += g
+		t := &c.tiles[k]
+		for i, g := range t.gp {
+			c.gTheta[i] += g - t.galpha[i] // β = θ − α
 		}
 	}
 	if c.scene.skyAt >= 0 {
@@ -234,9 +236,7 @@ func (c *chain) forwardTile(k int) {
 				l.lens.Deflect(ax, ay, x, y)
 			}
 		}
-		for i, a := range ax {
-			bx[i], by[i] = x[i]-a, y[i]-ay[i]
-		}
+		physics.SourcePlane(bx, by, x, y, ax, ay)
 		if c.baseI != nil {
 			copy(v, c.rays(c.baseI, from, to))
 		} else {
@@ -275,6 +275,7 @@ func (c *chain) reverseTile(k int) {
 	t, step := &c.tiles[k], c.blockPixels()
 	s := c.scene
 	clear(t.gp)
+	clear(t.galpha)
 	for i, g := range t.gimg {
 		if g != nil && (c.all || !s.lights[i].zFixed) {
 			clear(g)
@@ -311,13 +312,9 @@ func (c *chain) reverseTile(k int) {
 		if !lensing {
 			continue
 		}
-		// β = θ − α
-		for i := range gx {
-			gx[i], gy[i] = -gx[i], -gy[i]
-		}
 		for i := range s.lenses {
 			if l := &s.lenses[i]; c.all || !l.fixed {
-				l.lens.DeflectVJP(t.gp[l.first:l.first+l.n], nil, nil, gx, gy, x, y)
+				l.lens.DeflectVJP(t.galpha[l.first:l.first+l.n], nil, nil, gx, gy, x, y)
 			}
 		}
 	}

@@ -1,6 +1,10 @@
 package physics
 
-import "fmt"
+import (
+	"fmt"
+
+	"lenskit/physics/internal/kern"
+)
 
 // Box is a rectangle of pixels: columns X0 ≤ i < X0+W of rows Y0 ≤ j < Y0+H.
 type Box struct{ X0, Y0, W, H int }
@@ -116,7 +120,14 @@ func bounding(need []bool, w, h int) (Box, bool) {
 // Bin writes to the plane the mean of each pixel's rays, for the pixels from ≤ k < to of Pixel; ray holds their rays
 // alone. The plane begins at index `start` of the box. Other pixels of the plane are left as they are.
 func (g *Grid) Bin(plane, ray []float64, from, to, start int) {
+	if from == to {
+		return
+	}
 	if g.Sub == 1 {
+		if g.unbroken(from, to) {
+			copy(plane[int(g.Pixel[from])-start:], ray[:to-from])
+			return
+		}
 		for k, p := range g.Pixel[from:to] {
 			plane[int(p)-start] = ray[k]
 		}
@@ -135,7 +146,14 @@ func (g *Grid) Bin(plane, ray []float64, from, to, start int) {
 
 // Unbin is the adjoint of Bin: it writes to each ray the share of its pixel's adjoint.
 func (g *Grid) Unbin(gray, gplane []float64, from, to int) {
+	if from == to {
+		return
+	}
 	if g.Sub == 1 {
+		if g.unbroken(from, to) {
+			copy(gray[:to-from], gplane[g.Pixel[from]:])
+			return
+		}
 		for k, p := range g.Pixel[from:to] {
 			gray[k] = gplane[p]
 		}
@@ -150,6 +168,12 @@ func (g *Grid) Unbin(gray, gplane []float64, from, to int) {
 		}
 	}
 }
+
+// unbroken tells whether the pixels from ≤ k < to of Pixel follow each other.
+func (g *Grid) unbroken(from, to int) bool { return int(g.Pixel[to-1]-g.Pixel[from]) == to-1-from }
+
+// SourcePlane writes x - ax and y - ay to bx and by.
+func SourcePlane(bx, by, x, y, ax, ay []float64) { kern.SourcePlane(bx, by, x, y, ax, ay) }
 
 // Crop copies the box out of a plane of the whole image.
 func Crop[T any](b Box, dst, whole []T, w int) {

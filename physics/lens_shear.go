@@ -1,11 +1,13 @@
 package physics
 
+import "lenskit/physics/internal/kern"
+
 // shear is the external shear about the origin, eq. 13 of Chianese et al. (2020):
 //
 //	α = (γ1 x + γ2 y, γ2 x - γ1 y)
 //
 // with parameters gamma1, gamma2.
-type shear struct{ g1, g2 float64 }
+type shear struct{ k kern.Shear }
 
 var shearParams = []Param{anywhere("gamma1", One), anywhere("gamma2", One)}
 
@@ -15,32 +17,19 @@ func (l *shear) Set(p []float64) error {
 	if err := checkParams("shear", shearParams, p); err != nil {
 		return err
 	}
-	l.g1, l.g2 = p[0], p[1]
+	l.k.G1, l.k.G2 = p[0], p[1]
 	return nil
 }
 
-func (l *shear) Deflect(ax, ay, x, y []float64) {
-	ax, ay, y = ax[:len(x)], ay[:len(x)], y[:len(x)]
-	for i := range x {
-		ax[i] += l.g1*x[i] + l.g2*y[i]
-		ay[i] += l.g2*x[i] - l.g1*y[i]
-	}
-}
+func (l *shear) Deflect(ax, ay, x, y []float64) { l.k.Deflect(ax, ay, x, y) }
 
 func (l *shear) DeflectVJP(gp, gx, gy, gax, gay, x, y []float64) {
-	gax, gay, y = gax[:len(x)], gay[:len(x)], y[:len(x)]
-	var s1, s2 float64
-	for i := range x {
-		hx, hy := gax[i], gay[i]
-		s1 += hx*x[i] - hy*y[i]
-		s2 += hx*y[i] + hy*x[i]
-		if gx != nil {
-			gx[i] += hx*l.g1 + hy*l.g2
-			gy[i] += hx*l.g2 - hy*l.g1
-		}
+	g1, g2 := kern.ShearVJP(gax, gay, x, y)
+	gp[0] += g1
+	gp[1] += g2
+	if gx != nil {
+		l.k.Deflect(gx, gy, gax, gay) // the shear's matrix is symmetric
 	}
-	gp[0] += s1
-	gp[1] += s2
 }
 
 func (l *shear) DeflectJac(jx, jy [][]float64, x, y []float64) {

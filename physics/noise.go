@@ -3,6 +3,8 @@ package physics
 import (
 	"fmt"
 	"math"
+
+	"lenskit/physics/internal/kern"
 )
 
 // MaskedSigma is the noise from which a pixel counts as masked; files mark bad pixels with 1e8.
@@ -61,20 +63,5 @@ func NewNoise(data, sigma []float64, mask []bool) (*Noise, error) {
 // Residual returns Σ r² with r = (d − m)/σ, and writes r/σ, the derivative of −½ Σ r² by the model, to gmodel unless
 // that is nil. All planes have the same layout; weight is 1/σ, 0 where a pixel is not used.
 func Residual(gmodel, model, data, weight []float64) float64 {
-	chi2 := 0.0
-	data, weight = data[:len(model)], weight[:len(model)]
-	if gmodel == nil {
-		for i, m := range model {
-			r := (data[i] - m) * weight[i]
-			chi2 += r * r
-		}
-		return chi2
-	}
-	gmodel = gmodel[:len(model)]
-	for i, m := range model {
-		r := (data[i] - m) * weight[i]
-		chi2 += r * r
-		gmodel[i] = r * weight[i]
-	}
-	return chi2
+	return kern.Residual(gmodel, model, data, weight)
 }

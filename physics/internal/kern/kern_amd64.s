@@ -1607,6 +1607,169 @@ done:
 	VZEROUPPER
 	RET
 
+// func shearAVX2(k *Shear, ax, ay, x, y *float64, n int)
+TEXT ·shearAVX2(SB), 0, $0-48
+	MOVQ k+0(FP), AX
+	MOVQ ax+8(FP), BX
+	MOVQ ay+16(FP), CX
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), SI
+	MOVQ n+40(FP), R11
+	SHLQ $3, R11
+	XORQ DX, DX
+
+loop:
+	CMPQ DX, R11
+	JGE  done
+	VBROADCASTSD 0(AX), Y0
+	VMOVUPD 0(DI)(DX*1), Y1
+	VMULPD Y1, Y0, Y2
+	VBROADCASTSD 8(AX), Y3
+	VMOVUPD 0(SI)(DX*1), Y4
+	VMULPD Y4, Y3, Y5
+	VADDPD Y5, Y2, Y5
+	VMOVUPD 0(BX)(DX*1), Y2
+	VADDPD Y5, Y2, Y5
+	VMOVUPD Y5, 0(BX)(DX*1)
+	VMULPD Y1, Y3, Y1
+	VMULPD Y4, Y0, Y4
+	VSUBPD Y4, Y1, Y4
+	VMOVUPD 0(CX)(DX*1), Y0
+	VADDPD Y4, Y0, Y4
+	VMOVUPD Y4, 0(CX)(DX*1)
+	ADDQ $32, DX
+	JMP  loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func shearVJPAVX2(acc *[2][4]float64, gax, gay, x, y *float64, n int)
+TEXT ·shearVJPAVX2(SB), 0, $0-48
+	MOVQ acc+0(FP), AX
+	MOVQ gax+8(FP), BX
+	MOVQ gay+16(FP), CX
+	MOVQ x+24(FP), DI
+	MOVQ y+32(FP), SI
+	MOVQ n+40(FP), R11
+	SHLQ $3, R11
+	XORQ DX, DX
+
+loop:
+	CMPQ DX, R11
+	JGE  done
+	VMOVUPD 0(CX)(DX*1), Y0
+	VMOVUPD 0(SI)(DX*1), Y1
+	VMULPD Y1, Y0, Y2
+	VMOVUPD 0(BX)(DX*1), Y3
+	VMOVUPD 0(DI)(DX*1), Y4
+	VFMSUB231PD Y4, Y3, Y2
+	VMOVUPD 0(AX), Y5
+	VADDPD Y5, Y2, Y5
+	VMOVUPD Y5, 0(AX)
+	VMULPD Y4, Y0, Y4
+	VFMADD231PD Y1, Y3, Y4
+	VMOVUPD 32(AX), Y0
+	VADDPD Y0, Y4, Y0
+	VMOVUPD Y0, 32(AX)
+	ADDQ $32, DX
+	JMP  loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func raysAVX2(bx, by, x, y, ax, ay *float64, n int)
+TEXT ·raysAVX2(SB), 0, $0-56
+	MOVQ bx+0(FP), AX
+	MOVQ by+8(FP), BX
+	MOVQ x+16(FP), CX
+	MOVQ y+24(FP), DI
+	MOVQ ax+32(FP), SI
+	MOVQ ay+40(FP), R8
+	MOVQ n+48(FP), R11
+	SHLQ $3, R11
+	XORQ DX, DX
+
+loop:
+	CMPQ DX, R11
+	JGE  done
+	VMOVUPD 0(CX)(DX*1), Y0
+	VMOVUPD 0(SI)(DX*1), Y1
+	VSUBPD Y1, Y0, Y1
+	VMOVUPD Y1, 0(AX)(DX*1)
+	VMOVUPD 0(DI)(DX*1), Y0
+	VMOVUPD 0(R8)(DX*1), Y1
+	VSUBPD Y1, Y0, Y1
+	VMOVUPD Y1, 0(BX)(DX*1)
+	ADDQ $32, DX
+	JMP  loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func residualAVX2(acc *[4]float64, gmodel, model, data, weight *float64, n int)
+TEXT ·residualAVX2(SB), 0, $0-48
+	MOVQ acc+0(FP), AX
+	MOVQ gmodel+8(FP), BX
+	MOVQ model+16(FP), CX
+	MOVQ data+24(FP), DI
+	MOVQ weight+32(FP), SI
+	MOVQ n+40(FP), R11
+	SHLQ $3, R11
+	XORQ DX, DX
+
+loop:
+	CMPQ DX, R11
+	JGE  done
+	VMOVUPD 0(DI)(DX*1), Y0
+	VMOVUPD 0(CX)(DX*1), Y1
+	VSUBPD Y1, Y0, Y1
+	VMOVUPD 0(SI)(DX*1), Y0
+	VMULPD Y0, Y1, Y1
+	VMULPD Y1, Y1, Y2
+	VMOVUPD 0(AX), Y3
+	VADDPD Y3, Y2, Y3
+	VMOVUPD Y3, 0(AX)
+	VMULPD Y0, Y1, Y0
+	VMOVUPD Y0, 0(BX)(DX*1)
+	ADDQ $32, DX
+	JMP  loop
+
+done:
+	VZEROUPPER
+	RET
+
+// func chi2AVX2(acc *[4]float64, model, data, weight *float64, n int)
+TEXT ·chi2AVX2(SB), 0, $0-40
+	MOVQ acc+0(FP), AX
+	MOVQ model+8(FP), BX
+	MOVQ data+16(FP), CX
+	MOVQ weight+24(FP), DI
+	MOVQ n+32(FP), R11
+	SHLQ $3, R11
+	XORQ DX, DX
+
+loop:
+	CMPQ DX, R11
+	JGE  done
+	VMOVUPD 0(CX)(DX*1), Y0
+	VMOVUPD 0(BX)(DX*1), Y1
+	VSUBPD Y1, Y0, Y1
+	VMOVUPD 0(DI)(DX*1), Y0
+	VMULPD Y0, Y1, Y0
+	VMULPD Y0, Y0, Y0
+	VMOVUPD 0(AX), Y1
+	VADDPD Y1, Y0, Y1
+	VMOVUPD Y1, 0(AX)
+	ADDQ $32, DX
+	JMP  loop
+
+done:
+	VZEROUPPER
+	RET
+
 // func sersicAVX2(k *Light, dst, x, y *float64, n int)
 TEXT ·sersicAVX2(SB), 0, $0-40
 	MOVQ k+0(FP), AX

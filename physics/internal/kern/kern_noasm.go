@@ -95,3 +95,17 @@ func BicubicSlopes(s *Slope, img []float64, stride int, t *Taps, w *Weights, n i
 func BicubicScatter(gimg []float64, stride int, t *Taps, w *Weights, g []float64, scale float64) {
 	bicubicScatterGo(gimg, stride, t, w, g, scale)
 }
+
+// Deflect adds the shear's deflection of the rays x, y to ax, ay.
+func (k *Shear) Deflect(ax, ay, x, y []float64) { k.deflectGo(ax, ay, x, y) }
+
+// ShearVJP returns the gradient by γ1 and γ2, summed over the rays.
+func ShearVJP(gax, gay, x, y []float64) (g1, g2 float64) { return shearVJPGo(gax, gay, x, y) }
+
+// SourcePlane writes x - ax to bx and y - ay to by.
+func SourcePlane(bx, by, x, y, ax, ay []float64) { raysGo(bx, by, x, y, ax, ay) }
+
+// Residual returns Σ r² with r = (data - model) weight, and writes r weight to gmodel unless that is nil.
+func Residual(gmodel, model, data, weight []float64) float64 {
+	return residualGo(gmodel, model, data, weight)
+}

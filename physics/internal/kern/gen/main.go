@@ -94,8 +94,12 @@ func generate() []byte {
 		bicubicValueText, bicubicSlopesText, bicubicScatterText} {
 		text.WriteString(f())
 	}
-	for _, k := range []func(*constants) *kernel{prepareKernel, deflectKernel, vjpKernel, slopesKernel, chainKernel, weightsKernel} {
+	for _, k := range []func(*constants) *kernel{prepareKernel, deflectKernel, vjpKernel, slopesKernel, chainKernel, weightsKernel, shearKernel,
+		shearVJPKernel, raysKernel} {
 		k(c).assemble(&text)
+	}
+	for _, k := range residualKernels(c) {
+		k.assemble(&text)
 	}
 	for _, l := range []struct {
 		name string
