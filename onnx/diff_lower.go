@@ -13,6 +13,7 @@ type lowering struct {
 
 // lowered lists the operators that are taken apart before a graph is differentiated.
 var lowered = map[string]func(m *lowering) error{
+	"AffineGrid":                lowerAffineGrid,
 	"Attention":                 lowerAttention,
 	"BatchNormalization":        lowerBatchNorm,
 	"GroupNormalization":        lowerGroupNorm,
@@ -165,6 +166,48 @@ func (m *lowering) like(x string) string {
 		return m.Op("Shape", x)
 	}
 	return m.Ints(v...)
+}
+
+// lowerAffineGrid writes AffineGrid as the constant grid of points (x, y, 1) or (x, y, z, 1) times θᵀ.
+func lowerAffineGrid(m *lowering) error {
+	size, ok := m.inf.ints(m.in(1))
+	if !ok || len(size.elems) < 4 || len(size.elems) > 5 {
+		failf("the size is not known")
+	}
+	target, points := []int64{0}, int64(1)
+	for _, d := range size.elems[2:] {
+		if !d.Known() || d.N < 0 || d.N > maxFolded {
+			failf("the size is not known, or too large")
+		}
+		target = append(target, d.N)
+		if points *= d.N; points > maxFolded {
+			failf("a grid of %d points", points)
+		}
+	}
+	spatial := target[1:]
+	rank := len(spatial)
+	base := &Tensor{Type: Float32, Shape: []int64{points, int64(rank + 1)}}
+	at := make([]int64, rank)
+	for range points {
+		row := make([]float64, rank+1)
+		row[rank] = 1
+		for i, d := range spatial {
+			v := float64(2*at[i]+1)/float64(d) - 1
+			if m.n.Int("align_corners", 0) != 0 {
+				v = float64(2*at[i])/float64(d-1) - 1
+			}
+			row[rank-1-i] = v
+		}
+		base.Doubles = append(base.Doubles, row...) // unrounded for the evaluator
+		advance(at, spatial)
+	}
+	for _, v := range base.Doubles {
+		base.Floats = append(base.Floats, float32(v))
+	}
+	base.notNil()
+	y := m.Op("MatMul", m.Tensor(base), m.OpAttr("Transpose", attrs("perm", []int64{0, 2, 1}), m.in(0)))
+	m.last(0, "Reshape", nil, y, m.Ints(append(target, int64(rank))...))
+	return nil
 }
 
 func lowerLpNorm(m *lowering) error {

@@ -230,6 +230,7 @@ func (m resizeMode) taps(r resampling, o float64) ([]tap, error) {
 	}
 	at := func(i float64) int { return int(min(max(i, 0), last)) }
 	if m.mode == "nearest" {
+		x = float32Place(x)
 		switch m.nearest {
 		case "round_prefer_floor":
 			x = math.Ceil(x - 0.5)
@@ -270,6 +271,15 @@ func (m resizeMode) taps(r resampling, o float64) ([]tap, error) {
 		}
 	}
 	return taps, nil
+}
+
+// float32Place is x where float32 arithmetic puts it: what lies within its rounding of a whole number or of the middle
+// between two is there, so that 11/1.1 is 10 also with the float32 next to 1.1.
+func float32Place(x float64) float64 {
+	if near := math.Round(2*x) / 2; math.Abs(x-near) <= 2e-7*math.Max(1, math.Abs(x)) {
+		return near
+	}
+	return x
 }
 
 // width is how much antialiasing widens the kernel: by the reduction.

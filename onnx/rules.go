@@ -68,6 +68,7 @@ var ruleTable = map[ruleKey]rule{
 	{"Ceil", 13}:                  zero,
 	{"Celu", 12}:                  unary(dCelu),
 	{"Clip", 13}:                  {elem: dClip},
+	{"Col2Im", 18}:                {back: col2ImBack, fwd: linear},
 	{"Concat", 13}:                {back: concatBack, fwd: concatFwd},
 	{"Constant", 13}:              zero,
 	{"ConstantOfShape", 9}:        zero,

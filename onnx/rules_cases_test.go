@@ -120,6 +120,14 @@ func ruleCases() []ruleCase {
 		o.on("BatchNormalization", a{"epsilon": f(1e-2)}, o.x(3, 2, 2, 2), o.x(2).still(), o.x(2).still(), o.x(2).still(), o.within(0.5, 2, 2).still()),
 		o.on("BatchNormalization", a{"training_mode": i(1), "momentum": f(0.8)}, o.x(3, 2, 4), o.x(2), o.x(2), o.x(2).still(), o.within(0.5, 2, 2).still()).results(3),
 
+		// Blocks that overlap, and grids.
+		o.on("Col2Im", nil, o.x(2, 8, 9), o.ints(4, 4), o.ints(2, 2)),
+		o.on("Col2Im", a{"strides": is(2, 1), "pads": is(1, 0, 0, 1), "dilations": is(1, 2)}, o.x(2, 6, 4), o.ints(3, 5), o.ints(2, 3)),
+		o.on("Col2Im", a{"strides": is(2)}, o.x(1, 6, 4), o.ints(9), o.ints(3)),
+		o.on("AffineGrid", nil, o.x(2, 2, 3), o.ints(2, 1, 3, 4)).at(20),
+		o.on("AffineGrid", a{"align_corners": i(1)}, o.x(1, 2, 3), o.ints(1, 1, 3, 4)).at(20),
+		o.on("AffineGrid", nil, o.x(2, 3, 4), o.ints(2, 1, 2, 3, 2)).at(20),
+
 		// Points off the image, on its border and between pixels.
 		o.on("GridSample", nil, o.x(2, 3, 4, 5), o.within(-0.9, 0.9, 2, 3, 2, 2)).at(20),
 		o.on("GridSample", a{"align_corners": i(1)}, o.x(2, 1, 4, 5), o.within(-0.9, 0.9, 2, 3, 2, 2)).at(20),

@@ -451,3 +451,32 @@ func maxPoolFwd(f *fwd) string {
 	flat := f.op("Gather", f.op("Reshape", f.tan(0), f.ints(-1)), maxPoolIndex(&f.call))
 	return f.reshape(f.as(flat, nil), f.shape(f.out(0)), f.out(0))
 }
+
+// col2ImBack cuts the gradient of the image into blocks: a convolution with a kernel for each place in a block.
+func col2ImBack(b *back) []string {
+	s, xs := b.shape(b.out(0)), b.shape(b.in(0))
+	block, ok := b.constInts(b.in(2))
+	n := len(block)
+	if !ok || n == 0 || len(s) != n+2 || len(xs) != 3 || !s[1].Known() {
+		failf("the blocks or the shape of the image %v are not known", s)
+	}
+	count := int64(1)
+	for _, k := range block {
+		if k < 1 || k > maxFolded || count > maxFolded {
+			failf("blocks of %v", block)
+		}
+		count *= k
+	}
+	if count*count > maxFolded {
+		failf("blocks of %v", block)
+	}
+	eye := make([]float64, count*count)
+	for i := range count {
+		eye[i*count+i] = 1
+	}
+	planes := b.reshape(b.grad(0), append([]Dim{joint(s[:2]), num(1)}, s[2:]...), "")
+	cut := b.opA("Conv", attrs("kernel_shape", block, "strides", orOnes(b.n.Ints("strides"), n),
+		"dilations", orOnes(b.n.Ints("dilations"), n), "pads", orZeros(b.n.Ints("pads"), 2*n)),
+		planes, b.floats(eye, planes, append([]int64{count, 1}, block...)...))
+	return []string{b.reshape(cut, xs, b.in(0))}
+}

@@ -206,6 +206,7 @@ func (r resizeAxis) matrix(n *Node) []float64 {
 }
 
 func nearest(mode string, x float64) int64 {
+	x = float32Place(x)
 	switch mode {
 	case "round_prefer_floor":
 		return int64(math.Ceil(x - 0.5))

@@ -39,7 +39,7 @@ var shapeTable = map[string]shapeFunc{
 	// Convolution and pooling.
 	"AveragePool": poolShape, "Conv": convShape, "ConvTranspose": convTransposeShape, "GlobalAveragePool": globalPoolShape,
 	"GlobalLpPool": globalPoolShape, "GlobalMaxPool": globalPoolShape, "LpPool": poolShape, "MaxPool": poolShape,
-	"Col2Im": col2imShape, "GridSample": gridSampleShape,
+	"Col2Im": col2imShape, "AffineGrid": affineGridShape, "GridSample": gridSampleShape,
 	// Normalisation with further outputs.
 	"BatchNormalization": batchNormShape, "Dropout": dropoutShape, "LayerNormalization": layerNormShape,
 	// Shapes.
@@ -648,6 +648,29 @@ func col2imShape(c *shapeCall) error {
 		size *= b
 	}
 	c.set(0, c.argType(0), append([]Dim{x[0], c.affine(x[1], 1, 0, size, 0)}, image...))
+	return nil
+}
+
+// affineGridShape is that of a grid for each of the images [N, C, d1 …] whose shape is operand 1.
+func affineGridShape(c *shapeCall) error {
+	if err := c.need(2); err != nil {
+		return err
+	}
+	c.set(0, c.argType(0), nil)
+	size, ok := c.elems(1)
+	if !ok {
+		return nil
+	}
+	rank := len(size) - 2
+	if rank < 2 || rank > 3 {
+		return fmt.Errorf("found size %v, expected 4 or 5 extents", size)
+	}
+	for _, d := range size {
+		if d.Known() && (d.N < 0 || d.N > maxExtent) {
+			return fmt.Errorf("found size %v, expected extents of 0 to %d", size, maxExtent)
+		}
+	}
+	c.set(0, c.argType(0), slices.Concat(size[:1], size[2:], []Dim{num(int64(rank))}))
 	return nil
 }
 
