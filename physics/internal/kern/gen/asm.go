@@ -32,6 +32,8 @@ type kernel struct {
 	cache       map[string]value
 	next        value
 	consts      *constants
+	pinned      bool     // sums stay in registers of their own, from Y15 down, until the loop ends
+	sums        []string // the memory of each
 }
 
 // constants is the table of numbers that all kernels share.
@@ -141,6 +143,11 @@ func (k *kernel) store(p string, off int, v value) {
 // accumulate adds v, lane by lane, to the four numbers at byte offset off from parameter p.
 func (k *kernel) accumulate(p string, off int, v value) {
 	mem := fmt.Sprintf("%d(%s)", off, k.regs[p])
+	if k.pinned {
+		k.code = append(k.code, instr{name: "sum", args: []value{v}, dst: -1, imm: fmt.Sprintf("Y%d", registers-1-len(k.sums))})
+		k.sums = append(k.sums, mem)
+		return
+	}
 	old := k.fresh()
 	k.source[old] = "VMOVUPD " + mem
 	k.code = append(k.code, instr{name: "store", args: []value{k.add(v, old)}, dst: -1, imm: mem})
@@ -194,7 +201,7 @@ func (k *kernel) assemble(w io.Writer) {
 	slots := 0
 	take := func(at int, keep map[int]bool) int {
 		best, far := -1, -1
-		for r, v := range holds {
+		for r, v := range holds[:registers-len(k.sums)] {
 			if keep[r] {
 				continue
 			}
@@ -241,6 +248,8 @@ func (k *kernel) assemble(w io.Writer) {
 		}
 		if in.name == "store" {
 			fmt.Fprintf(&body, "\tVMOVUPD Y%d, %s\n", r[0], in.imm)
+		} else if in.name == "sum" {
+			fmt.Fprintf(&body, "\tVADDPD Y%d, %s, %s\n", r[0], in.imm, in.imm)
 		} else if in.fma {
 			// The result overwrites an operand that is not needed again, c first, or a copy of c.
 			over := -1
@@ -305,5 +314,12 @@ func (k *kernel) assemble(w io.Writer) {
 			fmt.Fprintf(w, "\tMOVQ %s+%d(FP), %s\n", p, 8*i, k.regs[p])
 		}
 	}
-	fmt.Fprintf(w, "\tXORQ DX, DX\n\nloop:\n\tCMPQ DX, R11\n\tJGE  done\n%s\tADDQ $32, DX\n\tJMP  loop\n\ndone:\n\tVZEROUPPER\n\tRET\n", body.String())
+	var before, after strings.Builder
+	for i, mem := range k.sums {
+		y := registers - 1 - i
+		fmt.Fprintf(&before, "\tVMOVUPD %s, Y%d\n", mem, y)
+		fmt.Fprintf(&after, "\tVMOVUPD Y%d, %s\n", y, mem)
+	}
+	fmt.Fprintf(w, "%s\tXORQ DX, DX\n\nloop:\n\tCMPQ DX, R11\n\tJGE  done\n%s\tADDQ $32, DX\n\tJMP  loop\n\ndone:\n%s\tVZEROUPPER\n\tRET\n",
+		before.String(), body.String(), after.String())
 }

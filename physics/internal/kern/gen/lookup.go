@@ -194,6 +194,7 @@ const (
 func chainKernel(c *constants) *kernel {
 	k := newKernel(c, "chainAVX2", "// func chainAVX2(k *Frame, acc *[4][4]float64, s *Slope, gv, x, y, gx, gy *float64, n int)",
 		"k", "acc", "s", "gv", "x", "y", "gx", "gy", "n")
+	k.pinned = true
 	g := k.vector("gv", 0)
 	hx := k.mul(k.mul(g, k.field("k", fGX)), k.vector("s", block))
 	hy := k.mul(k.mul(g, k.field("k", fGY)), k.vector("s", 2*block))

@@ -18,6 +18,7 @@ func shearKernel(c *constants) *kernel {
 // shearVJPKernel is Shear.vjpGo.
 func shearVJPKernel(c *constants) *kernel {
 	k := newKernel(c, "shearVJPAVX2", "// func shearVJPAVX2(acc *[2][4]float64, gax, gay, x, y *float64, n int)", "acc", "gax", "gay", "x", "y", "n")
+	k.pinned = true
 	hx, hy, x, y := k.vector("gax", 0), k.vector("gay", 0), k.vector("x", 0), k.vector("y", 0)
 	k.accumulate("acc", 0, k.fms(hx, x, k.mul(hy, y)))
 	k.accumulate("acc", 32, k.fma(hx, y, k.mul(hy, x)))
@@ -38,6 +39,7 @@ func residualKernels(c *constants) []*kernel {
 		"acc", "gmodel", "model", "data", "weight", "n")
 	x := newKernel(c, "chi2AVX2", "// func chi2AVX2(acc *[4]float64, model, data, weight *float64, n int)", "acc", "model", "data", "weight", "n")
 	for _, k := range []*kernel{k, x} {
+		k.pinned = true
 		w := k.vector("weight", 0)
 		r := k.mul(k.sub(k.vector("data", 0), k.vector("model", 0)), w)
 		k.accumulate("acc", 0, k.mul(r, r))
