@@ -16,6 +16,7 @@ import (
 // row here.
 var commands = []func() *cli.Command{
 	fitCommand,
+	sampleCommand,
 	mockCommand,
 	evalCommand,
 	deflectCommand,
