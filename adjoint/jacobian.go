@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"sort"
 
-	"gonum.org/v1/gonum/blas"
-	"gonum.org/v1/gonum/blas/gonum"
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/physics"
@@ -13,8 +11,7 @@ import (
 
 const (
 	jacobianBytes = 256 << 20 // of the Jacobian's columns at a time; larger images go in strips of rows
-	syrkPixels    = 512       // pixels whose rows of the Jacobian stay in the cache while JᵀJ is summed
-	maxGroups     = 8         // partial sums of JᵀJ
+	maxGroups     = 16        // partial sums of JᵀJ
 )
 
 // jacobian is the working space of the Gauss-Newton matrix JᵀJ of a chain, J = ∂(model/σ)/∂u: exact columns, each the
@@ -29,17 +26,22 @@ type jacobian struct {
 	rows   int // of a strip's own
 	margin int // rows above and below
 	psf    physics.PSF
-	width  int       // of the box
-	cols   []float64 // dim planes of one strip and its margins
-	blur   []float64
+	width  int          // of the box
+	size   int          // of a plane: one strip and its margins
+	stride int          // from one column's plane to the next: odd lines of cache, so that columns do not compete for places
+	cols   []float64    // dim+1 planes: column k comes in plane k+1, its blurred form in plane k
 	scale  []float64    // dθ/du of each scalar's column
 	images []latentCols // of each light
 	tiles  []jacTile
-	groups [][]float64 // partial sums of JᵀJ, dim x dim, upper
+	groups []*physics.Gram
+	used   []int32   // the box's pixels that are compared with data
+	weight []float64 // 1/σ of each
 
 	// the strip at work: its own rows lo ≤ j < hi, the first row of its planes, its pixels
 	lo, hi, start int
-	from, to      int
+	from, to      int // of the grid's pixels
+	first, last   int // of used
+	at            []int32
 	runTile       func(chunk int)
 	runSyrk       func(chunk int)
 }
@@ -67,24 +69,21 @@ type jacTile struct {
 func newJacobian(p *Posterior) (*jacobian, error) {
 	c := p.chain
 	box := c.grid.Box
-	j := &jacobian{p: p, c: c, dim: p.params.dim, width: box.W, rows: box.H, psf: c.psf}
+	j := &jacobian{p: p, c: c, dim: p.params.dim, width: box.W}
 	_, ry := c.psf.Margin()
+	rows := box.H
 	if j.dim*box.W*box.H*8 > jacobianBytes {
-		rows := jacobianBytes/(8*j.dim*box.W) - 2*ry
-		if rows = max(rows, 2*ry, 16); rows+2*ry < box.H {
-			j.rows = rows
+		rows = max(jacobianBytes/(8*j.dim*box.W)-2*ry, 2*ry, 16)
+	}
+	if err := j.cut(rows); err != nil {
+		return nil, err
+	}
+	for i, w := range c.weight {
+		if w != 0 {
+			j.used, j.weight = append(j.used, int32(i)), append(j.weight, w)
 		}
 	}
-	if j.rows < box.H {
-		j.margin = ry
-		var err error
-		if j.psf, err = p.newPSF(physics.Box{W: box.W, H: j.rows + 2*ry}); err != nil {
-			return nil, err
-		}
-	}
-	height := j.rows + 2*j.margin
-	j.cols = make([]float64, j.dim*height*box.W)
-	j.blur = make([]float64, height*box.W)
+	j.at = make([]int32, len(j.used))
 	j.scale = make([]float64, j.dim)
 	j.images = make([]latentCols, len(c.scene.lights))
 	most, latents := 1, 0
@@ -112,9 +111,27 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 		t.px, t.py, t.latents = planes(most, n), planes(most, n), planes(latents, n)
 		t.jx, t.jy, t.wanted = make([][]float64, most), make([][]float64, most), make([][]float64, latents)
 	}
-	j.groups = planes(maxGroups, j.dim*j.dim)
+	for range maxGroups {
+		j.groups = append(j.groups, physics.NewGram(j.dim))
+	}
 	j.runTile, j.runSyrk = j.tile, j.syrk
 	return j, nil
+}
+
+// cut lays out the planes for strips of `rows` rows, or for the whole box when nothing is to be gained.
+func (j *jacobian) cut(rows int) (err error) {
+	box, psf := j.c.grid.Box, j.c.psf
+	_, ry := psf.Margin()
+	if j.rows, j.margin, j.psf = box.H, 0, psf; rows+2*ry < box.H {
+		j.rows, j.margin = rows, ry
+		if j.psf, err = j.p.newPSF(physics.Box{W: box.W, H: rows + 2*ry}); err != nil {
+			return err
+		}
+	}
+	j.size = (j.rows + 2*j.margin) * box.W
+	j.stride = j.size + 8*17
+	j.cols = make([]float64, (j.dim+1)*j.stride)
+	return nil
 }
 
 func planes(n, size int) [][]float64 {
@@ -175,7 +192,7 @@ func (j *jacobian) matrix(hess *mat.SymDense) error {
 		return err
 	}
 	for _, g := range j.groups {
-		clear(g)
+		g.Clear()
 	}
 	h := j.c.grid.Box.H
 	for lo := 0; lo < h; lo += j.rows {
@@ -186,8 +203,9 @@ func (j *jacobian) matrix(hess *mat.SymDense) error {
 		for b := a; b < j.dim; b++ {
 			s := 0.0
 			for _, g := range j.groups {
-				s += g[a*j.dim+b]
+				s += g.At(a, b)
 			}
+			s *= j.scale[a] * j.scale[b]
 			if !finite(s) {
 				return rejected("the Gauss-Newton matrix is not finite")
 			}
@@ -200,42 +218,41 @@ func (j *jacobian) matrix(hess *mat.SymDense) error {
 // columns fills cols with J on the rows lo ≤ j < hi of the box.
 func (j *jacobian) columns(lo, hi int) {
 	g, h := j.c.grid, j.c.grid.Box.H
-	height := len(j.blur) / j.width
+	height := j.size / j.width
 	// the strip's planes lie within the box: near its end they begin earlier
 	j.lo, j.hi = lo, hi
 	j.start = max(0, min(lo-j.margin, h-height))
-	first, last := int32(j.start*j.width), int32((j.start+height)*j.width)
-	j.from = sort.Search(len(g.Pixel), func(k int) bool { return g.Pixel[k] >= first })
-	j.to = sort.Search(len(g.Pixel), func(k int) bool { return g.Pixel[k] >= last })
-	clear(j.cols)
+	begin := int32(j.start * j.width)
+	search := func(list []int32, row int) int {
+		return sort.Search(len(list), func(k int) bool { return list[k] >= int32(row*j.width) })
+	}
+	j.from, j.to = search(g.Pixel, j.start), search(g.Pixel, j.start+height)
+	j.first, j.last = search(j.used, lo), search(j.used, hi)
+	for k := j.first; k < j.last; k++ {
+		j.at[k] = j.used[k] - begin
+	}
+	if j.to-j.from < j.size { // other pixels have no rays
+		clear(j.cols)
+	}
 	j.c.pool.Run(len(j.tiles), j.runTile)
 	sky := -1
 	if at := j.c.scene.skyAt; at >= 0 {
 		sky = j.p.params.freeOf[at]
 	}
-	n := len(j.blur)
 	for k := range j.dim {
-		col := j.cols[k*n : (k+1)*n]
+		col := j.cols[k*j.stride:][:j.size]
 		if k == sky {
-			for i := range j.blur {
-				j.blur[i] = 1
+			for i := range col {
+				col[i] = 1
 			}
 		} else {
-			j.psf.Blur(j.blur, col)
-		}
-		scale := j.scale[k]
-		weight := j.c.weight[j.start*j.width:]
-		for i, v := range j.blur {
-			col[i] = scale * v * weight[i]
+			j.psf.Blur(col, j.column(k))
 		}
 	}
 }
 
-// column is the plane of a coordinate.
-func (j *jacobian) column(free int) []float64 {
-	n := len(j.blur)
-	return j.cols[free*n : (free+1)*n]
-}
+// column is the plane in which a coordinate's column comes.
+func (j *jacobian) column(free int) []float64 { return j.cols[(free+1)*j.stride:][:j.size] }
 
 // tile computes the columns' brightness on its share of the strip's pixels.
 func (j *jacobian) tile(k int) {
@@ -325,16 +342,12 @@ func (j *jacobian) block(t *jacTile, from, to int) {
 	}
 }
 
-var blasImpl gonum.Implementation
-
-// syrk adds JᵀJ of every maxGroups-th stretch of the strip's own pixels to its partial sum.
+// syrk adds the products of the columns over a group's share of the strip's own used pixels.
 func (j *jacobian) syrk(group int) {
-	n := len(j.blur)
-	first, last := (j.lo-j.start)*j.width, (j.hi-j.start)*j.width
-	for from := first + group*syrkPixels; from < last; from += maxGroups * syrkPixels {
-		size := min(syrkPixels, last-from)
-		blasImpl.Dsyrk(blas.Upper, blas.NoTrans, j.dim, size, 1, j.cols[from:], n, 1, j.groups[group], j.dim)
-	}
+	share := (j.last - j.first + maxGroups - 1) / maxGroups
+	from := min(j.first+group*share, j.last)
+	to := min(from+share, j.last)
+	j.groups[group].Add(j.cols, j.stride, j.at[from:to], j.weight[from:to])
 }
 
 // LogProbHess returns the log density at u, and writes its gradient and the Gauss-Newton matrix JᵀJ plus the precision

@@ -218,13 +218,9 @@ func TestGaussNewtonMatrixIsThatOfTheModelImage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, ry := p.chain.psf.Margin()
-		strips.rows, strips.margin = 5, ry
-		if strips.psf, err = p.newPSF(physics.Box{W: strips.width, H: strips.rows + 2*ry}); err != nil {
+		if err := strips.cut(5); err != nil {
 			t.Fatal(err)
 		}
-		strips.blur = make([]float64, (strips.rows+2*ry)*strips.width)
-		strips.cols = make([]float64, d*len(strips.blur))
 		if err := strips.matrix(hess); err != nil {
 			t.Fatal(err)
 		}

@@ -1709,6 +1709,29 @@ done:
 	VZEROUPPER
 	RET
 
+// func productAVX2(dst, a, b *float64, n int)
+TEXT ·productAVX2(SB), 0, $0-32
+	MOVQ dst+0(FP), AX
+	MOVQ a+8(FP), BX
+	MOVQ b+16(FP), CX
+	MOVQ n+24(FP), R11
+	SHLQ $3, R11
+	XORQ DX, DX
+
+loop:
+	CMPQ DX, R11
+	JGE  done
+	VMOVUPD 0(BX)(DX*1), Y0
+	VMOVUPD 0(CX)(DX*1), Y1
+	VMULPD Y1, Y0, Y1
+	VMOVUPD Y1, 0(AX)(DX*1)
+	ADDQ $32, DX
+	JMP  loop
+
+done:
+	VZEROUPPER
+	RET
+
 // func residualAVX2(acc *[4]float64, gmodel, model, data, weight *float64, n int)
 TEXT ·residualAVX2(SB), 0, $0-48
 	MOVQ acc+0(FP), AX

@@ -109,3 +109,6 @@ func SourcePlane(bx, by, x, y, ax, ay []float64) { raysGo(bx, by, x, y, ax, ay) 
 func Residual(gmodel, model, data, weight []float64) float64 {
 	return residualGo(gmodel, model, data, weight)
 }
+
+// Product writes a·b, element by element, to dst.
+func Product(dst, a, b []float64) { productGo(dst, a, b) }

@@ -45,3 +45,10 @@ func residualGo(gmodel, model, data, weight []float64) (chi2 float64) {
 	}
 	return chi2
 }
+
+func productGo(dst, a, b []float64) {
+	a, b = a[:len(dst)], b[:len(dst)]
+	for i := range dst {
+		dst[i] = a[i] * b[i]
+	}
+}

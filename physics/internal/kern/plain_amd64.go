@@ -17,6 +17,9 @@ func chi2AVX2(acc *[4]float64, model, data, weight *float64, n int)
 //go:noescape
 func residualAVX2(acc *[4]float64, gmodel, model, data, weight *float64, n int)
 
+//go:noescape
+func productAVX2(dst, a, b *float64, n int)
+
 // wholeVectors splits n into what the assembly takes and what is left for Go.
 func wholeVectors(n int) int {
 	if !Accelerated() {
@@ -82,4 +85,15 @@ func Residual(gmodel, model, data, weight []float64) float64 {
 		}
 	}
 	return chi2 + ((acc[0] + acc[1]) + (acc[2] + acc[3]))
+}
+
+// Product writes a·b, element by element, to dst.
+func Product(dst, a, b []float64) {
+	n := len(dst)
+	a, b = a[:n], b[:n]
+	m := wholeVectors(n)
+	if m > 0 {
+		productAVX2(&dst[0], &a[0], &b[0], m)
+	}
+	productGo(dst[m:], a[m:], b[m:])
 }

@@ -27,7 +27,13 @@ func TestPlainKernelsAgreeWithGo(t *testing.T) {
 		if alone := Residual(nil, x, y, gx); alone != chi2 {
 			t.Errorf("%d elements: sum of squares %v alone, %v with the derivative", n, alone, chi2)
 		}
+		pa, pb := make([]float64, n), make([]float64, n)
+		Product(pa, x, y)
+		productGo(pb, x, y)
 		for i := range n {
+			if pa[i] != pb[i] {
+				t.Errorf("product %d of %d: %g, in Go %g", i, n, pa[i], pb[i])
+			}
 			near(t, "ax", ax[i], bx[i], 10)
 			near(t, "ay", ay[i], by[i], 10)
 			if cx[i] != dx[i] || cy[i] != dy[i] || ga[i] != gb[i] {

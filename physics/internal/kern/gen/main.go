@@ -95,7 +95,7 @@ func generate() []byte {
 		text.WriteString(f())
 	}
 	for _, k := range []func(*constants) *kernel{prepareKernel, deflectKernel, vjpKernel, slopesKernel, chainKernel, weightsKernel, shearKernel,
-		shearVJPKernel, raysKernel} {
+		shearVJPKernel, raysKernel, productKernel} {
 		k(c).assemble(&text)
 	}
 	for _, k := range residualKernels(c) {

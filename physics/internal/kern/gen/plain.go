@@ -49,3 +49,10 @@ func residualKernels(c *constants) []*kernel {
 	}
 	return []*kernel{k, x}
 }
+
+// productKernel is productGo.
+func productKernel(c *constants) *kernel {
+	k := newKernel(c, "productAVX2", "// func productAVX2(dst, a, b *float64, n int)", "dst", "a", "b", "n")
+	k.store("dst", 0, k.mul(k.vector("a", 0), k.vector("b", 0)))
+	return k
+}
