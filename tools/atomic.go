@@ -2,6 +2,7 @@ package tools
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,13 +10,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 )
 
 // writeAtomic writes path through a temporary file in the same folder that takes its name only when all is on disk: a
 // reader sees the old file or the new one, never a part. The error names the path and says when the disk is full.
 func writeAtomic(path string, write func(w io.Writer) error) (err error) {
+	if err := checkTarget(path); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return unwritable(path, err)
@@ -51,6 +54,42 @@ func writeAtomic(path string, write func(w io.Writer) error) (err error) {
 	}
 	return nil
 }
+
+// checkTarget tells whether a file may take the name path: nothing stands there, or a file that it may replace. A device
+// or a pipe would be lost.
+func checkTarget(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil || info.Mode().IsRegular():
+		return nil
+	case info.IsDir():
+		return badInput("%s: cannot be written: is a folder", path)
+	}
+	return badInput("%s: cannot be written: is not a regular file", path)
+}
+
+// readFile reads a file, or a pipe, of at most limit bytes; want says in messages what it should be.
+func readFile(path, want string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, badInput("%s: %s", path, reason(err))
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err == nil && info.IsDir() {
+		return nil, badInput("%s: is a folder, expected %s", path, want)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, badInput("%s: %s", path, reason(err))
+	}
+	if int64(len(text)) > limit {
+		return nil, badInput("%s: found more than %d MB, expected %s of at most that", path, limit>>20, want)
+	}
+	return text, nil
+}
+
+// withoutBOM takes away the byte order mark that editors of some systems put before UTF-8.
+func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // unwritable is the error of a file that could not be written.
 func unwritable(path string, err error) error {
@@ -113,8 +152,6 @@ func encodeJSON(w io.Writer, v any) error {
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }
-
-func itoa(v int64) string { return strconv.FormatInt(v, 10) }
 
 // prepareFolder is openFolder for those who leave the folder where it is.
 func prepareFolder(dir string) error {

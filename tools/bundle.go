@@ -2,14 +2,17 @@ package tools
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -129,7 +132,13 @@ func (b *bundle) standard() error {
 		ok = ok && d.Known() && d.N == 1
 	}
 	if !ok {
-		return badInput("%s: decoder input %q is %s, expected float32 [N L] or [N L 1 1]", b.Path, in[0].Name, typeText(in[0]))
+		return badInput("%s: decoder input %q is %s, expected float32 [N L] or [N L 1 1] with a number for L", b.Path, in[0].Name, typeText(in[0]))
+	}
+	for _, n := range b.Decoder.Nodes {
+		switch n.Op {
+		case "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial":
+			return badInput("%s: decoder node %q (%s, opset %d) draws random numbers, expected a decoder whose image depends on the latents alone", b.Path, n.Name, n.Op, b.Decoder.Opset[n.Domain])
+		}
 	}
 	b.Latents = int(shape[1].N)
 	if b.Latents > 4096 {
@@ -223,11 +232,12 @@ func jsonReason(err error) string {
 	var t *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &s):
-		return "is not valid JSON: at byte " + itoa(s.Offset) + ": " + s.Error()
-	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Sprintf("is not valid JSON: at byte %d: %v", s.Offset, s)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "is not valid JSON: it ends too soon"
 	case errors.As(err, &t):
-		return "at byte " + itoa(t.Offset) + ": found a " + t.Value + " at " + t.Field + ", expected " + t.Type.String()
+		want := map[reflect.Kind]string{reflect.Struct: "an object", reflect.Map: "an object", reflect.Slice: "a list", reflect.String: "text", reflect.Bool: "true or false"}[t.Type.Kind()]
+		return fmt.Sprintf("at byte %d: %s: found %s, expected %s", t.Offset, cmp.Or(t.Field, "the whole"), t.Value, cmp.Or(want, "a number in the range of float64"))
 	}
 	return "is not valid JSON: " + err.Error()
 }

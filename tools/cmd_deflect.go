@@ -192,10 +192,11 @@ func readPoints(path string, in io.Reader) (x, y []float64, err error) {
 		}
 		line, _ := r.FieldPos(0)
 		if first {
+			rec[0] = strings.TrimPrefix(rec[0], "\ufeff")
 			if _, err := strconv.ParseFloat(strings.TrimSpace(rec[0]), 64); err != nil {
 				cx, cy = -1, -1
 				for i, name := range rec {
-					switch strings.TrimSpace(strings.TrimPrefix(name, "\ufeff")) {
+					switch strings.TrimSpace(name) {
 					case "x":
 						cx = i
 					case "y":

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -118,7 +119,7 @@ func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *progress) 
 	e, err := p.Post.Eval(theta, opt.Grad)
 	if err != nil {
 		if errors.Is(err, physics.ErrRange) {
-			return badInput("%s: %w", cfg.file, err)
+			return badInput("%s: %w", cmp.Or(opt.Params, cfg.file), err)
 		}
 		return numerical("%s: %w", cfg.file, err)
 	}

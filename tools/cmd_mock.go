@@ -99,6 +99,11 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	if made.Config == opt.Output || sameFile(made.Config, opt.Config) || sameFile(made.Image, cfg.path(cfg.Data.Image)) {
 		return made, badInput("%s: would overwrite the input, expected another name", opt.Output)
 	}
+	for _, path := range []string{made.Image, made.Config, made.Truth} {
+		if err := checkTarget(path); err != nil {
+			return made, err
+		}
+	}
 	undo, err := openFolder(filepath.Dir(opt.Output))
 	if err != nil {
 		return made, err

@@ -3,7 +3,6 @@ package tools
 import (
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -100,18 +99,9 @@ var (
 
 // loadConfig reads a config file, or a COOLEST template in place of one. It checks all that can be said without the files it names.
 func loadConfig(path string) (*config, error) {
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, badInput("%s: %s", path, reason(err))
-	case info.IsDir():
-		return nil, badInput("%s: is a folder, expected a config file", path)
-	case info.Size() > 16<<20:
-		return nil, badInput("%s: found %d MB, expected a config file of at most 16 MB", path, info.Size()>>20)
-	}
-	text, err := os.ReadFile(path)
+	text, err := readFile(path, "a config file", 16<<20)
 	if err != nil {
-		return nil, badInput("%s: %s", path, reason(err))
+		return nil, err
 	}
 	if isCOOLEST(text) {
 		return coolestConfig(path, text)

@@ -85,6 +85,21 @@ func TestConfigWrittenReadsBackTheSame(t *testing.T) {
 	}
 }
 
+func TestConfigsOfOtherSystemsAreRead(t *testing.T) {
+	want, err := parseConfig("c.yaml", []byte(goodConfig))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseConfig("c.yaml", []byte("\ufeff"+strings.ReplaceAll(goodConfig, "\n", "\r\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.where, want.where = nil, nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("with a byte order mark and CR LF: got\n%+v, want\n%+v", got, want)
+	}
+}
+
 func TestEveryKindHasUsableDefaults(t *testing.T) {
 	for _, group := range []string{"lens", "source", "lens_light"} {
 		for _, kind := range kindNames(group) {
@@ -151,6 +166,16 @@ func TestBadConfigsAreRefusedWithTheirPlace(t *testing.T) {
 		{"lens: &a [{type: shear}]", "c.yaml:"},
 		{"lens: [{type: shear}]\nlens: [{type: shear}]", "c.yaml:2:1: "},
 		{"\x00", "is not a text file"},
+		{"lens:\n" + strings.Repeat("[", 1e6), "c.yaml:2: found more than 100 open brackets"},
+		{"lens: " + strings.Repeat("{a: ", 1e6), "c.yaml:1: found more than 100 open brackets"},
+		{"a: &a [x, x]\nb: &b [*a, *a]\nlens: *b", `c.yaml:1:1: unknown key "a"`},
+		{"lens: [{type: sis, priors: {theta_E: &p {fixed: 1}}}, {type: sis, name: b, priors: {theta_E: *p}}]", "found an anchor or alias, expected a prior"},
+		{"interpolation: bicubic\nlens: [{type: shear}]", `c.yaml:1:1: unknown key "interpolation"`},
+		{"lens: [{type: sple, priors: {gamma: {normal: [3.5, 0.2]}}}]", "the centre 3.5 of the prior is outside the range (1, 3)"},
+		{"lens: [{type: sple, priors: {gamma: {uniform: [0.5, 2.5]}}}]", "found [0.5, 2.5], outside the range (1, 3) of gamma"},
+		{"lens: [{type: sple, priors: {gamma: {fixed: 3}}}]", "fixed 3 is outside the range (1, 3)"},
+		{"lens: [{type: sple, priors: {gamma: {normal: 2}}}]", `c.yaml:1:46: lens[0].priors.gamma.normal: found "2", expected a list`},
+		{"lens: [{type: sple, priors: {gamma: {lognormal: [0.7, -1]}}}]", "found width -1, expected a standard deviation above 0"},
 		{"lens: [{type: shear}]\n---\nlens: []", "found a second document"},
 	} {
 		_, err := parseConfig("c.yaml", []byte(row.text))

@@ -128,6 +128,14 @@ func TestAFileIsWrittenWholeOrNotAtAll(t *testing.T) {
 	if list, _ := os.ReadDir(dir); len(list) != 1 {
 		t.Errorf("left %v", list)
 	}
+	for _, taken := range []string{os.DevNull, dir} {
+		if err := writeAtomic(taken, func(io.Writer) error { return nil }); err == nil || exitCode(err) != exitBadInput {
+			t.Errorf("in place of %s: got %v, want bad input", taken, err)
+		}
+	}
+	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
+		t.Fatalf("%s is %v, %v", os.DevNull, info, err)
+	}
 	if err := unwritable("x", syscall.ENOSPC); err.Error() != "x: cannot be written: the disk is full" {
 		t.Errorf("got %v", err)
 	}

@@ -113,7 +113,9 @@ func unpack(f *os.File) (*fitsData, error) {
 		return nil, errors.New(reason(err))
 	case info.IsDir():
 		return nil, errors.New("is a folder, expected a FITS file")
-	case info.Size() == 0 && info.Mode().IsRegular():
+	case !info.Mode().IsRegular():
+		return nil, errors.New("is not a regular file, expected a FITS file")
+	case info.Size() == 0:
 		return nil, errors.New("is empty, expected a FITS file")
 	}
 	var magic [3]byte

@@ -223,6 +223,14 @@ func TestFITSWrittenIsReadBackExactly(t *testing.T) {
 	}
 }
 
+func TestFITSIsReadFromFilesAlone(t *testing.T) {
+	for _, path := range []string{os.DevNull, t.TempDir()} {
+		if _, err := readFITS(path); err == nil || exitCode(err) != exitBadInput {
+			t.Errorf("%s: got %v, want bad input", path, err)
+		}
+	}
+}
+
 func TestPositionAngleRunsFromNorthThroughEast(t *testing.T) {
 	// East to the left, north up: the +y axis is north, the -x axis is east.
 	w := wcs{cd: [2][2]float64{{-0.05, 0}, {0, 0.05}}}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,11 +17,11 @@ type namedValues map[string]float64
 // readParams reads P.json: an object of parameter names and numbers. The record of a run, fit.json, will do as well:
 // its `parameters` are taken.
 func readParams(path string) (namedValues, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path, "a JSON object of parameters", 64<<20)
 	if err != nil {
-		return nil, badInput("%s: %s", path, reason(err))
+		return nil, err
 	}
-	v, err := parseParams(data)
+	v, err := parseParams(withoutBOM(data))
 	if err != nil {
 		return nil, badInput("%s: %w", path, err)
 	}
@@ -70,6 +69,9 @@ func parseParams(data []byte) (namedValues, error) {
 			return nil, fail("%s", jsonReason(err))
 		}
 		n, ok := t.(json.Number)
+		if t == json.Delim('[') {
+			return nil, fail("%s: found a list, expected numbers by the names %s.1, %s.2, …", name, name, name)
+		}
 		if !ok {
 			return nil, fail("%s: found %s, expected a number", name, jsonText(t))
 		}

@@ -22,6 +22,7 @@ func TestParamsAreReadOrRefusedWithTheirPlace(t *testing.T) {
 		{`{"a": 1`, "is not valid JSON: it ends too soon"},
 		{`{"a": 1} 2`, "line 1, column 10: found more after the object"},
 		{`{"a": nan}`, "is not valid JSON"},
+		{`{"a": [1, 2]}`, "line 1, column 7: a: found a list, expected numbers by the names a.1, a.2"},
 	} {
 		if _, err := parseParams([]byte(row.text)); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: got %v, want %q", row.text, err, row.want)

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -29,6 +30,10 @@ type entry struct {
 
 // parseYAML parses the single document of a file. An empty document is an error.
 func parseYAML(file string, text []byte) (node, error) {
+	text = withoutBOM(text)
+	if i := tooDeep(text); i >= 0 {
+		return node{}, badInput("%s:%d: found more than %d open brackets, expected a config", file, 1+bytes.Count(text[:i], []byte("\n")), maxBrackets)
+	}
 	if i := strings.IndexByte(string(text), 0); i >= 0 {
 		return node{}, badInput("%s: is not a text file: found a zero byte at offset %d, expected YAML", file, i)
 	}
@@ -53,6 +58,26 @@ func parseYAML(file string, text []byte) (node, error) {
 		return node{file: file, n: docs[0]}, nil
 	}
 	return node{}, badInput("%s: found a second document, expected one", at(file, docs[1].GetToken()))
+}
+
+// maxBrackets bounds the nesting of lists and mappings in brackets, whose parser takes time and stack for each.
+const maxBrackets = 100
+
+// tooDeep is the offset at which more than maxBrackets brackets are open, strings and comments not told apart; or -1.
+func tooDeep(text []byte) int {
+	open := 0
+	for i, c := range text {
+		switch c {
+		case '[', '{':
+			open++
+		case ']', '}':
+			open--
+		}
+		if open > maxBrackets {
+			return i
+		}
+	}
+	return -1
 }
 
 // parseBytes is the parser with its panics, if any, made errors.

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE COMMAND ARGS...    runs a command that must end with that code; a failure must be told in one line
 //	image FILE W H VALUE [KEY=X]  writes a FITS image of float32: nan=N sets N pixels to NaN, cut=N cuts the file short by
-//	                              N bytes, scale=S writes CDELT of S arcsec
+//	                              N bytes, claim=N writes NAXIS1 = N over data of width W, scale=S writes CDELT of S arcsec
 //	decoder FILE KIND             writes an ONNX decoder: good, or with the fault that KIND names
 //	within FILE KEY LO HI         checks a number of a JSON file; KEY may be dotted, and "stdout" is a file
 func TestScripts(t *testing.T) {
@@ -54,6 +54,9 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
+			case "gpu":
+				_, err := os.Stat("/dev/nvidiactl")
+				return err == nil, nil
 			case "onnxruntime":
 				_, _, err := onnx.Library()
 				return err == nil, nil
@@ -104,12 +107,14 @@ func writeImage(ts *testscript.TestScript, _ bool, args []string) {
 		return v
 	}
 	w, h, value := int(number(args[1])), int(number(args[2])), number(args[3])
-	nan, cut, scale := 0, 0, 0.0
+	nan, cut, scale, claim := 0, 0, 0.0, args[1]
 	for _, a := range args[4:] {
 		k, v, _ := strings.Cut(a, "=")
 		switch k {
 		case "nan":
 			nan = int(number(v))
+		case "claim":
+			claim = v
 		case "cut":
 			cut = int(number(v))
 		case "scale":
@@ -119,7 +124,7 @@ func writeImage(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	cards := []string{"SIMPLE  =                    T", "BITPIX  =                  -32", "NAXIS   =                    2",
-		fmt.Sprintf("NAXIS1  = %20d", w), fmt.Sprintf("NAXIS2  = %20d", h)}
+		fmt.Sprintf("NAXIS1  = %20s", claim), fmt.Sprintf("NAXIS2  = %20d", h)}
 	if scale > 0 {
 		cards = append(cards, "CUNIT1  = 'arcsec  '", "CUNIT2  = 'arcsec  '", fmt.Sprintf("CDELT1  = %20g", scale), fmt.Sprintf("CDELT2  = %20g", scale))
 	}
@@ -165,6 +170,21 @@ func writeDecoder(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	switch args[1] {
 	case "good", "corrupt":
+	case "inputs":
+		g.Inputs = append(g.Inputs, onnx.Value{Name: "b", Type: onnx.Float32, Shape: []onnx.Dim{n, dim(pixels)}})
+		g.Nodes[0].Out[0] = "m"
+		g.Nodes = append(g.Nodes, &onnx.Node{Op: "Add", In: []string{"m", "b"}, Out: []string{"x"}})
+	case "outputs":
+		g.Outputs = append(g.Outputs, onnx.Value{Name: "y", Type: onnx.Float32, Shape: []onnx.Dim{n, dim(pixels)}})
+		g.Nodes = append(g.Nodes, &onnx.Node{Op: "Relu", In: []string{"x"}, Out: []string{"y"}})
+	case "anysize":
+		g.Inputs[0].Shape[1] = onnx.Dim{N: 1, Sym: "L"}
+		g.Outputs[0].Shape[1] = onnx.Dim{N: 1, Sym: "L"}
+		g.Nodes = []*onnx.Node{{Op: "Relu", In: []string{"z"}, Out: []string{"x"}}}
+	case "random":
+		g.Nodes[0].Out[0] = "m"
+		g.Nodes = append(g.Nodes, &onnx.Node{Op: "RandomNormalLike", Name: "noise", In: []string{"m"}, Out: []string{"r"}},
+			&onnx.Node{Op: "Add", In: []string{"m", "r"}, Out: []string{"x"}})
 	case "input":
 		g.Inputs[0].Shape = []onnx.Dim{n, dim(1), dim(latents)}
 		g.Outputs[0].Shape = []onnx.Dim{n, dim(1), dim(pixels)}
