@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -398,11 +400,22 @@ func paperDecoder(rng *rand.Rand) *Graph {
 
 // BenchmarkDecoderVJP times value and gradient of the paper's decoder: as one graph, and split into forward and backward
 // sessions that share their saved activations and take turns, which is why their threads do not spin; and the Jacobian
-// by all 64 latents in one run.
+// by all 64 latents in one run. LENSKIT_BENCH_DECODER may name a folder with a decoder.onnx to take instead, and with
+// graphs of other programs, onnx-ad_*.onnx, to time beside.
 func BenchmarkDecoderVJP(b *testing.B) {
 	needLibrary(b)
 	rng := rand.New(rand.NewPCG(7, 8))
 	g := paperDecoder(rng)
+	var others []string
+	if dir := os.Getenv("LENSKIT_BENCH_DECODER"); dir != "" {
+		var err error
+		if g, err = Load(filepath.Join(dir, "decoder.onnx")); err != nil {
+			b.Fatal(err)
+		}
+		if others, err = filepath.Glob(filepath.Join(dir, "onnx-ad_*.onnx")); err != nil {
+			b.Fatal(err)
+		}
+	}
 	y := g.Outputs[0].Name
 	normals := func(x []float32) {
 		for i := range x {
@@ -469,4 +482,22 @@ func BenchmarkDecoderVJP(b *testing.B) {
 			}
 		}
 	})
+	for _, path := range others {
+		_, name, _ := strings.Cut(strings.TrimSuffix(filepath.Base(path), ".onnx"), "_")
+		b.Run("onnx-ad/"+name, func(b *testing.B) {
+			d, err := Load(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := open(b, d, SessionOptions{})
+			for _, v := range d.Inputs {
+				normals(s.Input(v.Name))
+			}
+			for b.Loop() {
+				if err := s.Run(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
