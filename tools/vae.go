@@ -274,10 +274,8 @@ func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, 
 	image := n.Op("Reshape", n.decode(z), n.Ints(M, B, 1, vaeSide, vaeSide))
 	r := n.Op("Sub", image, "x")
 	all := map[string]onnx.Attr{"keepdims": onnx.IntAttr(0)}
-	rec := n.Op("Mul", n.OpAttr("ReduceSum", all, n.Op("Mul", r, r)), n.exact(0.5/(o.SigmaD*o.SigmaD*float64(M*B))))
-	// KL of N(μ, σ) from N(0, 1): ½ Σ (μ² + σ² − 1 − 2 log σ), where σ² − 1 = 2 σ sinh(log σ) does not cancel at σ = 1
-	spread := n.Op("Sub", n.Op("Mul", sigma, n.Op("Sinh", logSigma)), logSigma)
-	half := n.Op("Add", n.Op("Mul", n.Op("Mul", mu, mu), n.exact(0.5)), spread)
+	squares, half := n.terms(r, mu, sigma, logSigma)
+	rec := n.Op("Mul", n.OpAttr("ReduceSum", all, squares), n.exact(0.5/(o.SigmaD*o.SigmaD*float64(M*B))))
 	kl := n.Op("Mul", n.OpAttr("ReduceSum", all, half), n.exact(1/float64(B)))
 	total := n.Op("Add", rec, n.Op("Mul", kl, "beta"))
 	for _, out := range [][2]string{{total, "loss"}, {rec, "reconstruction"}, {kl, "kl"}} {
@@ -299,6 +297,13 @@ func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, 
 		n.named(n.Op("Reshape", n.Op("Mul", s[1], n.exact(count/math.Max(1, count-1))), flat), layer+".var")
 	}
 	return g, n.Err()
+}
+
+// terms are the summands of the loss: squares of the residuals r, and the KL divergence by latent.
+func (n *vaeNet) terms(r, mu, sigma, logSigma string) (squares, kl string) {
+	// KL of N(μ, σ) from N(0, 1): ½ (μ² + σ² − 1 − 2 log σ), where σ² − 1 = 2 σ sinh(log σ) does not cancel at σ = 1
+	spread := n.Op("Sub", n.Op("Mul", sigma, n.Op("Sinh", logSigma)), logSigma)
+	return n.Op("Mul", r, r), n.Op("Add", n.Op("Mul", n.Op("Mul", mu, mu), n.exact(0.5)), spread)
 }
 
 // sourceOf is the first operand of the node that makes a value.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
 	"unicode/utf8"
 
@@ -146,12 +147,20 @@ func depth(data []byte) int {
 
 // writeSafetensors writes float32 tensors to a safetensors file that PyTorch's safetensors.torch.load_file reads.
 func writeSafetensors(path string, ws []weight) error {
+	return writeSafetensorsMeta(path, ws, nil)
+}
+
+// writeSafetensorsMeta is writeSafetensors with the format's free metadata.
+func writeSafetensorsMeta(path string, ws []weight, meta map[string]string) error {
 	type entry struct {
 		DType   string  `json:"dtype"`
 		Shape   []int64 `json:"shape"`
 		Offsets [2]int  `json:"data_offsets"`
 	}
-	entries, at := map[string]entry{}, 0
+	entries, at := map[string]any{}, 0
+	if meta != nil {
+		entries["__metadata__"] = meta
+	}
 	for _, w := range ws {
 		if w.Tensor.Type != onnx.Float32 {
 			return fmt.Errorf("tools: write safetensors: tensor %q has type %s, expected float32", w.Name, w.DType)
@@ -175,13 +184,15 @@ func writeSafetensors(path string, ws []weight) error {
 		if _, err := f.Write(append(out, header...)); err != nil {
 			return err
 		}
+		buf := make([]byte, 1<<16)
 		for _, w := range ws {
-			raw := make([]byte, 0, 4*len(w.Tensor.Floats))
-			for _, v := range w.Tensor.Floats {
-				raw = binary.LittleEndian.AppendUint32(raw, math.Float32bits(v))
-			}
-			if _, err := f.Write(raw); err != nil {
-				return err
+			for block := range slices.Chunk(w.Tensor.Floats, len(buf)/4) {
+				for i, v := range block {
+					binary.LittleEndian.PutUint32(buf[4*i:], math.Float32bits(v))
+				}
+				if _, err := f.Write(buf[:4*len(block)]); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

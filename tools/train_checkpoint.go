@@ -1,0 +1,199 @@
+package tools
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"slices"
+
+	"lenskit/onnx"
+)
+
+// Files of a training run.
+const (
+	fileTrainState = "checkpoint.safetensors" // weights, moments and progress: what a resume needs
+	fileTrainBest  = "best.safetensors"       // the weights with the best validation ELBO
+	fileTrainLog   = "training.csv"
+	fileCurves     = "curves.png"
+	fileSheet      = "reconstructions.png"
+)
+
+// trainMetadata is the key of a training run's data in the metadata of its safetensors files.
+const trainMetadata = "lenskit"
+
+// trainRecord is what the files of a run tell beside the tensors.
+type trainRecord struct {
+	Shape    vaeShape     `json:"shape"`
+	Key      string       `json:"key"` // of the options and data that decide the weights
+	Command  string       `json:"command"`
+	Data     []input      `json:"data"`
+	Origins  []string     `json:"origins"` // the commands that made the data, where their files tell
+	SigmaD   float64      `json:"sigma_d"`
+	Step     int64        `json:"step"`
+	Partial  trainSums    `json:"partial"` // of the epoch under way
+	Epochs   []trainEpoch `json:"epochs"`
+	Best     int          `json:"best"` // number of the epoch with the best validation ELBO, from 1; 0: none yet
+	Finished string       `json:"finished,omitempty"`
+}
+
+// trainEpoch is a row of the log. The terms are per image, the KL term without its weight.
+type trainEpoch struct {
+	Step            int64   `json:"step"`
+	TrainRec        float64 `json:"train_reconstruction"`
+	TrainKL         float64 `json:"train_kl"`
+	ValidationRec   float64 `json:"validation_reconstruction"`
+	ValidationKL    float64 `json:"validation_kl"`
+	Rate            float64 `json:"rate"`
+	GradNorm        float64 `json:"gradient_norm"`
+	ImagesPerSecond float64 `json:"images_per_second"`
+}
+
+// elbo are the ELBO of both sets without the constant of the Gaussian.
+func (e trainEpoch) elbo() (train, validation float64) {
+	return -e.TrainRec - e.TrainKL, -e.ValidationRec - e.ValidationKL
+}
+
+// trainSums are sums over the steps of an epoch.
+type trainSums struct {
+	Rec      float64 `json:"reconstruction"`
+	KL       float64 `json:"kl"`
+	GradNorm float64 `json:"gradient_norm"`
+	Steps    int64   `json:"steps"`
+}
+
+// weights are the tensors of the network by PyTorch's names, in PyTorch's order.
+func (t *vaeTrainer) weights() []weight {
+	var ws []weight
+	for _, p := range t.params() {
+		ws = append(ws, weight{Name: p.Name, DType: "float32", Tensor: t.tensors[p.Name]})
+	}
+	return ws
+}
+
+// state are the weights and, under adam.m and adam.v, the moments in one piece.
+func (t *vaeTrainer) state() []weight {
+	n := int64(len(t.p))
+	return append(t.weights(),
+		weight{Name: "adam.m", DType: "float32", Tensor: onnx.FloatTensor(t.m, n)},
+		weight{Name: "adam.v", DType: "float32", Tensor: onnx.FloatTensor(t.v, n)})
+}
+
+// save writes the state and the record to path, atomically.
+func (r *trainRecord) save(path string, ws []weight) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return writeSafetensorsMeta(path, ws, map[string]string{trainMetadata: string(text)})
+}
+
+// readTrainRecord reads the record of a run's safetensors file; nil where it has none.
+func readTrainRecord(path string) (*trainRecord, error) {
+	meta, err := safetensorsMeta(path)
+	if err != nil || meta[trainMetadata] == "" {
+		return nil, err
+	}
+	r := &trainRecord{}
+	if err := json.Unmarshal([]byte(meta[trainMetadata]), r); err != nil {
+		return nil, badInput("%s: metadata %s: %s", path, trainMetadata, jsonReason(err))
+	}
+	if err := r.Shape.validate(); err != nil {
+		return nil, badInput("%s: metadata %s: %w", path, trainMetadata, err)
+	}
+	return r, nil
+}
+
+// safetensorsMeta reads the __metadata__ of a safetensors file; nil where it has none.
+func safetensorsMeta(path string) (map[string]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, badInput("%s: cannot be read: %s", path, reason(err))
+	}
+	defer f.Close()
+	var head [8]byte
+	if _, err := io.ReadFull(f, head[:]); err != nil {
+		return nil, badInput("%s: is not a safetensors file: it ends too soon", path)
+	}
+	n := binary.LittleEndian.Uint64(head[:])
+	info, err := f.Stat()
+	if err != nil || n > maxSafetensorsHeader || int64(n) > info.Size()-8 {
+		return nil, badInput("%s: is not a safetensors file: header of %d bytes", path, n)
+	}
+	text := make([]byte, n)
+	if _, err := io.ReadFull(f, text); err != nil {
+		return nil, badInput("%s: cannot be read: %s", path, reason(err))
+	}
+	var h struct {
+		Meta map[string]string `json:"__metadata__"`
+	}
+	if err := json.Unmarshal(text, &h); err != nil {
+		return nil, badInput("%s: header: %s", path, jsonReason(err))
+	}
+	return h.Meta, nil
+}
+
+// restore takes up the state in path, if there is one of the run that key names.
+func (t *vaeTrainer) restore(path, key string) (*trainRecord, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	r, err := readTrainRecord(path)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil || r.Key != key {
+		return nil, withHint(badInput("%s: belongs to a run with other data or options", path), "give another folder with -o, or remove the file to start afresh")
+	}
+	ws, err := readWeights(path)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]*onnx.Tensor{}
+	for _, w := range ws {
+		found[w.Name] = w.Tensor
+	}
+	for _, w := range t.state() {
+		f := found[w.Name]
+		if f == nil || f.Type != onnx.Float32 || !slices.Equal(f.Shape, w.Tensor.Shape) {
+			return nil, badInput("%s: has no tensor %s of shape %v", path, w.Name, w.Tensor.Shape)
+		}
+		copy(w.Tensor.Floats, f.Floats)
+	}
+	t.steps = r.Step
+	return r, nil
+}
+
+// validate checks the extents of an architecture.
+func (v vaeShape) validate() error {
+	switch {
+	case v.Latents < 1 || v.Latents > 4096:
+		return fmt.Errorf("found %d latents, expected 1 to 4096", v.Latents)
+	case len(v.Channels) != 4:
+		return fmt.Errorf("found %d numbers of channels, expected 4", len(v.Channels))
+	case v.Hidden < 1 || v.Hidden > 1<<16:
+		return fmt.Errorf("found %d hidden units, expected 1 to 65536", v.Hidden)
+	}
+	for _, c := range v.Channels {
+		if c < 1 || c > 4096 {
+			return fmt.Errorf("found %d channels, expected 1 to 4096", c)
+		}
+	}
+	return nil
+}
+
+// rateAt is the learning rate of the step after s steps.
+func (o *TrainVAEOptions) rateAt(s, total int64) float64 {
+	rate := o.Rate
+	if o.Warmup > 0 && s < int64(o.Warmup) {
+		rate *= float64(s+1) / float64(o.Warmup)
+	}
+	if o.Schedule == "cosine" {
+		rate *= 0.5 * (1 + math.Cos(math.Pi*float64(s)/float64(total)))
+	}
+	return rate
+}

@@ -1,0 +1,86 @@
+package tools
+
+import (
+	"image/color"
+	"io"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+)
+
+// Colours of the training and the validation set, apart for all kinds of sight (Okabe & Ito 2008).
+var (
+	trainColor      = color.RGBA{R: 0x00, G: 0x72, B: 0xb2, A: 0xff}
+	validationColor = color.RGBA{R: 0xd5, G: 0x5e, B: 0x00, A: 0xff}
+)
+
+// drawCurves draws the ELBO of both sets and its terms against the epoch. The scale is that of what follows the first
+// tenth of the training, where the ELBO is far off.
+func drawCurves(path string, epochs []trainEpoch) error {
+	type curve struct {
+		name string
+		c    color.Color
+		y    func(trainEpoch) float64
+	}
+	type axes struct {
+		title, unit string
+		curves      []curve
+	}
+	all := []axes{
+		{"ELBO", "ELBO per image (nats, without constant)", []curve{
+			{"training", trainColor, func(e trainEpoch) float64 { t, _ := e.elbo(); return t }},
+			{"validation", validationColor, func(e trainEpoch) float64 { _, v := e.elbo(); return v }}}},
+		{"reconstruction", "−log likelihood per image (nats)", []curve{
+			{"training", trainColor, func(e trainEpoch) float64 { return e.TrainRec }},
+			{"validation", validationColor, func(e trainEpoch) float64 { return e.ValidationRec }}}},
+		{"KL divergence", "KL per image (nats)", []curve{
+			{"training", trainColor, func(e trainEpoch) float64 { return e.TrainKL }},
+			{"validation", validationColor, func(e trainEpoch) float64 { return e.ValidationKL }}}},
+	}
+	w, h := vg.Length(len(all))*cellWidth, cellHeight
+	canvas := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(figureDPI), vgimg.UseBackgroundColor(color.White))
+	page := draw.New(canvas)
+	for k, a := range all {
+		q := plot.New()
+		q.Title.Text, q.X.Label.Text, q.Y.Label.Text = a.title, "epoch", a.unit
+		q.Title.TextStyle.Font = sans(titleSize)
+		for _, x := range []*plot.Axis{&q.X, &q.Y} {
+			x.Label.TextStyle.Font = sans(labelSize)
+			x.Tick.Label.Font = sans(tickSize)
+			x.Tick.Marker = ticker{5}
+		}
+		q.Legend.TextStyle.Font = sans(tickSize)
+		q.Legend.Top = a.title != "ELBO"
+		var late []float64
+		for _, c := range a.curves {
+			xy := make(plotter.XYs, len(epochs))
+			for i, e := range epochs {
+				xy[i] = plotter.XY{X: float64(i + 1), Y: c.y(e)}
+				if i >= len(epochs)/10 {
+					late = append(late, xy[i].Y)
+				}
+			}
+			l, err := plotter.NewLine(xy)
+			if err != nil {
+				return err
+			}
+			l.Color, l.Width = c.c, vg.Points(1.2)
+			q.Add(l)
+			q.Legend.Add(c.name, l)
+		}
+		lo, hi := percentile(late, 0), percentile(late, 1)
+		pad := 0.05*(hi-lo) + 1e-3
+		q.Y.Min, q.Y.Max = lo-pad, hi+pad
+		q.X.Min, q.X.Max = 0, float64(len(epochs))+0.5
+		cell := page
+		cell.Rectangle = vg.Rectangle{Min: vg.Point{X: vg.Length(k) * cellWidth}, Max: vg.Point{X: vg.Length(k+1) * cellWidth, Y: h}}
+		q.Draw(draw.Crop(cell, 0.2*vg.Centimeter, -0.3*vg.Centimeter, 0.2*vg.Centimeter, -0.2*vg.Centimeter))
+	}
+	return writeAtomic(path, func(out io.Writer) error {
+		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
+		return err
+	})
+}
