@@ -25,6 +25,7 @@ func datasetCommand() *cli.Command {
 		Name:  "dataset",
 		Usage: "make and look at sets of galaxy images",
 		Subcommands: []*cli.Command{
+			datasetPrepareCommand(),
 			{
 				Name:  "synth",
 				Usage: "draw galaxies into a FITS cube",

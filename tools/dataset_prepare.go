@@ -1,0 +1,416 @@
+package tools
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+func datasetPrepareCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "prepare",
+		Usage:     "make a training set of galaxy cut-outs: a FITS cube, or a folder of FITS files",
+		ArgsUsage: "CUBE.fits|FOLDER",
+		Description: "Of each image the centre square is scaled down to --size, the median of its border taken off, the edges faded to 0, and the\n" +
+			"rest divided by its peak. Images whose peak does not stand out are left out. A catalogue names the galaxy that each plane\n" +
+			"shows (column id) and its signal to noise (column peak_snr); without one each image is a galaxy of its own, and its signal\n" +
+			"to noise is its peak over the scatter of its border. Beside each FITS file written stands a CSV file with the planes' ids.\n" +
+			"Example: lenskit dataset prepare galaxies_64.fits --catalog galaxies_64.csv --hold 0.2 --held held.fits -o train.fits",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the FITS `FILE` to write"},
+			&cli.StringFlag{Name: "catalog", Usage: "a CSV `FILE` with a row for each plane"},
+			&cli.StringFlag{Name: "held", Usage: "a FITS `FILE` for the galaxies held back"},
+			&cli.Float64Flag{Name: "hold", Usage: "share of the galaxies to hold back, all planes of a galaxy together"},
+			&cli.Float64Flag{Name: "min-snr", Usage: "least signal to noise of the peak", Value: 20},
+			&cli.Float64Flag{Name: "max-snr", Usage: "largest; 0: no limit"},
+			&cli.Float64Flag{Name: "noise", Usage: "standard deviation of a pixel of every image; 0: that of its border"},
+			&cli.IntFlag{Name: "size", Usage: "pixels on a side", Value: 64},
+			&cli.IntFlag{Name: "taper", Usage: "pixels at the edges over which the image fades", Value: 6},
+			&cli.Uint64Flag{Name: "seed", Usage: "of the choice of galaxies held back", Value: 1},
+		},
+		Action: datasetPrepare,
+	}
+}
+
+// cutout is an image of a galaxy before it is prepared.
+type cutout struct {
+	ID   string
+	SNR  float64 // of the peak; NaN: to be measured
+	W, H int
+	Pix  []float64
+}
+
+// prepareOptions say how cut-outs become training images.
+type prepareOptions struct {
+	Size, Taper    int
+	Noise          float64 // of a pixel; 0: measured at the border
+	MinSNR, MaxSNR float64 // of the peak
+}
+
+// preparedSet is a training set with the galaxy that each plane shows.
+type preparedSet struct {
+	Size int
+	Pix  []float64
+	IDs  []string
+	SNR  []float64
+}
+
+// prepare adds a cut-out to the set, or tells why not.
+func (o prepareOptions) prepare(set *preparedSet, c cutout) (why string) {
+	side := min(c.W, c.H)
+	if side < o.Size {
+		return fmt.Sprintf("smaller than %d pixels", o.Size)
+	}
+	square := centreSquare(c.Pix, c.W, c.H)
+	for _, v := range square {
+		if !finite(v) {
+			return "pixels that are not finite"
+		}
+	}
+	small := shrink(square, side, o.Size)
+	floor, scatter := borderStatistics(small, o.Size)
+	peak := math.Inf(-1)
+	for i := range small {
+		small[i] -= floor
+		peak = max(peak, small[i])
+	}
+	if o.Noise > 0 {
+		scatter = o.Noise * float64(o.Size) / float64(side) // of the mean over (side/size)² pixels
+	}
+	snr := c.SNR
+	if math.IsNaN(snr) {
+		snr = peak / scatter
+	}
+	switch {
+	case !(peak > 0):
+		return "no peak"
+	case !(snr >= o.MinSNR):
+		return "too faint"
+	case o.MaxSNR > 0 && snr > o.MaxSNR:
+		return "too bright"
+	}
+	// A neighbour brighter than the galaxy would set the scale.
+	if at, edge := slices.Index(small, peak), o.Size/8; at%o.Size < edge || at%o.Size >= o.Size-edge || at/o.Size < edge || at/o.Size >= o.Size-edge {
+		return "brightest near the edge"
+	}
+	fade(small, o.Size, o.Taper)
+	peak = slices.Max(small)
+	if !(peak > 0) {
+		return "no peak"
+	}
+	for i := range small {
+		small[i] /= peak
+	}
+	set.Size = o.Size
+	set.Pix = append(set.Pix, small...)
+	set.IDs = append(set.IDs, c.ID)
+	set.SNR = append(set.SNR, snr)
+	return ""
+}
+
+// centreSquare cuts the largest square out of the middle of an image.
+func centreSquare(pix []float64, w, h int) []float64 {
+	side := min(w, h)
+	x0, y0 := (w-side)/2, (h-side)/2
+	out := make([]float64, 0, side*side)
+	for j := range side {
+		at := (y0+j)*w + x0
+		out = append(out, pix[at:at+side]...)
+	}
+	return out
+}
+
+// shrink scales a square image down to size pixels by averaging over the areas that the new pixels cover.
+func shrink(pix []float64, side, size int) []float64 {
+	if side == size {
+		return slices.Clone(pix)
+	}
+	step := float64(side) / float64(size)
+	// weights of the old pixels below a new one, the same along both axes
+	type share struct {
+		at int
+		w  float64
+	}
+	shares := make([][]share, size)
+	for i := range size {
+		lo, hi := float64(i)*step, float64(i+1)*step
+		for k := int(lo); k < side && float64(k) < hi; k++ {
+			if w := min(hi, float64(k+1)) - max(lo, float64(k)); w > 1e-9 {
+				shares[i] = append(shares[i], share{k, w / step})
+			}
+		}
+	}
+	rows := make([]float64, side*size) // shrunk along x
+	for j := range side {
+		for i := range size {
+			for _, s := range shares[i] {
+				rows[j*size+i] += s.w * pix[j*side+s.at]
+			}
+		}
+	}
+	out := make([]float64, size*size)
+	for j := range size {
+		for _, s := range shares[j] {
+			for i := range size {
+				out[j*size+i] += s.w * rows[s.at*size+i]
+			}
+		}
+	}
+	return out
+}
+
+// borderStatistics are the median and the scatter, as a standard deviation, of an image's outermost two pixels.
+func borderStatistics(pix []float64, n int) (median, sigma float64) {
+	var v []float64
+	for j := range n {
+		for i := range n {
+			if i < 2 || j < 2 || i >= n-2 || j >= n-2 {
+				v = append(v, pix[j*n+i])
+			}
+		}
+	}
+	slices.Sort(v)
+	median = v[len(v)/2]
+	for i := range v {
+		v[i] = math.Abs(v[i] - median)
+	}
+	slices.Sort(v)
+	return median, 1.4826 * v[len(v)/2] // of a normal distribution
+}
+
+// fade multiplies an image by half a period of a cosine over its outermost width pixels.
+func fade(pix []float64, n, width int) {
+	factor := func(i int) float64 {
+		d := min(i, n-1-i)
+		if d >= width {
+			return 1
+		}
+		return 0.5 * (1 - math.Cos(math.Pi*(float64(d)+0.5)/float64(width)))
+	}
+	for j := range n {
+		for i := range n {
+			pix[j*n+i] *= factor(i) * factor(j)
+		}
+	}
+}
+
+func datasetPrepare(c *cli.Context) error {
+	args, err := arguments(c, "CUBE.fits|FOLDER")
+	if err != nil {
+		return err
+	}
+	path, err := output(c, "FILE")
+	if err != nil {
+		return err
+	}
+	o := prepareOptions{Size: c.Int("size"), Taper: c.Int("taper"), Noise: c.Float64("noise"), MinSNR: c.Float64("min-snr"), MaxSNR: c.Float64("max-snr")}
+	hold, held := c.Float64("hold"), c.String("held")
+	switch {
+	case o.Size < 16 || o.Size > 512:
+		return badInput("dataset prepare: --size is %d, expected 16 to 512", o.Size)
+	case o.Taper < 0 || o.Taper > o.Size/2:
+		return badInput("dataset prepare: --taper is %d, expected 0 to %d", o.Taper, o.Size/2)
+	case o.Noise < 0 || !finite(o.Noise):
+		return badInput("dataset prepare: --noise is %g, expected 0 or more", o.Noise)
+	case !(hold >= 0 && hold < 1):
+		return badInput("dataset prepare: --hold is %g, expected a share below 1", hold)
+	case (hold > 0) != (held != ""):
+		return badInput("dataset prepare: --hold is %g and --held %q, expected both or neither", hold, held)
+	}
+	report := newProgress(c.App.ErrWriter, c.Bool("quiet"))
+	set := &preparedSet{}
+	left := map[string]int{}
+	add := func(g cutout) {
+		if why := o.prepare(set, g); why != "" {
+			left[why]++
+		}
+	}
+	if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
+		if c.String("catalog") != "" {
+			return badInput("dataset prepare: --catalog goes with a cube, found the folder %s", args[0])
+		}
+		err = eachInFolder(args[0], add)
+		if err != nil {
+			return err
+		}
+	} else if err := eachInCube(args[0], c.String("catalog"), add); err != nil {
+		return err
+	}
+	return writePrepared(c, set, left, path, held, hold, c.Uint64("seed"), report)
+}
+
+// writePrepared writes the set, the galaxies held back into a file of their own, and tells the counts.
+func writePrepared(c *cli.Context, set *preparedSet, left map[string]int, path, held string, hold float64, seed uint64, report *progress) error {
+	whys := make([]string, 0, len(left))
+	for why := range left {
+		whys = append(whys, why)
+	}
+	slices.Sort(whys)
+	for _, why := range whys {
+		report.say("left out %d images: %s", left[why], why)
+	}
+	if len(set.IDs) == 0 {
+		return badInput("%s: no image is left, expected some that pass the cuts", c.Args().First())
+	}
+	names := slices.Compact(slices.Sorted(slices.Values(set.IDs)))
+	rand.New(rand.NewPCG(seed, 0x686f6c64)).Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	out := map[string]bool{}
+	for _, id := range names[:int(math.Round(hold*float64(len(names))))] {
+		out[id] = true
+	}
+	counts := map[string]any{"galaxies": len(names), "galaxies_held_back": len(out), "left_out": left}
+	origin := fmt.Sprintf("dataset %s %s", c.Command.Name, filepath.Base(c.Args().First()))
+	for _, part := range []struct {
+		path string
+		held bool
+		key  string
+	}{{path, false, "images"}, {held, true, "images_held_back"}} {
+		if part.path == "" {
+			continue
+		}
+		n := 0
+		var pix []float64
+		var rows strings.Builder
+		w := csv.NewWriter(&rows)
+		w.Write([]string{"plane", "id", "peak_snr"})
+		for i, id := range set.IDs {
+			if out[id] == part.held {
+				pix = append(pix, set.Pix[i*set.Size*set.Size:(i+1)*set.Size*set.Size]...)
+				w.Write([]string{strconv.Itoa(n), id, strconv.FormatFloat(set.SNR[i], 'g', 6, 64)})
+				n++
+			}
+		}
+		w.Flush()
+		if n == 0 {
+			return badInput("%s: no image would be in it, expected some: change --hold", part.path)
+		}
+		if err := prepareFolder(filepath.Dir(part.path)); err != nil {
+			return err
+		}
+		if err := writeFITS(part.path, fitsOut{Axes: []int{set.Size, set.Size, n}, Pix: pix, Cards: []fitsKey{{originKey, origin, ""}}}); err != nil {
+			return err
+		}
+		table := strings.TrimSuffix(part.path, filepath.Ext(part.path)) + ".csv"
+		if err := writeAtomic(table, func(f io.Writer) error { _, err := io.WriteString(f, rows.String()); return err }); err != nil {
+			return err
+		}
+		counts[part.key] = n
+		if !c.Bool("json") {
+			fmt.Fprintf(c.App.Writer, "%s: %d images of %d x %d pixels\n", part.path, n, set.Size, set.Size)
+		}
+	}
+	if c.Bool("json") {
+		return encodeJSON(c.App.Writer, counts)
+	}
+	return nil
+}
+
+// eachInCube calls add with the planes of a cube.
+func eachInCube(path, catalog string, add func(cutout)) error {
+	m, err := readFITS(path)
+	if err != nil {
+		return err
+	}
+	if len(m.Axes) < 2 || len(m.Axes) > 3 {
+		return badInput("%s: found an array of %s, expected a cube of images", path, shapeText(m.Axes))
+	}
+	w, h, n := m.Axes[0], m.Axes[1], 1
+	if len(m.Axes) == 3 {
+		n = m.Axes[2]
+	}
+	ids, snr := make([]string, n), make([]float64, n)
+	for i := range n {
+		ids[i], snr[i] = strconv.Itoa(i), math.NaN()
+	}
+	if catalog != "" {
+		if err := readGalaxyTable(catalog, ids, snr); err != nil {
+			return err
+		}
+	}
+	for i := range n {
+		add(cutout{ID: ids[i], SNR: snr[i], W: w, H: h, Pix: m.Pix[i*w*h : (i+1)*w*h]})
+	}
+	return nil
+}
+
+// readGalaxyTable fills ids and signal to noise from the columns id and peak_snr of a CSV file; either may be missing.
+func readGalaxyTable(path string, ids []string, snr []float64) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return badInput("%s: cannot be read: %s", path, reason(err))
+	}
+	defer f.Close()
+	r := csv.NewReader(f)
+	head, err := r.Read()
+	if err != nil {
+		return badInput("%s: has no header line: %w", path, err)
+	}
+	id, sn := slices.Index(head, "id"), slices.Index(head, "peak_snr")
+	if id < 0 && sn < 0 {
+		return badInput("%s: found columns %q, expected id or peak_snr among them", path, head)
+	}
+	for i := 0; ; i++ {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			if i != len(ids) {
+				return badInput("%s: found %d rows, expected %d, one for each plane", path, i, len(ids))
+			}
+			return nil
+		}
+		if err != nil {
+			return badInput("%s: %w", path, err)
+		}
+		if i >= len(ids) {
+			return badInput("%s: found more than %d rows, expected one for each plane", path, len(ids))
+		}
+		if id >= 0 {
+			ids[i] = row[id]
+		}
+		if sn >= 0 {
+			if snr[i], err = strconv.ParseFloat(row[sn], 64); err != nil {
+				line, _ := r.FieldPos(sn)
+				return badInput("%s: line %d: peak_snr: found %q, expected a number", path, line, row[sn])
+			}
+		}
+	}
+}
+
+// eachInFolder calls add with the images of the FITS files of a folder, in the order of their names.
+func eachInFolder(dir string, add func(cutout)) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return badInput("%s: %s", dir, reason(err))
+	}
+	found := false
+	for _, e := range entries {
+		if e.IsDir() || !isFITS(e.Name()) {
+			continue
+		}
+		found = true
+		m, err := readFITS(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		if len(m.Axes) < 2 || len(m.Axes) > 3 {
+			return badInput("%s: found an array of %s, expected images", filepath.Join(dir, e.Name()), shapeText(m.Axes))
+		}
+		w, h := m.Axes[0], m.Axes[1]
+		for at := 0; at+w*h <= len(m.Pix); at += w * h {
+			add(cutout{ID: e.Name(), SNR: math.NaN(), W: w, H: h, Pix: m.Pix[at : at+w*h]})
+		}
+	}
+	if !found {
+		return badInput("%s: holds no FITS file", dir)
+	}
+	return nil
+}
