@@ -8,12 +8,12 @@ import (
 // evalWindow is the geometry of a convolution or pool over the spatial axes: output o sees, for each kernel offset k,
 // input o·stride + k·dilation - pad.
 type evalWindow struct {
-	in, out, kernel     []int64
-	stride, dilation    []int64
-	padBegin, padEnd    []int64
-	tab                 [][]int // per axis and kernel offset (k·out + o): the input index or -1
-	inSize, outSize     int
-	kernelSize, inBlock int
+	in, out, kernel  []int64
+	stride, dilation []int64
+	padBegin, padEnd []int64
+	tab              [][]int // per axis and kernel offset (k·out + o): the input index or -1
+	inSize, outSize  int
+	kernelSize       int
 }
 
 // maxWindowBlock is how many elements one block of unfolded windows may have.

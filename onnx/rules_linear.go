@@ -160,7 +160,7 @@ func (b *back) fit(d string, full []Dim, x string, s []Dim) string {
 		return b.sumTo(d, full, x)
 	}
 	// A vector: everything but its own axis is summed.
-	if full != nil && len(full) > 2 && !sameShape(b.shape(d), s) {
+	if len(full) > 2 && !sameShape(b.shape(d), s) {
 		var lead []int64
 		for i := range full[:len(full)-2] {
 			lead = append(lead, int64(i))

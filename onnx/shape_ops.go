@@ -71,7 +71,7 @@ func likeFirst(c *shapeCall) error {
 }
 
 func axisLikeFirst(c *shapeCall) error {
-	if s := c.arg(0); s != nil && len(s) > 0 {
+	if s := c.arg(0); len(s) > 0 {
 		def := int64(-1)
 		if c.g.Opset[""] < 13 && c.n.Op != "LpNormalization" {
 			def = min(1, int64(len(s)-1))

@@ -701,8 +701,6 @@ type subset struct {
 	which []int
 	dim   int
 	base  []float64
-	x, g  []float64
-	h     *mat.SymDense
 }
 
 func (t *subset) Dim() int { return len(t.which) }

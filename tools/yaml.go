@@ -314,12 +314,3 @@ func (n node) numbers(count int, inf bool) ([]float64, error) {
 	}
 	return out, nil
 }
-
-// flag returns true or false.
-func (n node) flag() (bool, error) {
-	b, ok := n.n.(*ast.BoolNode)
-	if !ok {
-		return false, n.fail("found %s, expected true or false", n.describe())
-	}
-	return b.Value, nil
-}
