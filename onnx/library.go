@@ -151,11 +151,19 @@ func (e *oldLibraryError) Error() string {
 
 // checkVersion tells whether a library of the given release has the interface that the wrapper asks for.
 func checkVersion(version string) error {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	n, err := strconv.Atoi(minor)
-	if major != "1" || err != nil || n < minAPI {
+	if releaseOf(version) < minAPI {
 		return &oldLibraryError{version}
 	}
 	return nil
+}
+
+// releaseOf is N of a version 1.N.x, -1 for what is none.
+func releaseOf(version string) int {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(minor)
+	if major != "1" || err != nil {
+		return -1
+	}
+	return n
 }

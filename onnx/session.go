@@ -18,7 +18,7 @@ type SessionOptions struct {
 	Threads int                  // threads within an operator; 0: runtime.GOMAXPROCS(0)
 	Device  string               // "" or "cpu", "cuda" (its first device), "cuda:N"
 	Bind    map[string][]float32 // inputs and outputs that live in slices of the caller; Open makes the others
-	NoSpin  bool                 // waiting threads sleep instead of spinning: for sessions that take turns, and where cores are shared
+	NoSpin  bool                 // waiting threads soon sleep instead of spinning: for sessions that take turns, and where cores are shared
 	// Frugal does without onnxruntime's plan of all intermediate values, which it keeps beside the memory of its first
 	// run: less memory for large graphs, the same results.
 	Frugal bool
@@ -451,7 +451,14 @@ func (o SessionOptions) settings() (settings *ort.SessionOptions, err error) {
 		set(settings.SetMemPattern(false))
 	}
 	if o.NoSpin {
-		set(settings.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"))
+		// As long as it takes to come from one operator to the next, where the library can be told so.
+		lib, e := runtimeLibrary()
+		set(e)
+		if releaseOf(lib.version) >= 32 {
+			set(settings.AddSessionConfigEntry("session.intra_op.spin_duration_us", "20"))
+		} else {
+			set(settings.AddSessionConfigEntry("session.intra_op.allow_spinning", "0"))
+		}
 	}
 	if err != nil {
 		return settings, err
