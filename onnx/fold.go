@@ -266,6 +266,12 @@ func like(t *Tensor, v []float64, shape ...int64) *Tensor {
 // numbersOf are the tensor's values in float64.
 func numbersOf(t *Tensor) []float64 {
 	v := make([]float64, t.Size())
+	if t.Type == Float32 {
+		for i, x := range t.Floats {
+			v[i] = float64(x)
+		}
+		return v
+	}
 	for i := range v {
 		v[i] = t.Float(i)
 	}
@@ -274,6 +280,13 @@ func numbersOf(t *Tensor) []float64 {
 
 // finite tells whether every value is a finite number as the tensor's type holds it.
 func finite(t *Tensor) bool {
+	if t.Type == Float32 {
+		s := float32(0)
+		for _, v := range t.Floats {
+			s += v * 0 // NaN as soon as one is not finite
+		}
+		return s == 0
+	}
 	for i := range t.Size() {
 		if v := t.Float(i); math.IsNaN(v) || math.IsInf(v, 0) {
 			return false

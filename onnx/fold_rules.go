@@ -349,10 +349,12 @@ func (f *folder) foldInto(p *Node, out string, scale, bias []float64) bool {
 		}
 		perGroup, rows := count/group, int(w.Shape[0])
 		inner := len(v) / (rows * perGroup)
-		for i := range v {
-			k := i / inner
+		for k := range rows * perGroup {
 			channel := k / perGroup / (rows / group) * perGroup
-			v[i] *= scale[channel+k%perGroup]
+			c := scale[channel+k%perGroup]
+			for i := range v[k*inner : (k+1)*inner] {
+				v[k*inner+i] *= c
+			}
 		}
 	case "Gemm":
 		alpha, beta = p.Float("alpha", 1), p.Float("beta", 1)
@@ -540,13 +542,19 @@ func convTransposeToGemm(f *folder, n *Node) bool {
 		pixels *= size[i]
 	}
 	rows, count := w.Shape[0], w.Shape[1]
-	v := make([]float64, 0, rows*count*pixels)
 	inner := int64(1)
 	for _, k := range kernel {
 		inner *= k
 	}
+	var v []float64
+	blocks := rows * count
+	if pixels == inner {
+		v, blocks = numbersOf(w), 0
+	} else {
+		v = make([]float64, 0, rows*count*pixels)
+	}
 	at := make([]int64, spatial)
-	for block := range rows * count {
+	for block := range blocks {
 		clear(at)
 		for {
 			k := int64(0)

@@ -178,7 +178,7 @@ func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 		found = len(p.Int32s)
 		t.Ints = make([]int64, found)
 		for i, v := range p.Int32s {
-			t.Ints[i] = wrapRaw(typ, int64(v))
+			t.Ints[i] = wrap(typ, int64(v))
 		}
 	}
 	if found != n {
@@ -200,29 +200,6 @@ func (t *Tensor) notNil() {
 	case (t.Type.IsInt() || t.Type == Bool) && t.Ints == nil:
 		t.Ints = []int64{}
 	}
-}
-
-// wrapRaw is v as integer type d holds it.
-func wrapRaw(d DType, v int64) int64 {
-	switch d {
-	case Uint8:
-		return int64(uint8(v))
-	case Int8:
-		return int64(int8(v))
-	case Uint16:
-		return int64(uint16(v))
-	case Int16:
-		return int64(int16(v))
-	case Int32:
-		return int64(int32(v))
-	case Uint32:
-		return int64(uint32(v))
-	case Bool:
-		if v != 0 {
-			return 1
-		}
-	}
-	return v
 }
 
 // fillRaw decodes n little-endian values of type typ.
@@ -249,11 +226,11 @@ func (t *Tensor) fillRaw(typ DType, raw []byte, n int) {
 		for i := range t.Ints {
 			switch typ.width() {
 			case 1:
-				t.Ints[i] = wrapRaw(typ, int64(raw[i]))
+				t.Ints[i] = wrap(typ, int64(raw[i]))
 			case 2:
-				t.Ints[i] = wrapRaw(typ, int64(le.Uint16(raw[2*i:])))
+				t.Ints[i] = wrap(typ, int64(le.Uint16(raw[2*i:])))
 			case 4:
-				t.Ints[i] = wrapRaw(typ, int64(le.Uint32(raw[4*i:])))
+				t.Ints[i] = wrap(typ, int64(le.Uint32(raw[4*i:])))
 			case 8:
 				t.Ints[i] = int64(le.Uint64(raw[8*i:]))
 			}
@@ -364,8 +341,9 @@ func (t *Tensor) proto(name string) (*onnxpb.Tensor, error) {
 	le := binary.LittleEndian
 	switch t.Type {
 	case Float32:
-		for _, v := range t.Floats {
-			p.Raw = le.AppendUint32(p.Raw, math.Float32bits(v))
+		p.Raw = p.Raw[:4*n]
+		for i, v := range t.Floats {
+			le.PutUint32(p.Raw[4*i:], math.Float32bits(v))
 		}
 	case Float64:
 		for _, v := range t.Doubles {
