@@ -382,7 +382,7 @@ func (r *trainRun) writeLog() error {
 	w := csv.NewWriter(&b)
 	w.Write([]string{"epoch", "step", "train_elbo", "train_reconstruction", "train_kl", "validation_elbo", "validation_reconstruction", "validation_kl", "rate", "gradient_norm", "images_per_second"})
 	for i, e := range r.record.Epochs {
-		row := []string{strconv.Itoa(i + 1), itoa(e.Step)}
+		row := []string{strconv.Itoa(i + 1), strconv.FormatInt(e.Step, 10)}
 		train, validation := e.elbo()
 		for _, v := range []float64{train, e.TrainRec, e.TrainKL, validation, e.ValidationRec, e.ValidationKL, e.Rate, e.GradNorm, e.ImagesPerSecond} {
 			row = append(row, strconv.FormatFloat(v, 'g', 7, 64))
