@@ -38,7 +38,6 @@ type chain struct {
 	rowSky    []float64
 	gimgs     [][]float64 // of each light: the sum of the tiles' adjoints of its padded image
 	gTheta    []float64
-	gz        []float64
 	gpix      [][]float64 // of each light
 
 	wantGrad, all bool // all: gradients by fixed parameters too
