@@ -25,6 +25,7 @@ var commands = []func() *cli.Command{
 	weightsCommand,
 	onnxCommand,
 	datasetCommand,
+	trainCommand,
 	doctorCommand,
 }
 
