@@ -40,19 +40,23 @@ func spatialInts(n *Node, name string, rank int, lo, def int64) ([]int64, error)
 	return v, nil
 }
 
-// newWindow reads strides, dilations, pads and auto_pad of a convolution or pool over inputs of the given spatial
-// shape. With ceil the last window may begin inside and end beyond the end padding.
-func newWindow(n *Node, in, kernel []int64, ceil bool) (*evalWindow, error) {
-	rank := len(in)
-	w := &evalWindow{in: in, kernel: kernel}
-	var err error
+// read takes strides and dilations of n, and returns its pads.
+func (w *evalWindow) read(n *Node, rank int) (pads []int64, err error) {
 	if w.stride, err = spatialInts(n, "strides", rank, 1, 1); err != nil {
 		return nil, err
 	}
 	if w.dilation, err = spatialInts(n, "dilations", rank, 1, 1); err != nil {
 		return nil, err
 	}
-	pads, err := spatialInts(n, "pads", 2*rank, -maxElements, 0)
+	return spatialInts(n, "pads", 2*rank, -maxElements, 0)
+}
+
+// newWindow reads strides, dilations, pads and auto_pad of a convolution or pool over inputs of the given spatial
+// shape. With ceil the last window may begin inside and end beyond the end padding.
+func newWindow(n *Node, in, kernel []int64, ceil bool) (*evalWindow, error) {
+	rank := len(in)
+	w := &evalWindow{in: in, kernel: kernel}
+	pads, err := w.read(n, rank)
 	if err != nil {
 		return nil, err
 	}
@@ -356,14 +360,7 @@ func evalConvTranspose(c *evalCall) ([]*Array, error) {
 func transposedWindow(n *Node, in, kernel []int64) (*evalWindow, error) {
 	rank := len(in)
 	w := &evalWindow{out: in, kernel: kernel, in: make([]int64, rank)}
-	var err error
-	if w.stride, err = spatialInts(n, "strides", rank, 1, 1); err != nil {
-		return nil, err
-	}
-	if w.dilation, err = spatialInts(n, "dilations", rank, 1, 1); err != nil {
-		return nil, err
-	}
-	pads, err := spatialInts(n, "pads", 2*rank, -maxElements, 0)
+	pads, err := w.read(n, rank)
 	if err != nil {
 		return nil, err
 	}

@@ -59,20 +59,25 @@ func (c *evalCall) quantisation(x, scale, zero *Array) ([]int, error) {
 	return pos, nil
 }
 
+// quantOperands are the elements of x and, for each, the place of its scale and zero point.
+func (c *evalCall) quantOperands() (v []float64, pos []int, err error) {
+	if err := c.need(2); err != nil {
+		return nil, nil, err
+	}
+	if v, err = toFloat(c.in[0]); err != nil {
+		return nil, nil, err
+	}
+	pos, err = c.quantisation(c.in[0], c.in[1], c.arg(2))
+	return v, pos, err
+}
+
 // evalDequantizeLinear is (x - zero point)·scale.
 func evalDequantizeLinear(c *evalCall) ([]*Array, error) {
-	if err := c.need(2); err != nil {
+	v, pos, err := c.quantOperands()
+	if err != nil {
 		return nil, err
 	}
 	x, scale, zero := c.in[0], c.in[1], c.arg(2)
-	v, err := toFloat(x)
-	if err != nil {
-		return nil, err
-	}
-	pos, err := c.quantisation(x, scale, zero)
-	if err != nil {
-		return nil, err
-	}
 	out, err := newArray(DType(c.Int("output_dtype", int64(scale.Type))), x.Shape)
 	if err != nil || !out.Type.IsFloat() {
 		return nil, fmt.Errorf("output_dtype: found %v, expected floats", DType(c.Int("output_dtype", int64(scale.Type))))
@@ -89,18 +94,11 @@ func evalDequantizeLinear(c *evalCall) ([]*Array, error) {
 
 // evalQuantizeLinear is round(x/scale) + zero point, to the nearest even and cut to the range of the type.
 func evalQuantizeLinear(c *evalCall) ([]*Array, error) {
-	if err := c.need(2); err != nil {
+	v, pos, err := c.quantOperands()
+	if err != nil {
 		return nil, err
 	}
 	x, scale, zero := c.in[0], c.in[1], c.arg(2)
-	v, err := toFloat(x)
-	if err != nil {
-		return nil, err
-	}
-	pos, err := c.quantisation(x, scale, zero)
-	if err != nil {
-		return nil, err
-	}
 	to := DType(c.Int("output_dtype", int64(Uint8)))
 	if zero != nil {
 		to = zero.Type
