@@ -50,7 +50,7 @@ type TrainVAEOptions struct {
 	Command    string        // the command line, for the record
 	JSON       bool
 
-	afterStep func(step int64) // for tests
+	afterStep func(t *vaeTrainer) // for tests: sees the state after each step, once it is saved
 }
 
 // Validate names the first option that cannot be.
@@ -280,7 +280,7 @@ func (r *trainRun) loop(ctx context.Context, source *batchSource) error {
 			saved = time.Now()
 		}
 		if o.afterStep != nil {
-			o.afterStep(r.train.steps)
+			o.afterStep(r.train)
 		}
 	}
 	return nil

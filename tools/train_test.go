@@ -1,0 +1,292 @@
+package tools
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// smallTraining are options of a run of 60 steps of a tiny network in dir.
+func smallTraining(t *testing.T, dir string) TrainVAEOptions {
+	t.Helper()
+	needRuntime(t)
+	data := filepath.Join(t.TempDir(), "data.fits")
+	mustRun(t, "dataset", "synth", "-o", data, "--count", "48", "--seed", "9")
+	return TrainVAEOptions{
+		Data: data, HeldBack: 0.1, Shape: vaeShape{Latents: 6, Channels: []int{3, 4, 5, 6}, Hidden: 16}, SigmaD: 0.1, Samples: 2, Batch: 8,
+		Rate: 1e-3, Schedule: "cosine", Warmup: 5, KLWeight: 1, KLWarmup: 10, Clip: 1000, Epochs: 10, EpochSteps: 6,
+		Augment: augmentation{Rotate: true, Flip: true, Shift: 2, Zoom: 0.2, Noise: 0.02}, Seed: 7,
+		Threads: 1, Output: dir, SheetEvery: 100, SaveEvery: time.Hour,
+	}
+}
+
+func TestTrainingStoppedAnywhereGoesOnToTheBit(t *testing.T) {
+	whole := smallTraining(t, filepath.Join(t.TempDir(), "whole"))
+	quiet := newProgress(new(bytes.Buffer), true)
+	if err := TrainVAE(context.Background(), whole, new(bytes.Buffer), quiet); err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 1))
+	stops := map[int64]bool{}
+	for len(stops) < 10 {
+		stops[1+rng.Int64N(59)] = true
+	}
+	parts := whole
+	parts.Output = filepath.Join(t.TempDir(), "parts")
+	stopped := 0
+	for {
+		ctx, cancel := context.WithCancel(context.Background())
+		parts.afterStep = func(tr *vaeTrainer) {
+			if stops[tr.steps] {
+				delete(stops, tr.steps)
+				cancel()
+			}
+		}
+		err := TrainVAE(ctx, parts, new(bytes.Buffer), quiet)
+		cancel()
+		if err == nil {
+			break
+		}
+		if code := exitCode(err); code != exitInterrupted {
+			t.Fatalf("seed %d: exit code %d: %v", seed, code, err)
+		}
+		stopped++
+	}
+	if stopped != 10 {
+		t.Fatalf("seed %d: stopped %d times, want 10", seed, stopped)
+	}
+	for _, file := range []string{fileTrainState, fileTrainBest} {
+		a, err := readWeights(filepath.Join(whole.Output, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := readWeights(filepath.Join(parts.Output, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range a {
+			for k, v := range a[i].Tensor.Floats {
+				if math.Float32bits(v) != math.Float32bits(b[i].Tensor.Floats[k]) {
+					t.Fatalf("seed %d: %s: %s[%d] is %g in the whole run and %g in the stopped one", seed, file, a[i].Name, k, v, b[i].Tensor.Floats[k])
+				}
+			}
+		}
+	}
+	log := func(dir string) []string {
+		data, err := os.ReadFile(filepath.Join(dir, fileTrainLog))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []string
+		for line := range strings.Lines(string(data)) {
+			rows = append(rows, line[:strings.LastIndexByte(line, ',')]) // the last column is the speed
+		}
+		return rows
+	}
+	if a, b := log(whole.Output), log(parts.Output); !slices.Equal(a, b) {
+		t.Errorf("seed %d: the logs differ:\n%v\n%v", seed, a, b)
+	}
+}
+
+func TestTrainingRefusesTheStateOfAnotherRun(t *testing.T) {
+	o := smallTraining(t, filepath.Join(t.TempDir(), "run"))
+	o.Epochs = 1
+	quiet := newProgress(new(bytes.Buffer), true)
+	if err := TrainVAE(context.Background(), o, new(bytes.Buffer), quiet); err != nil {
+		t.Fatal(err)
+	}
+	o.Rate = 2e-3
+	err := TrainVAE(context.Background(), o, new(bytes.Buffer), quiet)
+	if exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "other data or options") {
+		t.Errorf("got %v, want a refusal", err)
+	}
+}
+
+func TestDivergenceKeepsTheLastGoodState(t *testing.T) {
+	o := smallTraining(t, filepath.Join(t.TempDir(), "run"))
+	o.SaveEvery = 0
+	var before []float32
+	o.afterStep = func(tr *vaeTrainer) {
+		if tr.steps == 9 {
+			before = slices.Clone(tr.tensors["dec.0.weight"].Floats)
+			tr.tensors["dec.12.weight"].Floats[0] = float32(math.NaN())
+		}
+	}
+	err := TrainVAE(context.Background(), o, new(bytes.Buffer), newProgress(new(bytes.Buffer), true))
+	if exitCode(err) != exitNumerical || !strings.Contains(err.Error(), "diverged at step 10") {
+		t.Fatalf("got %v, want a numerical failure at step 10", err)
+	}
+	path := filepath.Join(o.Output, fileTrainState)
+	r, err := readTrainRecord(path)
+	if err != nil || r.Step != 9 {
+		t.Fatalf("the state is that of step %d (%v), want 9", r.Step, err)
+	}
+	ws, err := readWeights(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range ws {
+		for _, v := range w.Tensor.Floats {
+			if !finite(float64(v)) {
+				t.Fatalf("%s in the state is not finite", w.Name)
+			}
+		}
+		if w.Name == "dec.0.weight" && !slices.Equal(w.Tensor.Floats, before) {
+			t.Error("the state has other weights than step 9")
+		}
+	}
+	// The state is good to go on from.
+	o.afterStep = nil
+	if err := TrainVAE(context.Background(), o, new(bytes.Buffer), newProgress(new(bytes.Buffer), true)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTrainingLeavesItsFiles(t *testing.T) {
+	o := smallTraining(t, "")
+	dir := filepath.Join(t.TempDir(), "run")
+	out := mustRun(t, "train-vae", o.Data, "-o", dir, "--latents", "6", "--channels", "3,4,5,6", "--hidden", "16", "--samples", "1", "--batch", "8",
+		"--rate", "1e-3", "--epochs", "2", "--rotate", "--json", "--quiet")
+	var got struct {
+		Steps      int64   `json:"steps"`
+		Validation float64 `json:"validation_elbo"`
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil || got.Steps != 12 || !(got.Validation < 0) {
+		t.Errorf("got %q (%v)", out, err)
+	}
+	for _, f := range []string{fileTrainBest, fileTrainState, fileTrainLog, fileCurves, fileSheet} {
+		if info, err := os.Stat(filepath.Join(dir, f)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+	r, err := readTrainRecord(filepath.Join(dir, fileTrainBest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "lenskit train-vae data.fits -o run --latents 6 --channels 3,4,5,6 --hidden 16 --samples 1 --batch 8 --rate 0.001 --epochs 2 --rotate"; r.Command != want {
+		t.Errorf("got command %q, want %q", r.Command, want)
+	}
+	if len(r.Origins) != 1 || !strings.HasPrefix(r.Origins[0], "dataset synth") {
+		t.Errorf("got origins %q", r.Origins)
+	}
+}
+
+func TestTrainingNamesBadOptions(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range [][2]string{
+		{"--batch 1", "--batch"}, {"--rate 0", "--rate"}, {"--channels 1,2", "channels"}, {"--channels a,b,c,d", "--channels"},
+		{"--schedule step", "--schedule"}, {"--hold 2", "--hold"}, {"--sigma -1", "--sigma"}, {"--samples 0", "--samples"}, {"--device tpu", "--device"},
+	} {
+		code, _, stderr := lenskit(append([]string{"train-vae", "none.fits", "-o", dir}, strings.Fields(c[0])...)...)
+		if code != exitBadInput || !strings.Contains(stderr, c[1]) {
+			t.Errorf("%s: exit %d: %s", c[0], code, stderr)
+		}
+	}
+	if code, _, stderr := lenskit("train-vae", "none.fits", "-o", dir); code != exitBadInput || !strings.Contains(stderr, "none.fits") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+}
+
+func TestBatchesDependOnSeedAndStepAlone(t *testing.T) {
+	pix, err := synthesise(context.Background(), 10, 64, 3, newProgress(new(bytes.Buffer), true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cube{N: 10, W: 64, H: 64}
+	for _, v := range pix {
+		c.Pix = append(c.Pix, float32(v))
+	}
+	make1 := func() *batchSource {
+		return &batchSource{sets: []*cube{c, {N: 4, W: 64, H: 64, Pix: c.Pix[:4*4096]}}, Beside: 2, Batch: 5, Eps: 12, Seed: 4, Augment: augmentation{Rotate: true, Flip: true, Shift: 1, Zoom: 0.1, Noise: 0.1}}
+	}
+	a := make1()
+	var xs, es [][]float32
+	for s := range int64(9) {
+		x, e := make([]float32, 5*4096), make([]float32, 12)
+		a.fill(s, x, e)
+		xs, es = append(xs, x), append(es, e)
+	}
+	next, stop := make1().start(5)
+	defer stop()
+	for s := int64(5); s < 9; s++ {
+		b := next()
+		if b.step != s || !slices.Equal(b.x, xs[s]) || !slices.Equal(b.eps, es[s]) {
+			t.Errorf("batch %d differs when it is reached from the middle", s)
+		}
+	}
+	if slices.Equal(xs[0], xs[1]) || slices.Equal(es[0], es[1]) {
+		t.Error("two steps have the same batch")
+	}
+	// Ten images, three a batch: each is seen once before any is seen twice.
+	seen := map[int]int{}
+	for n := range int64(10) {
+		seen[a.index(0, n)]++
+	}
+	if len(seen) != 10 {
+		t.Errorf("the first pass shows %d of 10 images", len(seen))
+	}
+}
+
+func TestResamplingTurnsShiftsAndZooms(t *testing.T) {
+	const n = 64
+	// a Gaussian off the centre, so smooth that the cubic's error is small
+	gauss := func(x0, y0, s float64) []float32 {
+		p := make([]float32, n*n)
+		for j := range n {
+			for i := range n {
+				dx, dy := float64(i)-31.5-x0, float64(j)-31.5-y0
+				p[j*n+i] = float32(math.Exp(-(dx*dx + dy*dy) / (2 * s * s)))
+			}
+		}
+		return p
+	}
+	src := gauss(8, 3, 5)
+	for _, c := range []struct {
+		name                 string
+		angle, zoom, dx, dy  float64
+		flip                 bool
+		wantX, wantY, wantSD float64
+	}{
+		{"nothing", 0, 1, 0, 0, false, 8, 3, 5},
+		{"a quarter turn", math.Pi / 2, 1, 0, 0, false, -3, 8, 5},
+		{"any turn", 0.7, 1, 0, 0, false, 8*math.Cos(0.7) - 3*math.Sin(0.7), 8*math.Sin(0.7) + 3*math.Cos(0.7), 5},
+		{"a shift", 0, 1, 1.5, -2.25, false, 9.5, 0.75, 5},
+		{"a zoom", 0, 1.25, 0, 0, false, 10, 3.75, 6.25},
+		{"a mirror", 0, 1, 0, 0, true, -8, 3, 5},
+	} {
+		got, want := make([]float32, n*n), gauss(c.wantX, c.wantY, c.wantSD)
+		resample(got, src, n, n, c.angle, c.zoom, c.dx, c.dy, c.flip)
+		worst := 0.0
+		for i := range got {
+			worst = math.Max(worst, math.Abs(float64(got[i]-want[i])))
+		}
+		if worst > 2e-3 {
+			t.Errorf("%s: off by %.2g of the peak", c.name, worst)
+		}
+	}
+}
+
+func TestInterruptedTrainingHasItsExitCode(t *testing.T) {
+	o := smallTraining(t, filepath.Join(t.TempDir(), "run"))
+	ctx, cancel := context.WithCancelCause(context.Background())
+	o.afterStep = func(tr *vaeTrainer) {
+		if tr.steps == 4 {
+			cancel(stopped{os.Interrupt})
+		}
+	}
+	err := TrainVAE(ctx, o, new(bytes.Buffer), newProgress(new(bytes.Buffer), true))
+	var f *failure
+	if !errors.As(err, &f) || f.code != exitInterrupted || !strings.Contains(err.Error(), "after step 4 of 60") {
+		t.Errorf("got %v", err)
+	}
+}
