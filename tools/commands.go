@@ -22,6 +22,7 @@ var commands = []func() *cli.Command{
 	deflectCommand,
 	plotCommand,
 	coolestCommand,
+	surveyCommand,
 	weightsCommand,
 	onnxCommand,
 	datasetCommand,

@@ -1,0 +1,233 @@
+package tools
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+func surveyCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "survey",
+		Usage: "fit many lenses, one array task each",
+		Description: "plan writes the list of lenses and a job script for Slurm, PBS, LSF or SGE; the batch system runs survey run once for each\n" +
+			"lens; status tells how they stand; merge makes one table and a contact sheet of the results. lenskit starts no jobs itself.\n" +
+			"Without a batch system: seq 10 | xargs -P 4 -I{} lenskit survey run DIR --index {} --threads 1",
+		Subcommands: []*cli.Command{surveyPlanCommand(), surveyRunCommand(), surveyStatusCommand(), surveyMergeCommand()},
+	}
+}
+
+func surveyPlanCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "plan",
+		Usage:     "write the list of lenses and a job script",
+		ArgsUsage: "LIST.csv|FILE…",
+		UsageText: "lenskit survey plan LIST.csv -o DIR\nlenskit survey plan 'PATTERN' [--noise SIGMA|FILE] [--psf SIGMA|FILE] [--pixel-scale ARCSEC] -o DIR",
+		Description: "LIST.csv has a line for each lens and columns among name, config, image, noise, psf, pixel_scale: a config, or an image with\n" +
+			"what is known of it, as for lenskit fit. Paths are relative to the list. Without a list each FILE (or file that fits the\n" +
+			"PATTERN) is a lens. Planned again with lenses added at the end, a survey keeps what is done.\n\n" +
+			"Example: lenskit survey plan lenses.csv -o out/survey --cpus 4 --time 1:00 && sbatch out/survey/survey.sbatch",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "folder of the survey"},
+			&cli.StringFlag{Name: "noise", Usage: "of images without a list: standard deviation of a pixel, or a FITS file"},
+			&cli.StringFlag{Name: "psf", Usage: "of images without a list: standard deviation in arcsec, a FITS file, or none"},
+			&cli.Float64Flag{Name: "pixel-scale", Usage: "of images without a list: arcsec per pixel (default: the header's)"},
+			&cli.StringFlag{Name: "optimizer", Value: "lm", Usage: "lm or adam, as for lenskit fit"},
+			&cli.IntFlag{Name: "iterations", Usage: "steps of the last stage; 0: the optimizer's default"},
+			&cli.IntFlag{Name: "starts", Usage: "draws from the priors; 0: the default"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the draws"},
+			&cli.StringFlag{Name: "device", Value: "cpu", Usage: "cpu, cuda or reference"},
+			&cli.StringFlag{Name: "scheduler", Value: "slurm", Usage: strings.Join(schedulers(), ", ")},
+			&cli.IntFlag{Name: "per-task", Value: 1, Usage: "lenses that one array task fits, one after the other"},
+			&cli.IntFlag{Name: "cpus", Value: 2, Usage: "processors of a task"},
+			&cli.StringFlag{Name: "time", Value: "2:00", Usage: "limit of a task in hours and minutes"},
+			&cli.IntFlag{Name: "memory", Value: 4000, Usage: "of a task, in MB"},
+			&cli.IntFlag{Name: "at-once", Usage: "tasks that may run at one time; 0: no limit"},
+		},
+		Action: runSurveyPlan,
+	}
+}
+
+func runSurveyPlan(c *cli.Context) error {
+	opt := SurveyPlanOptions{Inputs: c.Args().Slice(), Output: c.String("output"), Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"),
+		Search: searchOptions{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
+		Device: c.String("device"), Scheduler: c.String("scheduler"), PerTask: c.Int("per-task"), CPUs: c.Int("cpus"), Time: c.String("time"),
+		Memory: c.Int("memory"), AtOnce: c.Int("at-once")}
+	switch o := opt.Search; {
+	case !slices.Contains([]string{"lm", "adam"}, o.Optimizer):
+		return badInput("--optimizer: found %q, expected lm or adam", o.Optimizer)
+	case o.Iterations < 0 || o.Iterations > 1e8:
+		return badInput("--iterations: found %d, expected 0 to 100000000", o.Iterations)
+	case o.Starts < 0 || o.Starts > 1e5:
+		return badInput("--starts: found %d, expected 0 to 100000", o.Starts)
+	case !slices.Contains([]string{"cpu", "cuda", "reference"}, opt.Device):
+		return badInput("--device: found %q, expected cpu, cuda or reference", opt.Device)
+	case c.IsSet("pixel-scale") && !(opt.PixelScale > 0):
+		return badInput("--pixel-scale: found %g, expected arcsec per pixel above 0", opt.PixelScale)
+	}
+	if path, err := os.Executable(); err == nil {
+		opt.Program = path
+	}
+	p, err := PlanSurvey(opt)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return encodeJSON(c.App.Writer, p)
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "%s\n%s\n%s in %s: %s\n", p.Manifest, p.Script, count(p.Lenses, "lens", "lenses"), count(p.Tasks, "task", "tasks"), p.Submit)
+	return err
+}
+
+func surveyRunCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "fit one lens of a survey",
+		ArgsUsage: "DIR",
+		UsageText: "lenskit survey run DIR [--index N]",
+		Description: "Without --index the batch system tells which: " + strings.Join(taskVariables, ", ") + ".\n" +
+			"The fit goes to DIR/NAME. A lens that is done ends at once, unless its files have changed; one that was stopped goes on.\n" +
+			"Exit codes are those of lenskit fit; of several lenses, the worst.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "index", Usage: "number of the lens from 1, or numbers such as 1-5,8"},
+			&cli.IntFlag{Name: "threads", Usage: "number of threads; 0: those of the task, else all"},
+			&cli.BoolFlag{Name: "force", Usage: "fit again what is done"},
+		},
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "DIR")
+			if err != nil {
+				return err
+			}
+			opt := SurveyRunOptions{Dir: args[0], Index: c.String("index"), Threads: c.Int("threads"), Force: c.Bool("force"), JSON: c.Bool("json"), Getenv: os.Getenv}
+			if opt.Threads < 0 || opt.Threads > 4096 {
+				return badInput("--threads: found %d, expected 0 to 4096", opt.Threads)
+			}
+			ctx, stop := withSignals(c.Context)
+			defer stop()
+			return RunSurvey(ctx, opt, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+		},
+	}
+}
+
+func surveyStatusCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Usage:     "tell how the lenses of a survey stand",
+		ArgsUsage: "DIR",
+		UsageText: "lenskit survey status DIR [--indices STATE,…]",
+		Description: "States: " + strings.Join(standings, ", ") + ". Lost are runs that ended without a word, interrupted those\n" +
+			"that have saved themselves. --indices prints only the array tasks of the lenses in given states:\n" +
+			"sbatch --array=$(lenskit survey status DIR --indices lost,interrupted,pending) DIR/survey.sbatch",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "indices", Usage: "print the array tasks of the lenses in these states"}},
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "DIR")
+			if err != nil {
+				return err
+			}
+			s, err := openSurvey(args[0])
+			if err != nil {
+				return err
+			}
+			rows := s.all()
+			if c.IsSet("indices") {
+				return printIndices(c.App.Writer, s, rows, c.String("indices"))
+			}
+			if c.Bool("json") {
+				return encodeJSON(c.App.Writer, map[string]any{"lenses": rows, "counts": countStates(rows)})
+			}
+			return printStandings(c.App.Writer, rows)
+		},
+	}
+}
+
+// countStates counts the lenses in each state.
+func countStates(rows []standing) map[string]int {
+	out := map[string]int{}
+	for _, r := range rows {
+		out[r.State]++
+	}
+	return out
+}
+
+// printIndices writes the array tasks of the lenses in the states of a comma-separated list.
+func printIndices(w io.Writer, s *survey, rows []standing, states string) error {
+	var tasks []int
+	want := strings.Split(states, ",")
+	for _, st := range want {
+		if !slices.Contains(standings, st) {
+			return badInput("--indices: unknown state %q%s", st, expectedKeys(st, standings))
+		}
+	}
+	for _, r := range rows {
+		if task := (r.Index-1)/s.plan.PerTask + 1; slices.Contains(want, r.State) && !slices.Contains(tasks, task) {
+			tasks = append(tasks, task)
+		}
+	}
+	_, err := fmt.Fprintln(w, indicesText(tasks))
+	return err
+}
+
+// printStandings writes a table with a line for each lens and the sums.
+func printStandings(w io.Writer, rows []standing) error {
+	width, digits := 4, len(fmt.Sprint(len(rows)))
+	for _, r := range rows {
+		width = max(width, len(r.Name))
+	}
+	var b strings.Builder
+	for _, r := range rows {
+		line := fmt.Sprintf("%*d  %-*s  %-13s", digits, r.Index, width, r.Name, r.State)
+		if r.rec != nil {
+			line += fmt.Sprintf("  χ²/N %7.3f  %6.0f s", float64(r.rec.ReducedChi2), r.rec.Seconds)
+		}
+		if r.Message != "" {
+			line += "  " + r.Message
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	n := countStates(rows)
+	var sums []string
+	for _, st := range standings {
+		if n[st] > 0 {
+			sums = append(sums, fmt.Sprintf("%d %s", n[st], strings.ReplaceAll(st, "_", " ")))
+		}
+	}
+	fmt.Fprintf(&b, "%s: %s\n", count(len(rows), "lens", "lenses"), strings.Join(sums, ", "))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func surveyMergeCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "merge",
+		Usage:     "make one table and a contact sheet of the results",
+		ArgsUsage: "DIR",
+		UsageText: "lenskit survey merge DIR [-o BASE]",
+		Description: "Writes BASE.csv, BASE.json and BASE.fits with a row for each lens (status, reason, χ², parameters and uncertainties; empty\n" +
+			"where a lens has no such parameter) and BASE.png with data, model, residual and source of each.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "base of the files' names (default: DIR/catalog)"},
+			&cli.BoolFlag{Name: "latents", Usage: "the latents of decoders, too"},
+		},
+		Action: func(c *cli.Context) error {
+			args, err := arguments(c, "DIR")
+			if err != nil {
+				return err
+			}
+			made, rows, err := MergeSurvey(SurveyMergeOptions{Dir: args[0], Output: c.String("output"), Latents: c.Bool("latents")})
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return encodeJSON(c.App.Writer, map[string]any{"files": made, "counts": countStates(rows)})
+			}
+			for _, path := range made {
+				fmt.Fprintln(c.App.Writer, path)
+			}
+			return nil
+		},
+	}
+}

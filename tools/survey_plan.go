@@ -1,0 +1,266 @@
+package tools
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// SurveyPlanOptions says what PlanSurvey plans.
+type SurveyPlanOptions struct {
+	Inputs     []string // one CSV list, or configs and images, or patterns of such
+	Output     string
+	Noise, PSF string // of images that come without a list
+	PixelScale float64
+	Search     searchOptions
+	Device     string
+	Scheduler  string // slurm, pbs, lsf or sge
+	PerTask    int    // lenses that one array task fits
+	CPUs       int
+	Time       string // H:MM
+	Memory     int    // MB of a task
+	AtOnce     int    // tasks that may run at one time; 0: no limit
+	Program    string // the lenskit to be run
+}
+
+// SurveyPlanned is what PlanSurvey wrote.
+type SurveyPlanned struct {
+	Lenses   int    `json:"lenses"`
+	Tasks    int    `json:"tasks"`
+	Manifest string `json:"manifest"`
+	Script   string `json:"script"`
+	Submit   string `json:"submit"` // the command that hands the script to the batch system
+}
+
+// PlanSurvey writes the manifest of a survey and a job script. It starts nothing.
+func PlanSurvey(opt SurveyPlanOptions) (*SurveyPlanned, error) {
+	if opt.Output == "" {
+		return nil, badInput("survey plan: --output is missing, expected the folder of the survey")
+	}
+	job, ok := jobScripts[opt.Scheduler]
+	if !ok {
+		return nil, badInput("--scheduler: found %q, expected %s", opt.Scheduler, strings.Join(schedulers(), ", "))
+	}
+	if err := opt.checkJob(); err != nil {
+		return nil, err
+	}
+	lenses, from, err := opt.lenses()
+	if err != nil {
+		return nil, err
+	}
+	s := &survey{dir: opt.Output, lenses: lenses}
+	s.plan = surveyPlan{Lenses: len(lenses), PerTask: opt.PerTask, Search: opt.Search.defaults(), Device: opt.Device, Created: "lenskit " + version()}
+	for i := range s.lenses {
+		l := &s.lenses[i]
+		path := l.input()
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(from, path)
+		}
+		file, _ := splitExtension(path)
+		if _, err := os.Stat(file); err != nil {
+			return nil, badInput("%s: %s: %s", opt.place(l), l.input(), reason(err))
+		}
+		if l.Config != "" && isFITS(path) {
+			return nil, badInput("%s: config: %s is a FITS file, expected a config (image takes FITS files)", opt.place(l), l.Config)
+		}
+		for _, p := range []*string{&l.Config, &l.Image, &l.Noise, &l.PSF} {
+			*p = movedPath(*p, from, opt.Output)
+		}
+	}
+	if old, err := openSurvey(opt.Output); err == nil && !samePrefix(old.lenses, s.lenses) {
+		return nil, withHint(badInput("%s: holds a survey of other lenses", opt.Output), "lenses may be added at the end of a survey; for others use another folder")
+	}
+	text, err := opt.script(&s.plan, job)
+	if err != nil {
+		return nil, err
+	}
+	undo, err := openFolder(opt.Output)
+	if err != nil {
+		return nil, err
+	}
+	defer undo()
+	if err := os.MkdirAll(filepath.Join(opt.Output, folderLogs), 0o755); err != nil {
+		return nil, badInput("%s: %s", opt.Output, reason(err))
+	}
+	if err := s.writeManifest(); err != nil {
+		return nil, err
+	}
+	if err := writeJSON(filepath.Join(opt.Output, fileSurvey), &s.plan); err != nil {
+		return nil, err
+	}
+	script := filepath.Join(opt.Output, job.file)
+	if err := writeAtomic(script, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(script, 0o755); err != nil {
+		return nil, badInput("%s: %s", script, reason(err))
+	}
+	return &SurveyPlanned{Lenses: len(s.lenses), Tasks: s.plan.tasks(), Manifest: filepath.Join(opt.Output, fileManifest), Script: script,
+		Submit: job.submit + " " + shellWord(script)}, nil
+}
+
+// place is where a lens of the input was named.
+func (o *SurveyPlanOptions) place(l *surveyLens) string {
+	if l.line > 0 {
+		return fmt.Sprintf("%s:%d", o.Inputs[0], l.line)
+	}
+	return "survey plan"
+}
+
+// samePrefix tells whether the lenses of a survey begin those of another: then what is done stays done under its number.
+func samePrefix(begin, all []surveyLens) bool {
+	if len(begin) > len(all) {
+		return false
+	}
+	for i, a := range begin {
+		b := all[i]
+		a.line, b.line = 0, 0
+		if a != b {
+			return false
+		}
+	}
+	return true
+}
+
+// lenses lists what is to be fitted and the folder that its paths are relative to.
+func (o *SurveyPlanOptions) lenses() (lenses []surveyLens, from string, err error) {
+	if len(o.Inputs) == 0 {
+		return nil, "", badInput("survey plan: found no list, expected LIST.csv, or configs or images")
+	}
+	bare := o.Noise != "" || o.PSF != "" || o.PixelScale != 0
+	if len(o.Inputs) == 1 && strings.EqualFold(filepath.Ext(o.Inputs[0]), ".csv") {
+		if bare {
+			return nil, "", badInput("%s: --noise, --psf and --pixel-scale describe images without a list, found a list, which has columns for these", o.Inputs[0])
+		}
+		lenses, err = readLensList(o.Inputs[0])
+		return lenses, filepath.Dir(o.Inputs[0]), err
+	}
+	for _, in := range o.Inputs {
+		paths := []string{in}
+		path, _ := splitExtension(in)
+		if _, err := os.Stat(path); err != nil {
+			if paths, err = filepath.Glob(in); err != nil {
+				return nil, "", badInput("%s: is not a pattern of file names: %v", in, err)
+			}
+			if len(paths) == 0 {
+				return nil, "", badInput("%s: no such file, and no file that fits it as a pattern", in)
+			}
+			slices.Sort(paths)
+		}
+		for _, p := range paths {
+			l := surveyLens{Config: p}
+			if isFITS(p) {
+				l = surveyLens{Image: p, Noise: o.Noise, PSF: o.PSF, PixelScale: o.PixelScale}
+			} else if bare {
+				return nil, "", badInput("%s: --noise, --psf and --pixel-scale describe images, found a config that says these itself", p)
+			}
+			lenses = append(lenses, l)
+		}
+	}
+	return lenses, ".", nameLenses("survey plan", lenses)
+}
+
+// jobScript is how a batch system is told of an array.
+type jobScript struct {
+	file, submit string
+	head         func(o *SurveyPlanOptions, array, limit string, log func(task string) string) []string
+}
+
+// schedulers lists the batch systems that a script can be written for.
+func schedulers() []string { return []string{"slurm", "pbs", "lsf", "sge"} }
+
+// jobScripts are the batch systems. Each is told to send a signal some time before the end of its limit, where it can, so
+// that a fit saves itself.
+var jobScripts = map[string]jobScript{
+	"slurm": {"survey.sbatch", "sbatch", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+		return []string{"#SBATCH --job-name=lenskit", "#SBATCH --array=" + array + limit, "#SBATCH --nodes=1", "#SBATCH --ntasks=1",
+			fmt.Sprintf("#SBATCH --cpus-per-task=%d", o.CPUs), "#SBATCH --time=" + o.Time + ":00", fmt.Sprintf("#SBATCH --mem=%dM", o.Memory),
+			"#SBATCH --signal=B:TERM@60", "#SBATCH --output=" + log("%a")}
+	}},
+	"pbs": {"survey.pbs", "qsub", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+		return []string{"#PBS -N lenskit", "#PBS -J " + array + limit, fmt.Sprintf("#PBS -l select=1:ncpus=%d:mem=%dmb", o.CPUs, o.Memory),
+			"#PBS -l walltime=" + o.Time + ":00", "#PBS -j oe", "#PBS -o " + log("^array_index^")}
+	}},
+	"lsf": {"survey.lsf", "bsub <", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+		return []string{fmt.Sprintf("#BSUB -J lenskit[%s]%s", array, limit), fmt.Sprintf("#BSUB -n %d", o.CPUs), `#BSUB -R "span[hosts=1]"`, "#BSUB -W " + o.Time,
+			fmt.Sprintf("#BSUB -M %dMB", o.Memory), "#BSUB -wt 1 -wa TERM", "#BSUB -o " + log("%I")}
+	}},
+	"sge": {"survey.sge", "qsub", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+		out := []string{"#$ -N lenskit", "#$ -t " + array, fmt.Sprintf("#$ -pe smp %d", o.CPUs), "#$ -l h_rt=" + o.Time + ":00",
+			fmt.Sprintf("#$ -l mem_free=%dM", o.Memory), "#$ -notify", "#$ -j y", "#$ -o " + log("$TASK_ID")}
+		if limit != "" {
+			out = append(out, "#$ -tc "+limit[1:])
+		}
+		return out
+	}},
+}
+
+// script is the job script.
+func (o *SurveyPlanOptions) script(p *surveyPlan, job jobScript) (string, error) {
+	dir, err := filepath.Abs(o.Output)
+	if err != nil {
+		return "", badInput("%s: %v", o.Output, err)
+	}
+	if strings.ContainsAny(dir, " \n%^$\"'") {
+		return "", badInput("%s: its path has a character that job scripts give a meaning to, expected another folder", dir)
+	}
+	program := o.Program
+	if program == "" {
+		program = "lenskit"
+	}
+	array, limit := fmt.Sprintf("1-%d", p.tasks()), ""
+	if o.AtOnce > 0 {
+		limit = fmt.Sprintf("%%%d", o.AtOnce)
+	}
+	log := func(task string) string { return filepath.Join(dir, folderLogs, task+".log") }
+	head := strings.Join(job.head(o, array, limit, log), "\n")
+	return fmt.Sprintf(`#!/bin/bash
+%s
+
+# %s in %s. A fit that reaches the time limit saves itself and exits with 75: hand the script in again, and it
+# goes on; lenses that are done end at once.
+#   %s %s
+#   lenskit survey status %s
+exec %s survey run %s
+`, head, count(p.Lenses, "lens", "lenses"), count(p.tasks(), "task", "tasks"), job.submit, filepath.Join(dir, job.file), dir, shellWord(program), dir), nil
+}
+
+// shellWord quotes a word for a shell where it has to be.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=@,:") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// checkJob holds the resources of a job against what batch systems take.
+func (o *SurveyPlanOptions) checkJob() error {
+	hours, minutes, ok := strings.Cut(o.Time, ":")
+	h, err1 := strconv.Atoi(hours)
+	m, err2 := strconv.Atoi(minutes)
+	switch {
+	case !ok || err1 != nil || err2 != nil || h < 0 || m < 0 || m > 59 || len(minutes) != 2 || h+m == 0:
+		return badInput("--time: found %q, expected hours and minutes such as 2:00", o.Time)
+	case o.CPUs < 1 || o.CPUs > 4096:
+		return badInput("--cpus: found %d, expected 1 to 4096", o.CPUs)
+	case o.Memory < 1:
+		return badInput("--memory: found %d, expected megabytes above 0", o.Memory)
+	case o.AtOnce < 0:
+		return badInput("--at-once: found %d, expected 0 or more", o.AtOnce)
+	case o.PerTask < 1:
+		return badInput("--per-task: found %d, expected 1 or more lenses", o.PerTask)
+	}
+	return nil
+}
+
+// count writes a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

@@ -1,0 +1,138 @@
+package tools
+
+import (
+	"fmt"
+	"image"
+	"image/color"
+	"io"
+	"math"
+	"path/filepath"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgimg"
+)
+
+// Sizes of a contact sheet.
+const (
+	sheetThumb   = 2.8 * vg.Centimeter
+	sheetText    = 0.75 * vg.Centimeter
+	sheetGap     = 0.25 * vg.Centimeter
+	sheetInset   = 0.08 * vg.Centimeter
+	sheetColumns = 3  // lenses in a row
+	sheetLenses  = 60 // on a sheet
+	sheetDPI     = 120
+	sheetDots    = 160 // least side of a thumbnail in dots
+)
+
+// sheetPanels are the panels of a lens on the contact sheet.
+var sheetPanels = []string{"data", "model", "residual", "source"}
+
+// contactSheets draws data, model, residual and source of every lens with its name and state, and returns the paths of the
+// sheets: base.png, base-2.png, …
+func (s *survey) contactSheets(base string, rows []standing) ([]string, error) {
+	var made []string
+	for from := 0; from < len(rows); from += sheetLenses {
+		path := base + ".png"
+		if from > 0 {
+			path = fmt.Sprintf("%s-%d.png", base, from/sheetLenses+1)
+		}
+		if err := s.contactSheet(path, rows[from:min(from+sheetLenses, len(rows))]); err != nil {
+			return made, err
+		}
+		made = append(made, path)
+	}
+	return made, nil
+}
+
+func (s *survey) contactSheet(path string, rows []standing) error {
+	columns := min(sheetColumns, len(rows))
+	lines := (len(rows) + columns - 1) / columns
+	tileW := vg.Length(len(sheetPanels))*sheetThumb + sheetGap
+	tileH := sheetThumb + sheetText + sheetGap
+	canvas := vgimg.NewWith(vgimg.UseWH(vg.Length(columns)*tileW+sheetGap, vg.Length(lines)*tileH+sheetGap), vgimg.UseDPI(sheetDPI), vgimg.UseBackgroundColor(color.White))
+	all := draw.New(canvas)
+	for k, r := range rows {
+		at := vg.Point{X: sheetGap + vg.Length(k%columns)*tileW, Y: sheetGap + vg.Length(lines-1-k/columns)*tileH}
+		title := fmt.Sprintf("%d %s: %s", r.Index, r.Name, strings.ReplaceAll(r.State, "_", " "))
+		if r.rec != nil {
+			title += fmt.Sprintf(", χ²/N = %.3f", float64(r.rec.ReducedChi2))
+		}
+		style := text.Style{Color: stateColor(r.State), Font: sans(8), Handler: plot.DefaultTextHandler}
+		all.FillText(style, at.Add(vg.Point{Y: sheetThumb + 0.38*vg.Centimeter}), shorten(title, 74))
+		if r.Message != "" {
+			style.Color, style.Font = color.Gray{0x60}, sans(6.5)
+			all.FillText(style, at.Add(vg.Point{Y: sheetThumb + 0.1*vg.Centimeter}), shorten(r.Message, 96))
+		}
+		s.drawThumbnails(canvas, at, &r)
+	}
+	return writeAtomic(path, func(out io.Writer) error {
+		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
+		return err
+	})
+}
+
+// drawThumbnails draws the panels of a lens that has results which can be read.
+func (s *survey) drawThumbnails(canvas *vgimg.Canvas, at vg.Point, r *standing) {
+	if r.rec == nil {
+		return
+	}
+	planes, unit, err := readPlanes(filepath.Join(s.folder(r.Index), fileFitFITS))
+	if err != nil {
+		return
+	}
+	panels, _ := fitPanels(planes, unit, float64(r.rec.ReducedChi2))
+	for i := range panels {
+		name, _, _ := strings.Cut(panels[i].Title, ",")
+		for c, want := range sheetPanels {
+			if name == want {
+				lo := at.Add(vg.Point{X: vg.Length(c) * sheetThumb})
+				canvas.DrawImage(vg.Rectangle{Min: lo, Max: lo.Add(vg.Point{X: sheetThumb - sheetInset, Y: sheetThumb - sheetInset})}, panels[i].thumbnail())
+			}
+		}
+	}
+}
+
+// thumbnail paints the pixels on a square, each as a block of dots.
+func (p *panel) thumbnail() image.Image {
+	side := max(p.W, p.H)
+	k := max(1, (sheetDots+side-1)/side)
+	img := image.NewRGBA(image.Rect(0, 0, k*side, k*side))
+	left, low := (side-p.W)/2, (side-p.H)/2
+	for b := range k * side {
+		for a := range k * side {
+			i, j := a/k-left, (k*side-1-b)/k-low
+			c := noData
+			if i >= 0 && j >= 0 && i < p.W && j < p.H {
+				if v := p.Pix[j*p.W+i]; !math.IsNaN(v) {
+					c = p.Scale.Map(p.Scale.norm(v))
+				}
+			}
+			img.SetRGBA(a, b, c)
+		}
+	}
+	return img
+}
+
+// stateColor is that of a state's text.
+func stateColor(state string) color.Color {
+	switch state {
+	case statusConverged:
+		return color.RGBA{0x10, 0x60, 0x20, 0xff}
+	case stateRunning, standingPending, stateInterrupted:
+		return color.Gray{0x50}
+	}
+	return color.RGBA{0xa0, 0x20, 0x10, 0xff}
+}
+
+// shorten cuts a text to n letters.
+func shorten(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}
