@@ -5,7 +5,9 @@ import (
 	"io"
 	"math"
 	"os"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -83,7 +85,7 @@ func (p *progress) step(s progressState) {
 		return
 	}
 	if p.bar != nil {
-		p.bar.Describe(p.name + "  " + p.numbers())
+		p.bar.Describe(p.fitting())
 		p.bar.Set(s.Step)
 		return
 	}
@@ -121,23 +123,43 @@ func (p *progress) line() string {
 	return s
 }
 
+// fitting is the stage with as many of its numbers as leave room for the bar on the terminal.
+func (p *progress) fitting() string {
+	width := 80
+	if f, ok := p.w.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
+			width = w
+		}
+	}
+	const bar = 38 // columns of a short bar with its counts and times
+	s := p.name + "  " + p.numbers()
+	for utf8.RuneCountInString(s) > width-bar {
+		i := strings.LastIndex(s, ", ")
+		if i < 0 {
+			return p.name
+		}
+		s = s[:i]
+	}
+	return s
+}
+
 // numbers are log posterior, reduced χ² and speed, as far as they are known.
 func (p *progress) numbers() string {
-	s := ""
+	var s []string
 	if p.state.Text != "" {
-		s = p.state.Text + ", "
+		s = append(s, p.state.Text)
 	}
 	if !math.IsNaN(p.state.LogPost) {
-		s += fmt.Sprintf("log posterior %.2f, ", p.state.LogPost)
+		s = append(s, fmt.Sprintf("log posterior %.2f", p.state.LogPost))
 	}
 	if !math.IsNaN(p.state.ReducedChi2) {
-		s += fmt.Sprintf("χ²/N %.4f, ", p.state.ReducedChi2)
+		s = append(s, fmt.Sprintf("χ²/N %.4f", p.state.ReducedChi2))
 	}
-	rate := 0.0
-	if t := time.Since(p.begun).Seconds(); t > 0 {
-		rate = float64(p.state.Evaluations-p.from) / t
+	// the speed of the first moments means nothing
+	if n, t := p.state.Evaluations-p.from, time.Since(p.begun).Seconds(); n > 0 && t > 0.05 {
+		s = append(s, fmt.Sprintf("%.*f evaluations/s", max(0, 1-int(math.Log10(float64(n)/t))), float64(n)/t))
 	}
-	return s + fmt.Sprintf("%.3g evaluations/s", rate)
+	return strings.Join(s, ", ")
 }
 
 // seconds writes a duration for people.
