@@ -1,6 +1,8 @@
 package tools
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -9,8 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"github.com/astrogo/fitsio"
 )
 
 // surveyTable is the catalogue of a survey: a row per lens, NaN where a lens has no such parameter.
@@ -52,7 +52,7 @@ func (s *survey) table(latents bool) *surveyTable {
 			continue
 		}
 		for _, n := range r.Parameters.names {
-			if _, ok := at[n]; !ok && (latents || !isCatalogLatent(n)) {
+			if _, ok := at[n]; !ok && (latents || !isLatent(n)) {
 				at[n] = len(t.params)
 				t.params = append(t.params, n)
 			}
@@ -78,16 +78,6 @@ func (s *survey) table(latents bool) *surveyTable {
 		t.values, t.errors = append(t.values, fill(p)), append(t.errors, fill(e))
 	}
 	return t
-}
-
-// isCatalogLatent tells whether a parameter is one of a decoder's latents: group.name.z.1.
-func isCatalogLatent(name string) bool {
-	parts := strings.Split(name, ".")
-	if len(parts) != 4 || parts[2] != "z" {
-		return false
-	}
-	_, err := strconv.Atoi(parts[3])
-	return err == nil
 }
 
 // writeCSV writes the table: index, name, status, reason, numbers, and each parameter with its uncertainty; what is not
@@ -161,53 +151,64 @@ func (t *surveyTable) known(i int, from [][]float64) orderedValues {
 	return o
 }
 
-// writeFITS writes the table as a binary table LENSES.
+// writeFITS writes the table as a binary table LENSES after an empty primary HDU (FITS standard 4.0, §7.3): index as a
+// 32-bit integer, name and status as text, all else as 64-bit floats.
 func (t *surveyTable) writeFITS(path string) error {
-	return writeAtomic(path, func(w io.Writer) (err error) {
-		f, err := fitsio.Create(w)
-		if err != nil {
-			return err
+	nameW, stateW := 1, 1
+	for _, r := range t.rows {
+		nameW, stateW = max(nameW, len(r.Name)), max(stateW, len(r.State))
+	}
+	names := []string{"index", "name", "status"}
+	forms := []string{"1J", fmt.Sprintf("%dA", nameW), fmt.Sprintf("%dA", stateW)}
+	for _, n := range surveyNumbers {
+		names, forms = append(names, n.name), append(forms, "1D")
+	}
+	for _, p := range t.params {
+		names, forms = append(names, p, p+"_error"), append(forms, "1D", "1D")
+	}
+	row := 4 + nameW + stateW + 8*(len(names)-3)
+	var b bytes.Buffer
+	card := func(key, value string) { fmt.Fprintf(&b, "%-80.80s", fmt.Sprintf("%-8s= %20s", key, value)) }
+	quoted := func(key, value string) {
+		fmt.Fprintf(&b, "%-80.80s", fmt.Sprintf("%-8s= '%-8s'", key, strings.ReplaceAll(value, "'", "''")))
+	}
+	pad := func(fill string) { b.WriteString(strings.Repeat(fill, (fitsBlock-b.Len()%fitsBlock)%fitsBlock)) }
+	card("SIMPLE", "T")
+	card("BITPIX", "8")
+	card("NAXIS", "0")
+	card("EXTEND", "T")
+	fmt.Fprintf(&b, "%-80s", "END")
+	pad(" ")
+	quoted("XTENSION", "BINTABLE")
+	for _, c := range []struct {
+		key   string
+		value int
+	}{{"BITPIX", 8}, {"NAXIS", 2}, {"NAXIS1", row}, {"NAXIS2", len(t.rows)}, {"PCOUNT", 0}, {"GCOUNT", 1}, {"TFIELDS", len(names)}} {
+		card(c.key, strconv.Itoa(c.value))
+	}
+	quoted("EXTNAME", "LENSES")
+	for i := range names {
+		quoted(fmt.Sprintf("TTYPE%d", i+1), names[i])
+		quoted(fmt.Sprintf("TFORM%d", i+1), forms[i])
+	}
+	fmt.Fprintf(&b, "%-80s", "END")
+	pad(" ")
+	text := func(s string, width int) { b.WriteString(s + strings.Repeat("\x00", width-len(s))) }
+	for i, r := range t.rows {
+		binary.Write(&b, binary.BigEndian, int32(r.Index))
+		text(r.Name, nameW)
+		text(r.State, stateW)
+		for k := range surveyNumbers {
+			binary.Write(&b, binary.BigEndian, t.number(i, k))
 		}
-		defer f.Close()
-		primary, err := fitsio.NewPrimaryHDU(nil)
-		if err != nil {
-			return err
+		for k := range t.params {
+			binary.Write(&b, binary.BigEndian, []float64{t.values[i][k], t.errors[i][k]})
 		}
-		if err := f.Write(primary); err != nil {
-			return err
-		}
-		width := 1
-		for _, r := range t.rows {
-			width = max(width, len(r.Name))
-		}
-		cols := []fitsio.Column{{Name: "index", Format: "J"}, {Name: "name", Format: fmt.Sprintf("%dA", width)}, {Name: "status", Format: "16A"}}
-		for _, n := range surveyNumbers {
-			cols = append(cols, fitsio.Column{Name: n.name, Format: "D"})
-		}
-		for _, p := range t.params {
-			cols = append(cols, fitsio.Column{Name: p, Format: "D"}, fitsio.Column{Name: p + "_error", Format: "D"})
-		}
-		table, err := fitsio.NewTable("LENSES", cols, fitsio.BINARY_TBL)
-		if err != nil {
-			return err
-		}
-		defer table.Close()
-		for i, r := range t.rows {
-			index, name, state := int32(r.Index), r.Name, r.State
-			args := []any{&index, &name, &state}
-			for k := range surveyNumbers {
-				v := t.number(i, k)
-				args = append(args, &v)
-			}
-			for k := range t.params {
-				a, b := t.values[i][k], t.errors[i][k]
-				args = append(args, &a, &b)
-			}
-			if err := table.Write(args...); err != nil {
-				return err
-			}
-		}
-		return f.Write(table)
+	}
+	pad("\x00")
+	return writeAtomic(path, func(w io.Writer) error {
+		_, err := b.WriteTo(w)
+		return err
 	})
 }
 
