@@ -151,7 +151,7 @@ func TestErrorsOfDerivativesWrapErrNoRule(t *testing.T) {
 	}
 }
 
-// FuzzDifferentiate takes any file through every derivative: none may panic, hang or grow without bound.
+// FuzzDifferentiate takes any file through every derivative: none may panic, hang or allocate more than maxFuzzBytes.
 func FuzzDifferentiate(f *testing.F) {
 	for k, c := range ruleCases() {
 		if k%9 != 0 {
@@ -170,19 +170,35 @@ func FuzzDifferentiate(f *testing.F) {
 		if err != nil {
 			return
 		}
-		Unsupported(g, DiffOptions{})
-		if d, err := VJP(g, DiffOptions{}); err == nil {
+		derive(t, g, nil)
+	})
+}
+
+// derive takes every derivative of g, and the VJP by wrt, within maxFuzzBytes for each.
+func derive(t *testing.T, g *Graph, wrt []string) {
+	vjp := func(opt DiffOptions) {
+		if d, err := VJP(g, opt); err == nil {
 			if _, err := d.Marshal(); err != nil {
 				t.Errorf("a derived graph cannot be written: %v", err)
 			}
 		}
-		JVP(g, DiffOptions{})
-		Split(g, DiffOptions{})
-		Jacobian(g, DiffOptions{Columns: 3})
-	})
+	}
+	for name, f := range map[string]func(){
+		"unsupported": func() { Unsupported(g, DiffOptions{}) },
+		"vjp":         func() { vjp(DiffOptions{}) },
+		"vjp of some": func() { vjp(DiffOptions{Wrt: wrt}) },
+		"jvp":         func() { JVP(g, DiffOptions{}) },
+		"split":       func() { Split(g, DiffOptions{}) },
+		"jacobian":    func() { Jacobian(g, DiffOptions{Columns: 3}) },
+	} {
+		if grown := allocated(f); grown > maxFuzzBytes {
+			t.Errorf("%s allocated %d bytes", name, grown)
+		}
+	}
 }
 
-// FuzzDifferentiateNode spoils the attributes, constants, operands and shapes of a node with a rule.
+// FuzzDifferentiateNode spoils the attributes, constants, operands and shapes of a node with a rule; each derivative
+// stays within maxFuzzBytes.
 func FuzzDifferentiateNode(f *testing.F) {
 	for seed := range uint64(64) {
 		f.Add(seed, seed*seed)
@@ -242,17 +258,12 @@ func FuzzDifferentiateNode(f *testing.F) {
 				}
 			}
 		}
-		Unsupported(g, DiffOptions{})
-		VJP(g, DiffOptions{})
-		JVP(g, DiffOptions{})
-		Split(g, DiffOptions{})
-		Jacobian(g, DiffOptions{Columns: 3})
 		var wrt []string
 		for _, v := range g.Inputs {
 			if rng.IntN(2) == 0 {
 				wrt = append(wrt, v.Name)
 			}
 		}
-		VJP(g, DiffOptions{Wrt: wrt})
+		derive(t, g, wrt)
 	})
 }

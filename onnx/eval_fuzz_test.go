@@ -8,7 +8,7 @@ import (
 )
 
 // FuzzEvalNode runs every operator on operands and attributes that need not fit: an error is fine, a panic inside the
-// operator (which EvalNode turns into an error) is not.
+// operator (which EvalNode turns into an error), or more than maxFuzzBytes allocated, is not.
 func FuzzEvalNode(f *testing.F) {
 	var ops []string
 	for op := range evalTable {
@@ -24,7 +24,10 @@ func FuzzEvalNode(f *testing.F) {
 		rng := rand.New(rand.NewPCG(seed, uint64(op)))
 		n, in := randomNode(ops[int(op)%len(ops)], rng)
 		opset := map[string]int{"": []int{1, 6, 9, 11, 13, 18, 21, 24}[rng.IntN(8)]}
-		_, err := EvalNode(n, opset, in)
+		var err error
+		if grown := allocated(func() { _, err = EvalNode(n, opset, in) }); grown > maxFuzzBytes {
+			t.Errorf("%d bytes allocated by node %+v", grown, n)
+		}
 		if err != nil && (strings.Contains(err.Error(), "runtime error") || strings.Contains(err.Error(), "blas")) {
 			t.Fatalf("%v\nnode %+v", err, n)
 		}

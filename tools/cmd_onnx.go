@@ -283,13 +283,24 @@ func (m *modelSummary) print(w io.Writer) error {
 	for i, op := range ops {
 		ops[i] = fmt.Sprintf("%s %d", op, m.Operators[op])
 	}
-	fmt.Fprintf(t, "operators\t%s\n", cmp.Or(strings.Join(ops, ", "), "none"))
+	line, title := "", "operators"
+	for i, op := range ops {
+		if i < len(ops)-1 {
+			op += ","
+		}
+		if line != "" && len(line)+len(op) > 72 {
+			fmt.Fprintf(t, "%s\t%s\n", title, line)
+			line, title = "", ""
+		}
+		line = strings.TrimSpace(line + " " + op)
+	}
+	fmt.Fprintf(t, "%s\t%s\n", title, cmp.Or(line, "none"))
 	if m.NotDifferentiable != nil {
 		if len(*m.NotDifferentiable) == 0 {
 			fmt.Fprintf(t, "gradient\tcan be taken through every node\n")
 		}
 		for _, reason := range *m.NotDifferentiable {
-			fmt.Fprintf(t, "no gradient\t%s\n", reason)
+			fmt.Fprintf(t, "no gradient\t%s\n", strings.TrimPrefix(reason, "onnx: differentiate: "))
 		}
 	}
 	return t.Flush()
