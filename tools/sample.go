@@ -3,7 +3,6 @@ package tools
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -316,31 +315,4 @@ func (m *maximum) theta(p *problem) ([]float64, error) {
 		theta[i] = v
 	}
 	return theta, checkNames(path, named, func(n string) bool { _, ok := p.index[n]; return ok }, p.Post.Names())
-}
-
-// Steps from the maximum of the named parameters' density to that of the coordinates'.
-const (
-	centreSteps = 12
-	centreGain  = 0.01
-)
-
-// laplace approximates the density of the coordinates by a Gaussian: at its maximum, near that of the named
-// parameters, with the Gauss-Newton matrix there.
-func (p *problem) laplace(ctx context.Context, theta []float64) (*samplers.Gaussian, *samplers.Result, error) {
-	u := make([]float64, p.Post.Dim())
-	if err := p.Post.U(u, theta); err != nil {
-		return nil, nil, badInput("%s: %w", p.Config.file, err)
-	}
-	res, err := samplers.LevenbergMarquardt(ctx, p.Post.Sampling(), samplers.NewLMState(u), samplers.LMOptions{Steps: centreSteps, TolGain: centreGain}, nil)
-	if err != nil {
-		if errors.Is(err, context.Canceled) {
-			return nil, nil, err
-		}
-		return nil, nil, numerical("%s: %w", p.Config.file, err)
-	}
-	g, err := samplers.Laplace(res.X, res.Hess, 0)
-	if err != nil {
-		return nil, nil, numerical("%s: %w", p.Config.file, err)
-	}
-	return g, res, nil
 }

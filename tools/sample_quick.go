@@ -22,17 +22,14 @@ const (
 // approximate fits a Gaussian to the posterior and writes draws from it, those of all chains into one file. Where the
 // importance weights are to be trusted the draws are taken by weight, and are then draws from the posterior.
 func (r *sampling) approximate(ctx context.Context, pr *progress) error {
-	theta, err := r.at.theta(r.p)
+	round, err := r.round(ctx, pr)
 	if err != nil {
 		return err
 	}
 	pr.stage(r.opt.Sampler, 0)
-	g, res, err := r.p.laplace(ctx, theta)
-	if err != nil {
-		return err
-	}
-	quick := &quickLook{Tally: res.Tally}
-	post := r.p.Post.Sampling()
+	g := round.normal
+	quick := &quickLook{Tally: round.tally}
+	post := r.saved.Bend.target(r.p.Post)
 	if r.opt.Sampler != samplerLaplace {
 		opt := samplers.VariationalOptions{Family: samplers.FullRank, Steps: fullRankSteps}
 		if r.opt.Sampler == samplerADVI {
@@ -89,7 +86,7 @@ type quickLook struct {
 
 // writeQuick writes the draws in the columns of CmdStan's approximations: log_p__ is the target's density at a draw,
 // log_g__ that of the approximation.
-func (r *sampling) writeQuick(g *samplers.Gaussian, w *samplers.Weighted, post samplers.Target) error {
+func (r *sampling) writeQuick(g *samplers.Gaussian, w *samplers.Weighted, post *bent) error {
 	n := len(w.X)
 	order := make([]int, n)
 	for i := range order {
@@ -141,7 +138,8 @@ func (r *sampling) writeQuick(g *samplers.Gaussian, w *samplers.Weighted, post s
 			if err != nil {
 				return err
 			}
-			r.p.Post.Theta(theta, w.X[i])
+			post.push(post.u, w.X[i])
+			r.p.Post.Theta(theta, post.u)
 			line = line[:0]
 			for _, v := range []float64{lp, lp, lg} {
 				line = append(strconv.AppendFloat(line, v, 'g', -1, 64), ',')

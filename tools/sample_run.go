@@ -33,6 +33,7 @@ type sampling struct {
 	chains  []*samplers.Chain
 	files   []*samplers.StanCSV
 	clones  []*adjoint.Posterior
+	bents   []*bent
 	scratch [][]float64 // θ, by chain
 
 	mu    sync.Mutex // guards what follows
@@ -46,7 +47,9 @@ type samplingRecord struct {
 	Chains  []samplers.ChainState
 	Rows    []int
 	Seconds float64
-	// Centre is what the search for the coordinates' maximum cost.
+	Bend    *bend   // the coordinates
+	Misfit  float64 // of the Gaussian there
+	// Centre is what the search for the coordinates and the maximum there cost.
 	Centre samplers.Tally
 }
 
@@ -131,15 +134,11 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 	if r.opt.approximate() {
 		return r.approximate(ctx, pr)
 	}
-	targets, err := r.targets()
-	if err != nil {
-		return err
-	}
 	if r.saved.Chains == nil {
-		if err := r.open(ctx, targets, pr); err != nil {
+		if err := r.open(ctx, pr); err != nil {
 			return err
 		}
-	} else if err := r.reopen(targets); err != nil {
+	} else if err := r.reopen(); err != nil {
 		return err
 	}
 	r.watch = newWatcher(r, pr)
@@ -147,7 +146,7 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 	for i := range due {
 		due[i] = time.Now().Add(checkpointEvery)
 	}
-	err = samplers.Sample(ctx, r.chains, samplers.RecorderFunc(func(d samplers.Draw) error {
+	return samplers.Sample(ctx, r.chains, samplers.RecorderFunc(func(d samplers.Draw) error {
 		i := d.Chain.ID()
 		if err := r.files[i].Record(d); err != nil {
 			return err
@@ -164,7 +163,6 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 		defer r.mu.Unlock()
 		return r.check.save(r.record())
 	}))
-	return err
 }
 
 // targets makes a posterior for each chain. Chains that outnumber the threads take turns.
@@ -183,9 +181,10 @@ func (r *sampling) targets() ([]samplers.Target, error) {
 		}
 		r.clones = append(r.clones, c)
 		r.scratch = append(r.scratch, make([]float64, len(c.Names())))
-		out[i] = c.Sampling()
-		if n > threads {
-			out[i] = gated{out[i], gate}
+		t := r.saved.Bend.target(c)
+		r.bents = append(r.bents, t)
+		if out[i] = t; n > threads {
+			out[i] = gated{t, gate}
 		}
 	}
 	return out, nil
@@ -203,21 +202,46 @@ func (g gated) LogProb(grad, x []float64) (float64, error) {
 	return g.Target.LogProb(grad, x)
 }
 
-// open starts the chains at draws of the Gaussian approximation, in the metric of the curvature at its centre.
-func (r *sampling) open(ctx context.Context, targets []samplers.Target, pr *progress) error {
+// round finds the coordinates of the run.
+func (r *sampling) round(ctx context.Context, pr *progress) (*rounded, error) {
 	theta, err := r.at.theta(r.p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	g, res, err := r.p.laplace(ctx, theta)
+	pr.stage("coordinates", 0)
+	g, err := r.p.round(ctx, theta, r.opt.stream(3))
+	if err != nil {
+		return nil, err
+	}
+	pr.step(progressState{Step: g.tally.Evaluations, LogPost: math.NaN(), ReducedChi2: math.NaN(), Evaluations: g.tally.Evaluations, Text: g.describe()})
+	r.saved.Bend, r.saved.Misfit, r.saved.Centre = g.bend, g.misfit, g.tally
+	return g, nil
+}
+
+// describe tells the coordinates.
+func (g *rounded) describe() string {
+	s := "plain"
+	if len(g.bend.Scale) > 0 {
+		s = "scaled latents"
+	}
+	if g.bend.Quad != nil {
+		s += ", bent"
+	}
+	return fmt.Sprintf("%s, off a Gaussian by %.3g in log density", s, g.misfit)
+}
+
+// open starts the chains at draws of the Gaussian approximation, in the metric of the curvature at its centre.
+func (r *sampling) open(ctx context.Context, pr *progress) error {
+	g, err := r.round(ctx, pr)
 	if err != nil {
 		return err
 	}
-	if g.Floored > 0 {
-		pr.say("the image says nothing about %d of %d directions", g.Floored, g.Dim())
+	targets, err := r.targets()
+	if err != nil {
+		return err
 	}
-	r.saved.Centre = res.Tally
-	if r.chains, err = samplers.NewChains(len(targets), func(i int) (samplers.Target, error) { return targets[i], nil }, samplers.StartNear(g, 1), g.Metric, r.opt.chain(), r.opt.Seed); err != nil {
+	start := samplers.StartNear(g.normal, g.spread)
+	if r.chains, err = samplers.NewChains(len(targets), func(i int) (samplers.Target, error) { return targets[i], nil }, start, g.normal.Metric, r.opt.chain(), r.opt.Seed); err != nil {
 		return err
 	}
 	if err := removeSamples(r.dir); err != nil {
@@ -238,7 +262,11 @@ func (r *sampling) open(ctx context.Context, targets []samplers.Target, pr *prog
 }
 
 // reopen goes on with the chains saved.
-func (r *sampling) reopen(targets []samplers.Target) error {
+func (r *sampling) reopen() error {
+	targets, err := r.targets()
+	if err != nil {
+		return err
+	}
 	for i, s := range r.saved.Chains {
 		c, err := samplers.ResumeChain(targets[i], s)
 		if err != nil {
@@ -255,9 +283,10 @@ func (r *sampling) reopen(targets []samplers.Target) error {
 
 // values computes the named free parameters from a chain's coordinates.
 func (r *sampling) values(chain int) func(dst, u []float64) error {
-	post, theta := r.clones[chain], r.scratch[chain]
-	return func(dst, u []float64) error {
-		post.Theta(theta, u)
+	t, theta := r.bents[chain], r.scratch[chain]
+	return func(dst, v []float64) error {
+		t.push(t.u, v)
+		t.post.Theta(theta, t.u)
 		for i, k := range r.columns {
 			dst[i] = theta[k]
 		}
