@@ -1,16 +1,17 @@
 # make             builds bin/lenskit
 # make demo        from nothing to a fitted lens: sets up, builds, simulates an observation, fits it, names the figures
 # make test        everything that must pass: formatting, vet, staticcheck, tests
-# make bench       benchmarks of a step, of the network and of the lens
+# make bench       a step, its stages, a fit and the network: median, least and processor time; BENCH=. runs all benchmarks
+# make performance measures how cost grows as well and writes docs/performance.md
 # make fuzz        every fuzz target, FUZZTIME (30m) in all
 # make onnxruntime finds or fetches the onnxruntime shared library
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30m
-BENCH ?= .
+BENCH ?= 256|DecoderVJP|Startup
 
-.PHONY: build demo test lint bench fuzz onnxruntime clean
+.PHONY: build demo test lint bench performance fuzz onnxruntime clean
 
 build: onnxruntime
 	$(GO) build -o bin/ ./cmd/lenskit
@@ -33,6 +34,10 @@ lint:
 
 bench: onnxruntime
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+performance: onnxruntime
+	@mkdir -p out
+	@.ci/performance > out/performance.md && mv out/performance.md docs/performance.md
 
 fuzz:
 	.ci/fuzz $(FUZZTIME)

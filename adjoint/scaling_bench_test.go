@@ -1,0 +1,159 @@
+package adjoint
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"lenskit/internal/check"
+	"lenskit/onnx"
+	"lenskit/samplers"
+)
+
+// BenchmarkAdamStep256 is one step of the paper's optimiser.
+func BenchmarkAdamStep256(b *testing.B) {
+	p, us := paperPosterior(b, "bilinear", 0)
+	const steps = 20
+	check.Measure(b, func() {
+		if _, err := samplers.Adam(context.Background(), p.MAP(), samplers.NewAdamState(us[0]), nil, samplers.AdamOptions{Steps: steps}, nil); err != nil {
+			b.Fatal(err)
+		}
+	})
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e6/steps, "mean-step-ms")
+}
+
+// BenchmarkFit256 is a whole fit by Levenberg-Marquardt of data that the model made itself.
+func BenchmarkFit256(b *testing.B) {
+	p, us := paperPosterior(b, "bilinear", 0)
+	theta := make([]float64, len(p.Names()))
+	p.params.push(theta, make([]float64, len(theta)), us[0])
+	o := flatObservation(rand.New(rand.NewPCG(33, 1)), 256, 0.05)
+	model := make([]float64, len(o.Data))
+	if err := p.ModelImage(model, theta); err != nil {
+		b.Fatal(err)
+	}
+	for i := range o.Data {
+		o.Data[i] += model[i]
+	}
+	fit := open(b, p.model, o, Options{})
+	start := make([]float64, fit.Dim())
+	for i := range start {
+		start[i] = us[0][i]
+		if i < 8 {
+			start[i] += 0.05
+		} else {
+			start[i] *= 0.5
+		}
+	}
+	var last *samplers.Result
+	check.Measure(b, func() {
+		r, err := samplers.LevenbergMarquardt(context.Background(), fit.MAP(), samplers.NewLMState(start), samplers.LMOptions{}, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		last = r
+	})
+	b.ReportMetric(float64(last.Iterations), "iterations")
+}
+
+// paperDecoder is a decoder of the paper's shape with another number of latents.
+func paperDecoder(b testing.TB, latents int) *onnx.Graph {
+	return convDecoder(b, 5, latents, 512, 256, 128, 64, 1)
+}
+
+// BenchmarkScaling is how a step's cost grows, one thing at a time, from the paper's set-up on one thread. MB is what
+// the process grew by.
+func BenchmarkScaling(b *testing.B) {
+	needRuntime(b)
+	run := func(name string, m func() Model, side, threads int) {
+		b.Run(name, func(b *testing.B) {
+			before := held()
+			p := open(b, m(), flatObservation(rand.New(rand.NewPCG(31, 1)), side, 0.05*256/float64(side)), Options{Threads: threads})
+			us, grad := benchPoints(p), make([]float64, p.Dim())
+			i := 0
+			check.Measure(b, func() {
+				i++
+				mustLogProb(b, p.MAP(), grad, us[i%2])
+			})
+			b.ReportMetric(held()-before, "MB")
+		})
+	}
+	paper := func(latents int) func() Model {
+		return func() Model { return paperModel(paperDecoder(b, latents), "bilinear") }
+	}
+	for _, side := range []int{64, 128, 256, 512, 1024, 2048} {
+		run(fmt.Sprintf("side=%d", side), paper(64), side, 1)
+	}
+	for _, latents := range []int{16, 64, 256} {
+		run(fmt.Sprintf("latents=%d", latents), paper(latents), 256, 1)
+	}
+	for _, n := range []int{1, 10, 50} {
+		run(fmt.Sprintf("components=%d", n), func() Model {
+			m := paper(64)()
+			for k := range n {
+				m.Components = append(m.Components, Component{Group: GroupLensLight, Name: fmt.Sprintf("light%d", k), Kind: "sersic", Priors: priors{
+					"amp": Normal(1, 0.5), "r_sersic": Normal(1, 0.2).Bounded(0.1, 5), "n": Normal(3, 0.5).Bounded(0.5, 8),
+					"e1": Normal(0, 0.1).Bounded(-0.5, 0.5), "e2": Normal(0, 0.1).Bounded(-0.5, 0.5), "center_x": Normal(0, 0.5), "center_y": Normal(0, 0.5)}})
+			}
+			return m
+		}, 256, 1)
+	}
+	for _, threads := range []int{1, 2} {
+		run(fmt.Sprintf("threads=%d", threads), paper(64), 256, threads)
+	}
+	for _, chains := range []int{1, 2, 4, 16} {
+		b.Run(fmt.Sprintf("chains=%d", chains), func(b *testing.B) {
+			before := held()
+			p := open(b, paper(64)(), flatObservation(rand.New(rand.NewPCG(31, 1)), 256, 0.05), Options{Threads: 1})
+			us := benchPoints(p)
+			ps := []*Posterior{p}
+			for len(ps) < chains {
+				q, err := p.Clone(1)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.Cleanup(func() { q.Close() })
+				ps = append(ps, q)
+			}
+			// one step of every chain
+			turn := 0
+			step := func() {
+				turn++
+				var wg sync.WaitGroup
+				for _, p := range ps {
+					wg.Add(1)
+					go func() {
+						defer wg.Done()
+						grad := make([]float64, p.Dim())
+						mustLogProb(b, p.MAP(), grad, us[turn%2])
+					}()
+				}
+				wg.Wait()
+			}
+			check.Measure(b, step)
+			b.ReportMetric(held()-before, "MB")
+		})
+	}
+}
+
+// held is the memory that the process has, in MB: all of it where the system tells, else that of live Go objects.
+func held() float64 {
+	debug.FreeOSMemory()
+	if text, err := os.ReadFile("/proc/self/statm"); err == nil {
+		if f := strings.Fields(string(text)); len(f) > 1 {
+			if pages, err := strconv.Atoi(f[1]); err == nil {
+				return float64(pages*os.Getpagesize()) / 1e6
+			}
+		}
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc) / 1e6
+}
