@@ -103,19 +103,24 @@ func TestLensGradient(t *testing.T) {
 			grad := make([]float64, len(at))
 			x, y := at[len(p):len(p)+n], at[len(p)+n:]
 			l.DeflectVJP(grad[:len(p)], grad[len(p):len(p)+n], grad[len(p)+n:], g[:n], g[n:], x, y)
-			// Along each parameter alone, then along everything.
-			for k := range len(p) + 1 {
-				v := make([]float64, len(at))
-				if k < len(p) {
-					v[k] = 1
-				} else {
-					v = check.Normals(rng, len(at))
-				}
-				want := check.Directional(f, at, v, 3e-4)
-				check.Close(t, fmt.Sprintf("%s p=%v direction %d", kind, p, k), check.Dot(grad, v), want, 1e-7, 10)
-			}
+			closeAlong(t, fmt.Sprintf("%s p=%v", kind, p), f, at, grad, len(p), rng, 10)
 		}
 	})
+}
+
+// closeAlong holds grad, the gradient of f at a point, against differences of f: along each of the first n coordinates
+// alone, then along everything.
+func closeAlong(t *testing.T, what string, f func([]float64) float64, at, grad []float64, n int, rng *rand.Rand, scale float64) {
+	t.Helper()
+	for k := range n + 1 {
+		v := make([]float64, len(at))
+		if k < n {
+			v[k] = 1
+		} else {
+			v = check.Normals(rng, len(at))
+		}
+		check.Close(t, fmt.Sprintf("%s direction %d", what, k), check.Dot(grad, v), check.Directional(f, at, v, 3e-4), 1e-7, scale)
+	}
 }
 
 func TestLightGradient(t *testing.T) {
@@ -138,16 +143,7 @@ func TestLightGradient(t *testing.T) {
 			mustSet(t, l, p)
 			grad := make([]float64, len(at))
 			l.BrightnessVJP(grad[:len(p)], grad[len(p):len(p)+n], grad[len(p)+n:], g, at[len(p):len(p)+n], at[len(p)+n:])
-			for k := range len(p) + 1 {
-				v := make([]float64, len(at))
-				if k < len(p) {
-					v[k] = 1
-				} else {
-					v = check.Normals(rng, len(at))
-				}
-				want := check.Directional(f, at, v, 3e-4)
-				check.Close(t, fmt.Sprintf("%s p=%v direction %d", kind, p, k), check.Dot(grad, v), want, 1e-7, 1)
-			}
+			closeAlong(t, fmt.Sprintf("%s p=%v", kind, p), f, at, grad, len(p), rng, 1)
 		}
 	})
 }

@@ -88,15 +88,13 @@ func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
 	if len(cfg.Lens) == 0 {
 		return cfg.fail("lens", "has no lens, expected at least one")
 	}
-	var named namedValues
-	if opt.Params != "" {
-		if named, err = readParams(opt.Params); err != nil {
-			return err
-		}
-		names, known := cfg.parameterNames()
-		if err := checkNames(opt.Params, named, known, names); err != nil {
-			return err
-		}
+	named, err := readParams(opt.Params)
+	if err != nil {
+		return err
+	}
+	names, known := cfg.parameterNames()
+	if err := checkNames(opt.Params, named, known, names); err != nil {
+		return err
 	}
 	sum, err := cfg.lenses(opt.Params, named)
 	if err != nil {

@@ -91,11 +91,9 @@ func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *progress) 
 	if err != nil {
 		return err
 	}
-	var named namedValues
-	if opt.Params != "" {
-		if named, err = readParams(opt.Params); err != nil {
-			return err
-		}
+	named, err := readParams(opt.Params)
+	if err != nil {
+		return err
 	}
 	if opt.Output != "" {
 		undo, err := openFolder(opt.Output)

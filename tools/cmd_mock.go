@@ -85,11 +85,9 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	if err != nil {
 		return made, err
 	}
-	var named namedValues
-	if opt.Params != "" {
-		if named, err = readParams(opt.Params); err != nil {
-			return made, err
-		}
+	named, err := readParams(opt.Params)
+	if err != nil {
+		return made, err
 	}
 	if opt.Output == "" {
 		return made, badInput("mock: --output is missing, expected a FITS file to write")

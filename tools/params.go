@@ -15,8 +15,11 @@ import (
 type namedValues map[string]float64
 
 // readParams reads P.json: an object of parameter names and numbers. The record of a run, fit.json, will do as well:
-// its `parameters` are taken.
+// its `parameters` are taken. No path means no parameters.
 func readParams(path string) (namedValues, error) {
+	if path == "" {
+		return nil, nil
+	}
 	data, err := readFile(path, "a JSON object of parameters", 64<<20)
 	if err != nil {
 		return nil, err
