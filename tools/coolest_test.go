@@ -519,6 +519,37 @@ func TestBadCOOLESTTemplatesAreRefusedInOneLine(t *testing.T) {
 	}
 }
 
+func TestPixelScaleAndOriginAreThoseOfAstropy(t *testing.T) {
+	base := map[string]string{"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": "12.5", "CRPIX2": "-40.0", "CRVAL1": "359.999", "CRVAL2": "63.35"}
+	for name, cards := range map[string]map[string]string{
+		"CD":           {"CD1_1": "-1.1973792922037505e-05", "CD1_2": "5.062438450012457e-06", "CD2_1": "5.062438450012457e-06", "CD2_2": "1.1973792922037505e-05"},
+		"CDELT, CROTA": {"CDELT1": "-1.3e-5", "CDELT2": "1.3e-5", "CROTA2": "-22.91831180523293"},
+		"CDELT, PC": {"CDELT1": "-1.3D-5", "CDELT2": "1.3D-5", "PC1_1": "0.9210609940028851", "PC1_2": "-0.3894183423086505", "PC2_1": "0.3894183423086505",
+			"PC2_2": "0.9210609940028851"},
+	} {
+		h := fitsHeader{}
+		for _, m := range []map[string]string{base, cards} {
+			for k, v := range m {
+				h[k] = fitsCard{key: k, value: v}
+			}
+		}
+		w, ok := skyWCS(h)
+		if !ok || math.Abs(w.scale()-0.0468) > 1e-12 || !w.square() {
+			t.Errorf("%s: got %g arcsec per pixel, want 0.0468", name, w.scale())
+		}
+		// WCS(header).all_pix2world at ((nx+1)/2, (ny+1)/2) of astropy 8.0
+		ra, dec, ok := w.centre(h, 201, 151)
+		if !ok || math.Abs(ra-359.9979466517472) > 1e-9 || math.Abs(dec-63.35183698189972) > 1e-9 {
+			t.Errorf("%s: got centre %.12g, %.12g", name, ra, dec)
+		}
+	}
+	for v, want := range map[float64]string{-0.5: "-00d30m00.0000000s", 63.99999999999: "+64d00m00.0000000s"} {
+		if got := sexagesimal(v, "d", true); got != want {
+			t.Errorf("%g degrees: got %s, want %s", v, got, want)
+		}
+	}
+}
+
 // parseAny writes text to path and loads it as a config.
 func parseAny(path, text string) (*config, error) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
