@@ -27,6 +27,7 @@ var commands = []func() *cli.Command{
 	onnxCommand,
 	datasetCommand,
 	trainCommand,
+	exportCommand,
 	doctorCommand,
 }
 

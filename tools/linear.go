@@ -2,7 +2,6 @@ package tools
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -254,17 +253,11 @@ func (p *linearModel) write(dir string, k card) error {
 		return asBadInput(err)
 	}
 	n := len(p.sigma)
-	prior := struct {
-		Mean       []float64   `json:"mean"`
-		Covariance [][]float64 `json:"covariance"`
-	}{Mean: make([]float64, n)}
+	unit := mat.NewSymDense(n, nil)
 	for i := range n {
-		row := make([]float64, n)
-		row[i] = 1
-		prior.Covariance = append(prior.Covariance, row)
+		unit.SetSym(i, i, 1)
 	}
-	err := writeAtomic(filepath.Join(dir, "prior.json"), func(w io.Writer) error { return json.NewEncoder(w).Encode(prior) })
-	if err != nil {
+	if err := writePrior(filepath.Join(dir, "prior.json"), make([]float64, n), unit); err != nil {
 		return err
 	}
 	return writeAtomic(filepath.Join(dir, "card.md"), func(w io.Writer) error {

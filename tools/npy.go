@@ -203,7 +203,7 @@ func (y npyType) decode(t *onnx.Tensor, raw []byte, n int) {
 		t.Floats = make([]float32, n)
 		for i := range t.Floats {
 			if y.width == 2 {
-				t.Floats[i] = half(y.order.Uint16(raw[2*i:]))
+				t.Floats[i] = halfToFloat(y.order.Uint16(raw[2*i:]))
 			} else {
 				t.Floats[i] = math.Float32frombits(y.order.Uint32(raw[4*i:]))
 			}
@@ -240,19 +240,6 @@ func (y npyType) decode(t *onnx.Tensor, raw []byte, n int) {
 			t.Ints[i] = int64(y.order.Uint64(b))
 		}
 	}
-}
-
-// half widens an IEEE 754 half-precision number.
-func half(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, int(h>>10&31), uint32(h&1023)
-	switch exp {
-	case 31:
-		return math.Float32frombits(sign | 255<<23 | frac<<13)
-	case 0:
-		v := float32(frac) / (1 << 24)
-		return math.Float32frombits(sign | math.Float32bits(v))
-	}
-	return math.Float32frombits(sign | uint32(exp-15+127)<<23 | frac<<13)
 }
 
 // fromFortran returns t, whose values lie with the first index running fastest, with the last index running fastest.

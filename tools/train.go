@@ -174,7 +174,7 @@ func (r *trainRun) path(file string) string { return filepath.Join(r.opt.Output,
 // load reads the data and begins the record.
 func (r *trainRun) load() (*batchSource, error) {
 	o := r.opt
-	r.record = &trainRecord{Shape: o.Shape, Command: o.Command, SigmaD: o.SigmaD}
+	r.record = &trainRecord{Shape: o.Shape, Command: o.Command, Options: *o}
 	read := func(path string) (*cube, error) {
 		sum, err := hashFile(path)
 		if err != nil {

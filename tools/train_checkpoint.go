@@ -28,17 +28,17 @@ const trainMetadata = "lenskit"
 
 // trainRecord is what the files of a run tell beside the tensors.
 type trainRecord struct {
-	Shape    vaeShape     `json:"shape"`
-	Key      string       `json:"key"` // of the options and data that decide the weights
-	Command  string       `json:"command"`
-	Data     []input      `json:"data"`
-	Origins  []string     `json:"origins"` // the commands that made the data, where their files tell
-	SigmaD   float64      `json:"sigma_d"`
-	Step     int64        `json:"step"`
-	Partial  trainSums    `json:"partial"` // of the epoch under way
-	Epochs   []trainEpoch `json:"epochs"`
-	Best     int          `json:"best"` // number of the epoch with the best validation ELBO, from 1; 0: none yet
-	Finished string       `json:"finished,omitempty"`
+	Shape    vaeShape        `json:"shape"`
+	Key      string          `json:"key"` // of the options and data that decide the weights
+	Command  string          `json:"command"`
+	Data     []input         `json:"data"`
+	Origins  []string        `json:"origins"` // the commands that made the data, where their files tell
+	Options  TrainVAEOptions `json:"options"`
+	Step     int64           `json:"step"`
+	Partial  trainSums       `json:"partial"` // of the epoch under way
+	Epochs   []trainEpoch    `json:"epochs"`
+	Best     int             `json:"best"` // number of the epoch with the best validation ELBO, from 1; 0: none yet
+	Finished string          `json:"finished,omitempty"`
 }
 
 // trainEpoch is a row of the log. The terms are per image, the KL term without its weight.

@@ -206,7 +206,12 @@ func (n *vaeNet) decode(z string) string {
 		x = n.OpAttr("ConvTranspose", convAttr(stride, pad), x, fmt.Sprintf("dec.%d.weight", 3*i))
 		x = n.Op("Relu", n.norm(x, fmt.Sprintf("dec.%d", 3*i+1)))
 	}
-	return n.Op("Tanh", n.OpAttr("ConvTranspose", convAttr(2, 1), x, fmt.Sprintf("dec.%d.weight", 3*len(n.Channels))))
+	last := fmt.Sprintf("dec.%d", 3*len(n.Channels))
+	in := []string{x, last + ".weight"}
+	if n.G.Init[last+".bias"] != nil { // not in table D2, but decoders from elsewhere may have one
+		in = append(in, last+".bias")
+	}
+	return n.Op("Tanh", n.OpAttr("ConvTranspose", convAttr(2, 1), in...))
 }
 
 // decoder is the trained decoder as a graph: input z [N, L], output image [N, 1, 64, 64].

@@ -1,0 +1,324 @@
+package tools
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat"
+
+	"lenskit/onnx"
+)
+
+// ExportOptions say what Export reads and writes.
+type ExportOptions struct {
+	Input   string // a training run or its file, PyTorch or safetensors weights, or a bundle
+	Bundle  string // folder to write, or ""
+	Torch   string // safetensors file to write, or ""
+	Data    string // cube whose encoded means give the prior; "": the training data, where the input tells them
+	Licence string // of the weights, for the card
+	JSON    bool
+}
+
+// exportSource is a network with what is known of it.
+type exportSource struct {
+	*vaeWeights
+	file   string
+	sha256 string
+	record *trainRecord // nil where it was not trained here
+}
+
+// priorImages is how many augmented training images give the prior.
+const priorImages = 8192
+
+// loadExport reads a network from the input. The table of what matched goes to table when it does not.
+func loadExport(path string, table io.Writer) (*exportSource, error) {
+	s := &exportSource{file: path}
+	var ws []weight
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, badInput("%s: %s", path, reason(err))
+	}
+	if info.IsDir() {
+		if _, err := os.Stat(filepath.Join(path, fileTrainBest)); err == nil {
+			s.file = filepath.Join(path, fileTrainBest)
+		} else if _, err := os.Stat(filepath.Join(path, "decoder.onnx")); err == nil {
+			b, err := loadBundle(path)
+			if err != nil {
+				return nil, err
+			}
+			ws = append(initialisers(b.Decoder), initialisers(b.Encoder)...)
+			s.file = filepath.Join(path, "decoder.onnx")
+		} else {
+			return nil, badInput("%s: holds neither %s nor decoder.onnx, expected a training run or a bundle", path, fileTrainBest)
+		}
+	}
+	sorted := ws != nil
+	if strings.EqualFold(filepath.Ext(s.file), ".safetensors") {
+		// Writers of this format sort by name or size.
+		sorted = true
+		if s.record, err = readTrainRecord(s.file); err != nil {
+			return nil, err
+		}
+	}
+	if ws == nil {
+		if ws, err = readWeights(s.file); err != nil {
+			return nil, err
+		}
+	}
+	if s.vaeWeights, err = matchVAE(ws, sorted); err != nil {
+		var m *matchError
+		if errors.As(err, &m) {
+			m.table(table)
+		}
+		return nil, withHint(badInput("%s: %w", s.file, err), "tables D1 and D2 are what export-vae knows; export other networks with torch.onnx and name the .onnx file as the model")
+	}
+	s.sha256, err = hashFile(s.file)
+	return s, err
+}
+
+// initialisers are the floating-point initialisers of a graph.
+func initialisers(g *onnx.Graph) []weight {
+	if g == nil {
+		return nil
+	}
+	var ws []weight
+	for name, t := range g.Init {
+		if t.Type == onnx.Float32 && len(t.Shape) > 0 {
+			ws = append(ws, weight{Name: name, DType: "float32", Tensor: t})
+		}
+	}
+	return ws
+}
+
+// Export writes a network as a bundle, as weights for PyTorch, or both.
+func Export(o ExportOptions, out io.Writer, report *progress) error {
+	if o.Bundle == "" && o.Torch == "" {
+		return badInput("export-vae: nothing to write, expected -o FOLDER or --to-torch FILE.safetensors")
+	}
+	if o.Torch != "" && !strings.EqualFold(filepath.Ext(o.Torch), ".safetensors") {
+		return badInput("export-vae: --to-torch: found %s, expected a name that ends in .safetensors", o.Torch)
+	}
+	table := report.w
+	if report.quiet {
+		table = io.Discard
+	}
+	s, err := loadExport(o.Input, table)
+	if err != nil {
+		return err
+	}
+	if o.Torch != "" {
+		if err := prepareFolder(filepath.Dir(o.Torch)); err != nil {
+			return err
+		}
+		if err := writeSafetensors(o.Torch, s.list()); err != nil {
+			return err
+		}
+		if !o.JSON {
+			fmt.Fprintf(out, "%s: %d tensors\n", o.Torch, len(s.Tensors))
+		}
+	}
+	told := map[string]any{"weights": s.file, "sha256": s.sha256, "latents": s.Shape.Latents, "size": s.Shape.side(), "encoder": s.HasEncoder, "torch": o.Torch, "bundle": o.Bundle}
+	if o.Bundle == "" {
+		if o.JSON {
+			return encodeJSON(out, told)
+		}
+		return nil
+	}
+	if err := prepareFolder(o.Bundle); err != nil {
+		return err
+	}
+	mean, cov, note, err := s.prior(o.Data, report)
+	if err != nil {
+		return err
+	}
+	decoder, err := s.Shape.decoder(s.Tensors)
+	if err != nil {
+		return err
+	}
+	if err := decoder.Save(filepath.Join(o.Bundle, "decoder.onnx")); err != nil {
+		return asBadInput(err)
+	}
+	if s.HasEncoder {
+		encoder, err := s.Shape.encoder(s.Tensors)
+		if err != nil {
+			return err
+		}
+		if err := encoder.Save(filepath.Join(o.Bundle, "encoder.onnx")); err != nil {
+			return asBadInput(err)
+		}
+	}
+	if cov != nil {
+		if err := writePrior(filepath.Join(o.Bundle, "prior.json"), mean, cov); err != nil {
+			return err
+		}
+	}
+	err = writeAtomic(filepath.Join(o.Bundle, "card.md"), func(w io.Writer) error {
+		_, err := io.WriteString(w, s.card(filepath.Base(filepath.Clean(o.Bundle)), note, o.Licence))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if o.JSON {
+		told["prior"] = note
+		return encodeJSON(out, told)
+	}
+	_, err = fmt.Fprintf(out, "%s: %d latents, images of %d x %d; %s\n", o.Bundle, s.Shape.Latents, s.Shape.side(), s.Shape.side(), note)
+	return err
+}
+
+// side is the width of the images that the decoder makes.
+func (v vaeShape) side() int { return 4 << len(v.Channels) }
+
+// writePrior writes a bundle's prior.json.
+func writePrior(path string, mean []float64, cov *mat.SymDense) error {
+	p := struct {
+		Mean       []float64   `json:"mean"`
+		Covariance [][]float64 `json:"covariance"`
+	}{Mean: mean}
+	for i := range mean {
+		row := make([]float64, len(mean))
+		for j := range row {
+			row[j] = cov.At(i, j)
+		}
+		p.Covariance = append(p.Covariance, row)
+	}
+	return writeAtomic(path, func(w io.Writer) error { return json.NewEncoder(w).Encode(p) })
+}
+
+// prior is the multivariate normal of the encoded means of the data (Chianese et al. 2020, section 2.1): those of the
+// training, varied as in training, or the images of the cube data. note tells what it is; cov is nil for N(0, I).
+func (s *exportSource) prior(data string, report *progress) (mean []float64, cov *mat.SymDense, note string, err error) {
+	if !s.HasEncoder {
+		if data != "" {
+			return nil, nil, "", badInput("%s: has no encoder, and the prior of --data needs one", s.file)
+		}
+		return nil, nil, "prior N(0, I): the file has no encoder", nil
+	}
+	images := 0
+	var fill func(from int, x []float32)
+	const pixels = vaeSide * vaeSide
+	switch {
+	case data != "":
+		c, err := trainingCube(data)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		images = c.N
+		fill = func(from int, x []float32) { copy(x, c.Pix[from*pixels:min(len(c.Pix), from*pixels+len(x))]) }
+		note = fmt.Sprintf("prior of %d encoded images of %s", images, filepath.Base(data))
+	case s.record != nil:
+		r := &trainRun{opt: &s.record.Options, report: newProgress(io.Discard, true)}
+		b, err := r.load()
+		if err != nil {
+			return nil, nil, "", withHint(fmt.Errorf("the training data give the prior: %w", err), "--data names a cube to take instead")
+		}
+		if r.record.Key != s.record.Key {
+			return nil, nil, "", withHint(badInput("%s: the training data have changed since", s.record.Options.Data), "--data names a cube to take instead")
+		}
+		images = min(priorImages, 16*(b.sets[0].N+b.besideCount()))
+		images -= images % b.Batch
+		var step int64
+		all := make([]float32, 0, images*pixels)
+		for len(all) < images*pixels {
+			x := make([]float32, b.Batch*pixels)
+			b.fill(step, x, nil)
+			all = append(all, x...)
+			step++
+		}
+		fill = func(from int, x []float32) { copy(x, all[from*pixels:min(len(all), from*pixels+len(x))]) }
+		note = fmt.Sprintf("prior of %d encoded training images", images)
+	default:
+		return nil, nil, "prior N(0, I): --data names a cube whose encoded means give a better one", nil
+	}
+	L := s.Shape.Latents
+	if images < 2 {
+		return nil, nil, "", badInput("%s: found %d images, expected more for a prior of %d latents", data, images, L)
+	}
+	g, err := s.Shape.encoder(s.Tensors)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	const chunk = 64
+	if g, err = g.BindInput("image", []int64{chunk, 1, vaeSide, vaeSide}); err != nil {
+		return nil, nil, "", err
+	}
+	run, err := onnx.Open(g, onnx.SessionOptions{Frugal: true})
+	if err != nil {
+		return nil, nil, "", asBadInput(err)
+	}
+	defer run.Close()
+	z := mat.NewDense(images, L, nil)
+	for from := 0; from < images; from += chunk {
+		fill(from, run.Input("image"))
+		if err := run.Run(); err != nil {
+			return nil, nil, "", err
+		}
+		mu := run.Output("mu")
+		for i := range min(chunk, images-from) {
+			for k := range L {
+				z.Set(from+i, k, float64(mu[i*L+k]))
+			}
+		}
+	}
+	mean = make([]float64, L)
+	for k := range L {
+		mean[k] = stat.Mean(mat.Col(nil, k, z), nil)
+	}
+	cov = mat.NewSymDense(L, nil)
+	stat.CovarianceMatrix(cov, z, nil)
+	// A latent that encodes nothing has no variance, and fewer images than latents leave directions without any: a
+	// millionth of the largest keeps the prior proper.
+	largest := 0.0
+	for k := range L {
+		largest = math.Max(largest, cov.At(k, k))
+	}
+	for k := range L {
+		cov.SetSym(k, k, cov.At(k, k)+1e-6*math.Max(largest, 1e-6))
+	}
+	return mean, cov, note, nil
+}
+
+// card is the bundle's card.md.
+func (s *exportSource) card(name, note, licence string) string {
+	var b strings.Builder
+	v := s.Shape
+	fmt.Fprintf(&b, "# %s\n\n", name)
+	fmt.Fprintf(&b, "The variational autoencoder of Chianese et al. (2020), tables D1 and D2: %d latents, channels %v", v.Latents, v.Channels)
+	if s.HasEncoder {
+		fmt.Fprintf(&b, ", %d hidden units", v.Hidden)
+	}
+	fmt.Fprintf(&b, ".\n\n| | |\n|---|---|\n")
+	fmt.Fprintf(&b, "| decoder | `z` [N, %d] to `image` [N, 1, %d, %d], peak near 1 |\n", v.Latents, v.side(), v.side())
+	if s.HasEncoder {
+		fmt.Fprintf(&b, "| encoder | `image` [N, 1, %d, %d], background 0 and peak 1, to `mu` and `sigma` [N, %d] |\n", v.side(), v.side(), v.Latents)
+	}
+	fmt.Fprintf(&b, "| prior | %s |\n", note)
+	fmt.Fprintf(&b, "| weights | %s, sha256 %s |\n", filepath.Base(s.file), s.sha256)
+	if licence != "" {
+		fmt.Fprintf(&b, "| licence | %s |\n", licence)
+	}
+	if r := s.record; r != nil && r.Best > 0 {
+		e := r.Epochs[r.Best-1]
+		train, validation := e.elbo()
+		fmt.Fprintf(&b, "| epochs | best of %d: number %d, after %d steps of %d images |\n", len(r.Epochs), r.Best, e.Step, r.Options.Batch)
+		fmt.Fprintf(&b, "| ELBO | %.1f on the training set, %.1f on the validation set (reconstruction %.1f, KL %.1f; nats per image, without constant) |\n", train, validation, e.ValidationRec, e.ValidationKL)
+		fmt.Fprintf(&b, "| σ_d | %g |\n", r.Options.SigmaD)
+		for i, d := range r.Data {
+			from := ""
+			if i < len(r.Origins) && r.Origins[i] != "" {
+				from = ", made by `lenskit " + r.Origins[i] + "`"
+			}
+			fmt.Fprintf(&b, "| data | %s, sha256 %s%s |\n", filepath.Base(d.Path), d.SHA256, from)
+		}
+		fmt.Fprintf(&b, "\nMade by\n\n    %s\n", r.Command)
+	}
+	return b.String()
+}
