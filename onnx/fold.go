@@ -263,6 +263,20 @@ func like(t *Tensor, v []float64, shape ...int64) *Tensor {
 	return out
 }
 
+// multiply scales the values from ≤ i < to, in float64.
+func (t *Tensor) multiply(from, to int, c float64) {
+	if t.Type == Float64 {
+		for i := range t.Doubles[from:to] {
+			t.Doubles[from+i] *= c
+		}
+		return
+	}
+	v := t.Floats[from:to]
+	for i, x := range v {
+		v[i] = float32(float64(x) * c)
+	}
+}
+
 // numbersOf are the tensor's values in float64.
 func numbersOf(t *Tensor) []float64 {
 	v := make([]float64, t.Size())

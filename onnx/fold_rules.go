@@ -327,20 +327,21 @@ func (f *folder) foldInto(p *Node, out string, scale, bias []float64) bool {
 		}
 	}
 	alpha, beta, op := 1.0, 1.0, p.Op
-	v := numbersOf(w)
+	nw, size := like(w, nil, w.Shape...), w.Size()
+	nw.Floats, nw.Doubles = slices.Clone(w.Floats), slices.Clone(w.Doubles)
 	switch p.Op {
 	case "MatMul":
 		if len(w.Shape) != 2 || len(f.b.Shape(p.In[0])) != 2 {
 			return false
 		}
 		op = "Gemm"
-		for i := range v {
-			v[i] *= scale[i%count]
+		for i := range size {
+			nw.multiply(i, i+1, scale[i%count])
 		}
 	case "Conv":
-		inner := len(v) / count
-		for i := range v {
-			v[i] *= scale[i/inner]
+		inner := size / count
+		for i, c := range scale {
+			nw.multiply(i*inner, (i+1)*inner, c)
 		}
 	case "ConvTranspose":
 		group := int(p.Int("group", 1))
@@ -348,30 +349,27 @@ func (f *folder) foldInto(p *Node, out string, scale, bias []float64) bool {
 			return false
 		}
 		perGroup, rows := count/group, int(w.Shape[0])
-		inner := len(v) / (rows * perGroup)
+		inner := size / (rows * perGroup)
 		for k := range rows * perGroup {
 			channel := k / perGroup / (rows / group) * perGroup
-			c := scale[channel+k%perGroup]
-			for i := range v[k*inner : (k+1)*inner] {
-				v[k*inner+i] *= c
-			}
+			nw.multiply(k*inner, (k+1)*inner, scale[channel+k%perGroup])
 		}
 	case "Gemm":
 		alpha, beta = p.Float("alpha", 1), p.Float("beta", 1)
 		trans := p.Int("transB", 0) != 0
-		for i := range v {
+		for i := range size {
 			k := i % count
 			if trans {
-				k = i / (len(v) / count)
+				k = i / (size / count)
 			}
-			v[i] *= scale[k] * alpha
+			nw.multiply(i, i+1, scale[k]*alpha)
 		}
 	}
 	b := make([]float64, count)
 	for i := range b {
 		b[i] = old[i]*beta*scale[i] + bias[i]
 	}
-	nw, nb := like(w, v, w.Shape...), like(w, b, int64(count))
+	nb := like(w, b, int64(count))
 	if !finite(nw) || !finite(nb) {
 		return false
 	}
