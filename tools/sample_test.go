@@ -158,4 +158,270 @@ func TestBentCoordinatesAreInvertibleAndTheirDensityIsTransformed(t *testing.T) 
 	}
 }
 
-var _ = []any{bytes.NewReader, json.Marshal, strings.Cut, syscall.SIGTERM, time.Now, samplers.NUTS}
+// sampleTestFit leaves the fit of fitTestModel in a folder and returns that.
+func sampleTestFit(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	config := fitTestMock(t, dir)
+	out := filepath.Join(dir, "fit")
+	if err := Fit(context.Background(), FitOptions{Input: config, Output: out, Search: searchOptions{Starts: 8, Seed: 3}}, io.Discard, newProgress(io.Discard, true)); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func sampleTo(ctx context.Context, fit, out string, opt samplingOptions) error {
+	return Sample(ctx, SampleOptions{Input: fit, Output: out, Sampling: opt}, io.Discard, newProgress(io.Discard, true))
+}
+
+// drawLines are the draws of a Stan CSV as they stand there.
+func drawLines(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestStoppedSamplingGoesOnToTheSameDrawsToTheBit(t *testing.T) {
+	fit := sampleTestFit(t)
+	for _, method := range []string{"hmc", "nuts"} {
+		t.Run(method, func(t *testing.T) {
+			opt := samplingOptions{Sampler: method, Warmup: 60, Draws: 60, Chains: 2, Adapt: "dense", Seed: 5}
+			dir := t.TempDir()
+			whole, parts := filepath.Join(dir, "whole"), filepath.Join(dir, "parts")
+			if err := sampleTo(context.Background(), fit, whole, opt); err != nil {
+				t.Fatal(err)
+			}
+			stops := 0
+			for wait := 30 * time.Millisecond; ; wait += wait / 10 {
+				ctx, cancel := context.WithTimeoutCause(context.Background(), wait, stopped{syscall.SIGTERM})
+				err := sampleTo(ctx, fit, parts, opt)
+				cancel()
+				if err == nil {
+					break
+				}
+				if exitCode(err) != exitInterrupted {
+					t.Fatalf("got exit code %d: %v", exitCode(err), err)
+				}
+				if _, err := os.Stat(filepath.Join(parts, fileSummary)); err == nil {
+					t.Fatal("a stopped run has written a summary")
+				}
+				if stops++; stops > 60 {
+					t.Fatal("does not get on")
+				}
+			}
+			for chain := range 2 {
+				if a, b := drawLines(t, samplesFile(whole, chain, 2)), drawLines(t, samplesFile(parts, chain, 2)); a != b {
+					t.Errorf("chain %d differs after %d stops", chain, stops)
+				}
+			}
+			if _, err := os.Stat(filepath.Join(parts, fileCheckpoint)); err == nil {
+				t.Error("the checkpoint is still there")
+			}
+			t.Logf("stopped %d times", stops)
+		})
+	}
+}
+
+func TestDrawsWrittenAfterTheCheckpointAreMadeAnew(t *testing.T) {
+	fit := sampleTestFit(t)
+	opt := samplingOptions{Warmup: 20, Draws: 40, Chains: 1, Seed: 2}
+	dir := t.TempDir()
+	whole, parts := filepath.Join(dir, "whole"), filepath.Join(dir, "parts")
+	if err := sampleTo(context.Background(), fit, whole, opt); err != nil {
+		t.Fatal(err)
+	}
+	// as when the power fails: the file has whole and broken lines more than the checkpoint knows of
+	p, err := openProblem(filepath.Join(fit, fileConfig), adjoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	rec, err := readFitRecord(fit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(parts, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := newSampling(p, &maximum{dir: fit, fit: rec}, parts, opt.defaults(), adjoint.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.begun = time.Now()
+	if err := r.open(context.Background(), newProgress(io.Discard, true)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 45 {
+		d := samplers.Draw{Chain: r.chains[0], Warmup: r.chains[0].Warming(), Point: r.chains[0].Point()}
+		if d.Info, err = r.chains[0].Step(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.files[0].Record(d); err != nil {
+			t.Fatal(err)
+		}
+		if i == 30 {
+			if err := r.save(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	r.close()
+	path := samplesFile(parts, 0, 1)
+	if err := os.WriteFile(path, append([]byte(drawLines(t, path)), "0.5,1,1"...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := sampleTo(context.Background(), fit, parts, opt); err != nil {
+		t.Fatal(err)
+	}
+	if drawLines(t, path) != drawLines(t, samplesFile(whole, 0, 1)) {
+		t.Error("the draws differ from those of a run that was not stopped")
+	}
+}
+
+func TestSamplingAgreesWithTheGaussianOfAWellKnownLens(t *testing.T) {
+	fit := sampleTestFit(t)
+	rec, err := readFitRecord(fit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	var text bytes.Buffer
+	opt := SampleOptions{Input: fit, Output: out, Sampling: samplingOptions{Draws: 400, Warmup: 50, Chains: 2, Seed: 1}, JSON: true}
+	if err := Sample(context.Background(), opt, &text, newProgress(io.Discard, true)); err != nil {
+		t.Fatal(err)
+	}
+	var sum struct {
+		Parameters map[string]struct {
+			Mean, SD, Q5, Q50, Q95, RHat float64
+			ESS                          float64 `json:"ess_bulk"`
+			Tail                         float64 `json:"ess_tail"`
+		}
+		Divergences, Draws, Chains, Gradients int
+		Seconds                               float64
+	}
+	if err := json.Unmarshal(text.Bytes(), &sum); err != nil {
+		t.Fatal(err)
+	}
+	if sum.Draws != 400 || sum.Chains != 2 || sum.Gradients < 800 || sum.Seconds <= 0 || sum.Divergences != 0 {
+		t.Errorf("got %d draws of %d chains, %d gradients, %v s, %d divergences", sum.Draws, sum.Chains, sum.Gradients, sum.Seconds, sum.Divergences)
+	}
+	free := 0
+	for i, n := range rec.Parameters.names {
+		s, ok := sum.Parameters[n]
+		if rec.Uncertainties.values[i] == 0 {
+			if ok {
+				t.Errorf("%s is fixed and has a summary", n)
+			}
+			continue
+		}
+		free++
+		off := math.Abs(s.Mean-rec.Parameters.values[i]) / rec.Uncertainties.values[i]
+		ratio := s.SD / rec.Uncertainties.values[i]
+		if off > 0.5 || ratio < 0.8 || ratio > 1.25 {
+			t.Errorf("%s: mean %v, sd %v; the fit has %v ± %v", n, s.Mean, s.SD, rec.Parameters.values[i], rec.Uncertainties.values[i])
+		}
+		if s.ESS < 150 || s.RHat > 1.03 || !(s.Q5 < s.Q50 && s.Q50 < s.Q95) || s.Tail < 50 {
+			t.Errorf("%s: %+v", n, s)
+		}
+	}
+	if free != len(sum.Parameters) {
+		t.Errorf("%d parameters are summarised, want %d", len(sum.Parameters), free)
+	}
+	for _, f := range []string{fileCorner, fileTrace, fileSamplesFITS, fileSummary, fileConfig, "samples_1.csv", "samples_2.csv"} {
+		if info, err := os.Stat(filepath.Join(out, f)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+	hdus, data, err := openFITS(filepath.Join(out, fileSamplesFITS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data.Close()
+	var names []string
+	for i := range hdus {
+		names = append(names, hdus[i].name())
+	}
+	if got := strings.Join(names, ","); got != ",SOURCE_MEAN,SOURCE_SD,MODEL_MEAN,MODEL_SD" {
+		t.Errorf("samples.fits has %s", got)
+	}
+}
+
+func TestQuickLooksTellWhatTheyAreWorth(t *testing.T) {
+	fit := sampleTestFit(t)
+	for _, sampler := range []string{samplerLaplace, samplerADVI, samplerFullRank} {
+		out := t.TempDir()
+		if err := sampleTo(context.Background(), fit, out, samplingOptions{Sampler: sampler, Draws: 300, Chains: 1, Seed: 1}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(out, fileSummary))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum struct {
+			Approximation struct {
+				K        *float64 `json:"pareto_k"`
+				Weighted bool
+			}
+			Verdict    []string
+			Parameters map[string]struct{ Mean float64 }
+		}
+		if err := json.Unmarshal(text, &sum); err != nil {
+			t.Fatal(err)
+		}
+		if k := sum.Approximation.K; k == nil || sum.Approximation.Weighted != (*k < usableShape) || (len(sum.Verdict) == 0) != sum.Approximation.Weighted {
+			t.Errorf("%s: %s", sampler, text)
+		}
+		if m := sum.Parameters["lens.sie.theta_E"].Mean; math.Abs(m-1.2) > 0.02 {
+			t.Errorf("%s: θ_E is %v, want 1.2", sampler, m)
+		}
+	}
+}
+
+func TestStrictSamplingFailsWhereAVerdictSpeaksAgainstIt(t *testing.T) {
+	fit := sampleTestFit(t)
+	opt := SampleOptions{Input: fit, Output: t.TempDir(), Sampling: samplingOptions{Draws: 10, Warmup: 10, Chains: 2, Seed: 1}, Strict: true}
+	if err := Sample(context.Background(), opt, io.Discard, newProgress(io.Discard, true)); exitCode(err) != exitNotConverged {
+		t.Errorf("got %v", err)
+	}
+	opt.Strict = false
+	if err := Sample(context.Background(), opt, io.Discard, newProgress(io.Discard, true)); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSmoothedDensitiesKeepTheMomentsAndHoldTheirShare(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	n := 4000
+	x, y := make([]float64, n), make([]float64, n)
+	for i := range x {
+		a, b := rng.NormFloat64(), rng.NormFloat64()
+		x[i], y[i] = 5+2*a, -1+0.01*(0.9*a+math.Sqrt(1-0.81)*b)
+	}
+	d := newDensity1(x, float64(n))
+	sum, mean, ss := 0.0, 0.0, 0.0
+	for i, p := range d.p {
+		v := d.lo + float64(i)*d.step
+		sum += p * d.step
+		mean += v * p * d.step
+		ss += v * v * p * d.step
+	}
+	_, sd := meanAndSD(x)
+	if got := math.Sqrt(ss - mean*mean); math.Abs(sum-1) > 1e-9 || math.Abs(got/sd-1) > 0.01 {
+		t.Errorf("integral %v, sd %v, want 1 and %v", sum, got, sd)
+	}
+	d2 := newDensity2(x, y, float64(n))
+	for _, f := range []float64{0.68, 0.95} {
+		level, in := d2.level(f), 0
+		for i := range x {
+			if d2.at(x[i], y[i]) >= level {
+				in++
+			}
+		}
+		if got := float64(in) / float64(n); math.Abs(got-f) > 0.025 {
+			t.Errorf("the region of %v holds %v of the draws", f, got)
+		}
+	}
+}

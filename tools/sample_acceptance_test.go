@@ -1,0 +1,124 @@
+package tools
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"lenskit/adjoint"
+	"lenskit/internal/check"
+	"lenskit/samplers"
+)
+
+// TestAcceptanceSamplers prints the table of docs/decisions/0006: ways to sample the posterior of a lens at high
+// signal to noise, one chain of 500 draws after 50 of warm-up each.
+//
+//	LENSKIT_ACCEPTANCE=1 go test ./tools -run AcceptanceSamplers -v -timeout 60m
+//
+// LENSKIT_MOCK names another of the shared mocks than 02.
+func TestAcceptanceSamplers(t *testing.T) {
+	acceptance(t)
+	mock := os.Getenv("LENSKIT_MOCK")
+	if mock == "" {
+		mock = "02"
+	}
+	config := check.Shared(t, "data/mocks/lenstronomy/"+mock+"/config.yaml")
+	ways := []struct {
+		name string
+		opt  samplers.Options
+	}{
+		{"hmc, two-stage, π/2", samplers.Options{Method: samplers.HMC}},
+		{"hmc, two-stage, π/2, accept 0.65", samplers.Options{Method: samplers.HMC, TargetAccept: 0.65}},
+		{"hmc, two-stage, π/2, accept 0.85", samplers.Options{Method: samplers.HMC, TargetAccept: 0.85}},
+		{"hmc, two-stage, 1.2", samplers.Options{Method: samplers.HMC, Trajectory: 1.2}},
+		{"hmc, leapfrog, π/2", samplers.Options{Method: samplers.HMC, Integrator: samplers.Leapfrog}},
+		{"hmc, leapfrog, 5 steps", samplers.Options{Method: samplers.HMC, Integrator: samplers.Leapfrog, Steps: 5, Jitter: 0.4}},
+		{"nuts", samplers.Options{Method: samplers.NUTS}},
+		{"nuts, accept 0.65", samplers.Options{Method: samplers.NUTS, TargetAccept: 0.65}},
+	}
+	fmt.Println("| look-up | coordinates | way | accept | divergences | step | gradients/draw | ESS of slowest lens parameter | gradients/ESS | of slowest of all | ESS/s | seconds |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+	for _, lookup := range []string{"bilinear", "bicubic"} {
+		dir := t.TempDir()
+		cfg, err := loadConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range cfg.Source {
+			cfg.Source[i].Interpolation = lookup
+		}
+		own := filepath.Join(dir, "config.yaml")
+		if err := cfg.save(own); err != nil {
+			t.Fatal(err)
+		}
+		fit := filepath.Join(dir, "fit")
+		if err := Fit(context.Background(), FitOptions{Input: own, Output: fit, Search: searchOptions{Seed: 1}}, io.Discard, newProgress(io.Discard, true)); err != nil && exitCode(err) != exitNotConverged {
+			t.Fatal(err)
+		}
+		p, err := openProblem(filepath.Join(fit, fileConfig), adjoint.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := readFitRecord(fit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := &maximum{dir: fit, fit: rec}
+		theta, err := at.theta(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := p.round(context.Background(), theta, (&samplingOptions{Seed: 1}).stream(3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range ways {
+			way.opt.Warmup, way.opt.Draws = 50, 500
+			target := g.bend.target(p.Post)
+			chains, err := samplers.NewChains(1, func(int) (samplers.Target, error) { return target, nil }, samplers.StartNear(g.normal, g.spread), g.normal.Metric, way.opt, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			var trace samplers.Trace
+			if err := samplers.Sample(context.Background(), chains, &trace); err != nil {
+				t.Fatal(err)
+			}
+			took := time.Since(begun).Seconds()
+			d := trace.Chains()[0]
+			lens, all := math.Inf(1), math.Inf(1)
+			accept, gradients := 0.0, 0
+			for _, in := range d.Info {
+				accept += in.AcceptStat / float64(len(d.Info))
+				gradients += in.Leapfrogs
+			}
+			named := make([][]float64, len(d.X))
+			for i, v := range d.X {
+				target.push(target.u, v)
+				named[i] = make([]float64, len(theta))
+				p.Post.Theta(named[i], target.u)
+			}
+			for k, n := range p.Post.Names() {
+				if p.Post.Free()[k] < 0 {
+					continue
+				}
+				v := make([]float64, len(named))
+				for i := range v {
+					v[i] = named[i][k]
+				}
+				e := samplers.ESSBulk([][]float64{v})
+				all = math.Min(all, e)
+				if len(n) > 5 && n[:5] == "lens." {
+					lens = math.Min(lens, e)
+				}
+			}
+			fmt.Printf("| %s | %s | %s | %.2f | %d | %.2f | %.1f | %.0f | %.1f | %.1f | %.1f | %.1f |\n", lookup, (&rounded{bend: g.bend, misfit: g.misfit}).describe(), way.name, accept,
+				chains[0].Counts().Divergences, chains[0].StepSize(), float64(gradients)/500, lens, float64(gradients)/lens, float64(gradients)/all, lens/took, took)
+		}
+		p.Close()
+	}
+}
