@@ -180,16 +180,19 @@ func lowerAffineGrid(m *lowering) error {
 			failf("the size is not known, or too large")
 		}
 		target = append(target, d.N)
-		if points *= d.N; points > maxFolded {
-			failf("a grid of %d points", points)
+		if points *= d.N; points > maxFolded/4 {
+			failf("a grid of more than %d points", maxFolded/4)
 		}
 	}
 	spatial := target[1:]
 	rank := len(spatial)
-	base := &Tensor{Type: Float32, Shape: []int64{points, int64(rank + 1)}}
+	base := &Tensor{
+		Type: Float32, Shape: []int64{points, int64(rank + 1)},
+		Floats: make([]float32, points*int64(rank+1)), Doubles: make([]float64, points*int64(rank+1)), // unrounded for the evaluator
+	}
 	at := make([]int64, rank)
-	for range points {
-		row := make([]float64, rank+1)
+	for p := range int(points) {
+		row := base.Doubles[p*(rank+1) : (p+1)*(rank+1)]
 		row[rank] = 1
 		for i, d := range spatial {
 			v := float64(2*at[i]+1)/float64(d) - 1
@@ -198,13 +201,11 @@ func lowerAffineGrid(m *lowering) error {
 			}
 			row[rank-1-i] = v
 		}
-		base.Doubles = append(base.Doubles, row...) // unrounded for the evaluator
 		advance(at, spatial)
 	}
-	for _, v := range base.Doubles {
-		base.Floats = append(base.Floats, float32(v))
+	for i, v := range base.Doubles {
+		base.Floats[i] = float32(v)
 	}
-	base.notNil()
 	y := m.Op("MatMul", m.Tensor(base), m.OpAttr("Transpose", attrs("perm", []int64{0, 2, 1}), m.in(0)))
 	m.last(0, "Reshape", nil, y, m.Ints(append(target, int64(rank))...))
 	return nil
