@@ -158,7 +158,7 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 		return err
 	}
 	if before != nil {
-		before.Command, before.Finished = r.record.Command, ""
+		before.Command, before.Options, before.Finished = r.record.Command, r.record.Options, ""
 		r.record = before
 		report.say("going on after step %d of %d", before.Step, r.total)
 	}
