@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -239,12 +238,9 @@ func TestDerivedGraphsInOnnxruntimeMatchPyTorch(t *testing.T) {
 	}
 }
 
-// The Python of LENSKIT_PYTHON, which must have the onnx package, checks every derived file.
+// The standard's checker, in Python, looks at every derived file.
 func TestDerivedFilesPassTheCheckerOfOnnx(t *testing.T) {
-	python := os.Getenv("LENSKIT_PYTHON")
-	if python == "" {
-		t.Skip("LENSKIT_PYTHON does not name a Python with the onnx package")
-	}
+	python := pythonWithONNX(t)
 	dir := t.TempDir()
 	save := func(name string, g *Graph, err error) {
 		t.Helper()

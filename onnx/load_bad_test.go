@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"math"
 	"os"
 	"os/exec"
@@ -318,12 +319,18 @@ func TestSaveLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// TestWrittenFilesPassTheStandardsChecker needs a python3 that has the onnx package.
-func TestWrittenFilesPassTheStandardsChecker(t *testing.T) {
-	python, err := exec.LookPath("python3")
+// pythonWithONNX is LENSKIT_PYTHON, or python3, where it has the onnx package; the test is skipped where it does not.
+func pythonWithONNX(t *testing.T) string {
+	t.Helper()
+	python, err := exec.LookPath(cmp.Or(os.Getenv("LENSKIT_PYTHON"), "python3"))
 	if err != nil || exec.Command(python, "-c", "import onnx").Run() != nil {
-		t.Skip("no python3 with the package onnx on PATH")
+		t.Skip("neither LENSKIT_PYTHON nor python3 on PATH has the package onnx")
 	}
+	return python
+}
+
+func TestWrittenFilesPassTheStandardsChecker(t *testing.T) {
+	python := pythonWithONNX(t)
 	dir := t.TempDir()
 	list := decoders(t)
 	for _, name := range []string{"functions.onnx", "half.onnx", "loop.onnx", "old.onnx"} {
