@@ -185,6 +185,12 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	for _, v := range res.Starts {
 		rec.Starts = append(rec.Starts, jsonFloat(v))
 	}
+	for i, f := range p.Post.Free() {
+		if f >= 0 && !(sigma[i] > 0) {
+			res.Doubts = append(res.Doubts, fmt.Sprintf("the data do not determine %s", p.Post.Names()[i]))
+			break
+		}
+	}
 	if len(res.Doubts) > 0 {
 		rec.Status, rec.Reason = statusNotConverged, strings.Join(res.Doubts, "; ")
 	}

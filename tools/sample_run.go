@@ -327,10 +327,8 @@ type watcher struct {
 	steps  int           // of all chains since this process began
 	kept   int
 	total  int // draws to keep
-	accept float64
 	bad    int
 	step   []float64 // of each chain
-	warm   int       // chains in their warm-up
 	next   time.Time // of the next estimate
 	ess    string
 	fresh  runningMean

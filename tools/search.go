@@ -759,8 +759,8 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	out = append(out, misfits(post, img)...)
 	for k, name := range post.Names() {
 		f := post.Free()[k]
-		if f < 0 || !strings.HasPrefix(name, "lens.") {
-			continue // a source's scale may trade with its decoder's latents; the lens does not care
+		if f < 0 || strings.Contains(name, ".z.") || strings.HasSuffix(name, ".iota") {
+			continue // a decoder's brightness trades with its latents; the lens does not care
 		}
 		if math.Abs(top.U[f]) > 4 {
 			out = append(out, fmt.Sprintf("%s = %.4g ended at the edge of its prior", name, theta[k]))
@@ -797,11 +797,15 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 	if shine.n == 0 {
 		return []string{"the model has no light of the source above the noise"}
 	}
+	var out []string
 	scale, doubt := 1.0, 0.0 // of the noise, and the variance of that scale
 	if dark.n >= darkEnough {
 		scale, doubt = dark.mean(), 2/float64(dark.n)
 	}
-	var out []string
+	if scale > maxNoiseScale {
+		out = append(out, fmt.Sprintf("reduced χ² where no source shines is %.3g: the noise is larger than stated, or light is missing from the model", scale))
+		scale = 1
+	}
 	all := tally{shine.n + dark.n, shine.chi2 + dark.chi2}
 	for _, c := range []struct {
 		what string
@@ -819,6 +823,9 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 
 // darkEnough is the number of pixels without source from which these measure the noise.
 const darkEnough = 300
+
+// maxNoiseScale is the reduced χ² of those pixels up to which the noise map alone is taken to be off.
+const maxNoiseScale = 1.5
 
 // tally sums squared residuals.
 type tally struct {
