@@ -26,6 +26,7 @@ func datasetCommand() *cli.Command {
 		Usage: "make and look at sets of galaxy images",
 		Subcommands: []*cli.Command{
 			datasetPrepareCommand(),
+			datasetCosmosCommand(),
 			{
 				Name:  "synth",
 				Usage: "draw galaxies into a FITS cube",
