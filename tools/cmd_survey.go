@@ -91,7 +91,8 @@ func surveyRunCommand() *cli.Command {
 		UsageText: "lenskit survey run DIR [--index N]",
 		Description: "Without --index the batch system tells which: " + strings.Join(taskVariables, ", ") + ".\n" +
 			"The fit goes to DIR/NAME. A lens that is done ends at once, unless its files have changed; one that was stopped goes on.\n" +
-			"Exit codes are those of lenskit fit; of several lenses, the worst.",
+			"Exit codes are those of lenskit fit; of several lenses, the worst.\n\n" +
+			"Example: lenskit survey run out/survey --index 3",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "index", Usage: "number of the lens from 1, or numbers such as 1-5,8"},
 			&cli.IntFlag{Name: "threads", Usage: "number of threads; 0: those of the task, else all"},
@@ -120,8 +121,8 @@ func surveyStatusCommand() *cli.Command {
 		ArgsUsage: "DIR",
 		UsageText: "lenskit survey status DIR [--indices STATE,…]",
 		Description: "States: " + strings.Join(standings, ", ") + ". Lost are runs that ended without a word, interrupted those\n" +
-			"that have saved themselves. --indices prints only the array tasks of the lenses in given states:\n" +
-			"sbatch --array=$(lenskit survey status DIR --indices lost,interrupted,pending) DIR/survey.sbatch",
+			"that have saved themselves. --indices prints only the array tasks of the lenses in given states.\n\n" +
+			"Example: sbatch --array=$(lenskit survey status DIR --indices lost,interrupted,pending) DIR/survey.sbatch",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "indices", Usage: "print the array tasks of the lenses in these states"}},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "DIR")
@@ -207,7 +208,8 @@ func surveyMergeCommand() *cli.Command {
 		ArgsUsage: "DIR",
 		UsageText: "lenskit survey merge DIR [-o BASE]",
 		Description: "Writes BASE.csv, BASE.json and BASE.fits with a row for each lens (status, reason, χ², parameters and uncertainties; empty\n" +
-			"where a lens has no such parameter) and BASE.png with data, model, residual and source of each.",
+			"where a lens has no such parameter) and BASE.png with data, model, residual and source of each.\n\n" +
+			"Example: lenskit survey merge out/survey -o out/catalog",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "base of the files' names (default: DIR/catalog)"},
 			&cli.BoolFlag{Name: "latents", Usage: "the latents of decoders, too"},

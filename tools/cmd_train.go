@@ -20,8 +20,8 @@ func trainCommand() *cli.Command {
 			"between 1e-4 and 1e-3 with --clip 1000 trains far faster. Leaves best.safetensors (the weights with the best validation\n" +
 			"ELBO), training.csv, curves.png, reconstructions.png and checkpoint.safetensors in DIR. Stopped by SIGINT, SIGTERM or\n" +
 			"SIGUSR1 it saves and exits with 75; the same command goes on from there, to the bit.\n\n" +
-			"A taste in a minute: lenskit dataset synth -o galaxies.fits --count 4000\n" +
-			"                    lenskit train-vae galaxies.fits -o out/vae --channels 16,32,64,128 --hidden 512 --samples 1 \\\n" +
+			"Example, a taste in a minute: lenskit dataset synth -o galaxies.fits --count 4000\n" +
+			"                             lenskit train-vae galaxies.fits -o out/vae --channels 16,32,64,128 --hidden 512 --samples 1 \\\n" +
 			"                      --rate 1e-3 --schedule cosine --clip 1000 --epochs 8",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "the `FOLDER` of the run"},
