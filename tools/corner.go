@@ -98,8 +98,9 @@ func figuredParams(dir string, d *draws) ([]figured, error) {
 			if _, sd := meanAndSD(f.all); !(sd > 0) || math.IsInf(sd, 0) {
 				continue
 			}
-			if f.ess = samplers.ESSBulk(f.draws); math.IsNaN(f.ess) {
-				f.ess = float64(len(f.all))
+			f.ess = float64(len(f.all))
+			if e := math.Min(samplers.ESSBulk(f.draws), samplers.ESSTail(f.draws)); !math.IsNaN(e) {
+				f.ess = math.Min(f.ess, e)
 			}
 			if t, ok := truth[n]; ok {
 				f.truth = t
@@ -194,24 +195,33 @@ func textStyle(size vg.Length, x, y float64) text.Style {
 	return text.Style{Color: color.Black, Font: sans(size), XAlign: draw.XAlignment(x), YAlign: draw.YAlignment(y), Handler: plot.DefaultTextHandler}
 }
 
-// fewTicks are round ticks whose labels, each as wide as need be, fit along an axis of the given length.
+// fewTicks are round ticks whose labels fit along an axis of the given length: of the sets that do, the one with the most
+// labels inside the axis. wide: the labels lie along the axis.
 func fewTicks(lo, hi float64, length vg.Length, wide bool) []float64 {
 	style := textStyle(smallSize, 0, 0)
-	for n := 5; n > 1; n-- {
+	var best []float64
+	most := 0
+	for n := 6; n > 0; n-- {
 		v := roundTicks(lo, hi, n)
-		need := vg.Length(0)
+		need, inside := vg.Length(0), 0
 		for _, t := range v {
+			w := vg.Points(9)
 			if wide {
-				need += style.Width(tickText(t, hi-lo)) + vg.Points(6)
-			} else {
-				need += vg.Points(14)
+				w = style.Width(tickText(t, hi-lo))
+			}
+			need += w + vg.Points(5)
+			if at := length * vg.Length((t-lo)/(hi-lo)); at > w/2-vg.Points(3) && at < length-w/2+vg.Points(3) {
+				inside++
 			}
 		}
-		if len(v) > 0 && need <= length {
-			return v
+		if need <= length+vg.Points(5) && inside > most {
+			best, most = v, inside
 		}
 	}
-	return roundTicks(lo, hi, 2)
+	if best == nil {
+		return roundTicks(lo, hi, 2)
+	}
+	return best
 }
 
 // xAxis draws ticks at the bottom, with their labels if asked to.
@@ -221,8 +231,10 @@ func (f *frame) xAxis(labels bool) {
 	for _, v := range fewTicks(f.x0, f.x1, f.Max.X-f.Min.X, true) {
 		p := f.at(v, f.y0)
 		f.StrokeLine2(line, p.X, f.Min.Y, p.X, f.Min.Y+vg.Points(3))
-		if labels {
-			f.FillText(style, vg.Point{X: p.X, Y: f.Min.Y - vg.Points(3)}, tickText(v, f.x1-f.x0))
+		s := tickText(v, f.x1-f.x0)
+		// a label that would stick out far into the next cell is left out
+		if half := style.Width(s) / 2; labels && p.X-half > f.Min.X-vg.Points(3) && p.X+half < f.Max.X+vg.Points(3) {
+			f.FillText(style, vg.Point{X: p.X, Y: f.Min.Y - vg.Points(3)}, s)
 		}
 	}
 }
@@ -278,40 +290,38 @@ func (l label) write(c draw.Canvas, p vg.Point, size vg.Length, upright bool) {
 // estimate is the median with the distances to the 16 and 84 % quantiles.
 func (f *figured) estimate(c draw.Canvas, p vg.Point) {
 	lower, upper := f.q[1]-f.q[0], f.q[2]-f.q[1]
-	width := math.Min(lower, upper)
+	width := math.Max(math.Min(lower, upper), math.Max(lower, upper)/10)
 	head := f.label
 	head.unit = ""
 	mid := strings.ReplaceAll(withDigits(f.q[1], width), "-", "−")
 	a, b := withDigits(upper, width), withDigits(lower, width)
-	text := " = " + mid
-	style := textStyle(8.5, float64(draw.XLeft), float64(draw.YBottom))
-	small := textStyle(6, float64(draw.XLeft), float64(draw.YBottom))
-	sub := textStyle(6.4, float64(draw.XLeft), float64(draw.YBottom))
+	value := " = " + mid
+	style := textStyle(7.8, float64(draw.XLeft), float64(draw.YBottom))
+	small := textStyle(5.6, float64(draw.XLeft), float64(draw.YBottom))
+	sub := textStyle(5.8, float64(draw.XLeft), float64(draw.YBottom))
 	tail := " ± " + a
 	if a != b {
 		tail = ""
 	}
-	w := style.Width(head.symbol) + sub.Width(head.sub) + style.Width(text+tail)
+	w := style.Width(head.symbol) + sub.Width(head.sub) + style.Width(value+tail)
 	if tail == "" {
 		w += max(small.Width("+"+a), small.Width("−"+b)) + vg.Points(1)
 	}
 	x := p.X - w/2
-	put := func(st text2, s string, dy vg.Length) {
+	put := func(st text.Style, s string, dy vg.Length) {
 		c.FillText(st, vg.Point{X: x, Y: p.Y + dy}, s)
 	}
 	put(style, head.symbol, 0)
 	x += style.Width(head.symbol)
 	put(sub, head.sub, -vg.Points(2))
 	x += sub.Width(head.sub)
-	put(style, text+tail, 0)
-	x += style.Width(text+tail) + vg.Points(1)
+	put(style, value+tail, 0)
+	x += style.Width(value+tail) + vg.Points(1)
 	if tail == "" {
 		put(small, "+"+a, vg.Points(4.5))
 		put(small, "−"+b, -vg.Points(1.5))
 	}
 }
-
-type text2 = text.Style
 
 // drawCorner draws corner.png of the run in dir from its draws.
 func drawCorner(dir string) error {

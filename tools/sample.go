@@ -60,11 +60,22 @@ func (o *samplingOptions) approximate() bool {
 	return o.Sampler != string(samplers.HMC) && o.Sampler != string(samplers.NUTS)
 }
 
+// Length of a trajectory of hmc, a half turn of a round posterior being π, and how far lengths spread. Beyond a quarter
+// turn draws lie on the other side of the last one, which serves the means; near a half turn the widths suffer. See
+// docs/decisions/0006.
+const (
+	trajectoryLength = 2.2
+	trajectoryJitter = 0.3
+)
+
 // chain are the options of a chain.
 func (o *samplingOptions) chain() samplers.Options {
 	c := samplers.Options{Method: samplers.Method(o.Sampler), Warmup: o.Warmup, Draws: o.Draws, Adapt: samplers.Adapt(o.Adapt), TargetAccept: o.TargetAccept}
 	if o.Warmup == 0 {
 		c.Warmup = -1
+	}
+	if c.Method == samplers.HMC {
+		c.Trajectory, c.Jitter = trajectoryLength, trajectoryJitter
 	}
 	return c
 }

@@ -20,8 +20,8 @@ var chainColors = []color.RGBA{
 }
 
 const (
-	traceRow    = 1.75 * vg.Centimeter
-	traceGap    = 0.28 * vg.Centimeter
+	traceRow    = 1.7 * vg.Centimeter
+	traceGap    = 0.62 * vg.Centimeter
 	traceLeft   = 1.5 * vg.Centimeter
 	traceDens   = 4.2 * vg.Centimeter
 	traceMiddle = 1.75 * vg.Centimeter
