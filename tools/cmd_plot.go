@@ -11,16 +11,29 @@ import (
 func plotCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "plot",
-		Usage:     "draw the figures of a run",
+		Usage:     "draw the figures of a run or of a decoder bundle",
 		ArgsUsage: "DIR",
-		UsageText: "lenskit plot DIR",
+		UsageText: "lenskit plot DIR\nlenskit plot BUNDLE [--data CUBE] [-o DIR]",
 		Description: "Draws what the folder of a run holds data for: fit.png (data, model, residual, source), corner.png and\n" +
 			"trace.png. The paths of the figures go to\n" +
-			"stdout.\n\nExample: lenskit plot out/fit",
+			"stdout.\n" +
+			"Of a bundle: reconstructions of galaxies, reconstructions of turned ones turned back, draws from the prior, walks\n" +
+			"between latents, and vae.json: residuals, equivariance, KL divergence by latent.\n\n" +
+			"Examples: lenskit plot out/fit\n          lenskit plot models/mine --data held.fits -o out/mine",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Usage: "of a bundle: the `CUBE` of galaxies to reconstruct (default: drawn ones)"},
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "of a bundle: the `FOLDER` to write (default: the bundle's own)"},
+		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, "DIR")
 			if err != nil {
 				return err
+			}
+			if isBundle(args[0]) {
+				return plotBundle(c, args[0])
+			}
+			if c.IsSet("data") || c.IsSet("o") {
+				return badInput("%s: --data and -o go with a decoder bundle, found none", args[0])
 			}
 			made, err := Plot(args[0])
 			if err != nil {
