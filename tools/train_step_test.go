@@ -159,3 +159,26 @@ func BenchmarkVAEStep(b *testing.B) {
 	line, _ := json.Marshal(map[string]any{"name": fmt.Sprintf("lenskit.vae.step.M%d", samples), "median_ms": ms[len(ms)/2], "min_ms": ms[0], "cpu_ms": cpu, "repeats": len(ms), "peak_mib": u.Maxrss / 1024})
 	b.Log(string(line))
 }
+
+// BenchmarkAdam is the update of as many parameters as the paper's network has.
+func BenchmarkAdam(b *testing.B) {
+	n := 40_100_000
+	var s [4][]float32
+	for k := range s {
+		s[k] = make([]float32, n)
+		for i := range s[k] {
+			s[k][i] = float32(i%97) * 1e-3
+		}
+	}
+	for _, clip := range []float64{0, 1} {
+		b.Run(fmt.Sprintf("clip=%g", clip), func(b *testing.B) {
+			o := torchAdam
+			o.Clip = clip
+			step := int64(0)
+			for b.Loop() {
+				step++
+				o.update(s[0], s[1], s[2], s[3], step, 1e-6, 0)
+			}
+		})
+	}
+}
