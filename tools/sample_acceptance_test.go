@@ -124,7 +124,7 @@ func TestAcceptanceSamplers(t *testing.T) {
 					lens, tail = math.Min(lens, e), math.Min(tail, samplers.ESSTail([][]float64{v}))
 				}
 			}
-			fmt.Printf("| %s | %s | %s | %.2f | %d | %.2f | %.1f | %.0f | %.0f | %.1f | %.1f | %.1f | %.1f |\n", lookup, (&rounded{bend: g.bend, misfit: g.misfit}).describe(), way.name, accept,
+			fmt.Printf("| %s | %s | %s | %.2f | %d | %.2f | %.1f | %.0f | %.0f | %.1f | %.1f | %.1f | %.1f |\n", lookup, g.describe(), way.name, accept,
 				chains[0].Counts().Divergences, chains[0].StepSize(), float64(gradients)/500, lens, tail, float64(gradients)/lens, float64(gradients)/all, lens/took, took)
 		}
 		p.Close()

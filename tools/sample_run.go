@@ -218,16 +218,21 @@ func (r *sampling) round(ctx context.Context, pr *progress) (*rounded, error) {
 	return g, nil
 }
 
-// describe tells the coordinates.
-func (g *rounded) describe() string {
+// describe tells the coordinates in a word or two.
+func (b *bend) describe() string {
 	s := "plain"
-	if len(g.bend.Scale) > 0 {
+	if len(b.Scale) > 0 {
 		s = "scaled latents"
 	}
-	if g.bend.Quad != nil {
+	if b.Quad != nil {
 		s += ", bent"
 	}
-	return fmt.Sprintf("%s, off a Gaussian by %.3g in log density", s, g.misfit)
+	return s
+}
+
+// describe tells the coordinates and how well they do.
+func (g *rounded) describe() string {
+	return fmt.Sprintf("%s, off a Gaussian by %.3g in log density", g.bend.describe(), g.misfit)
 }
 
 // open starts the chains at draws of the Gaussian approximation, in the metric of the curvature at its centre.

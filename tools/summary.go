@@ -38,6 +38,11 @@ type summaryRecord struct {
 	Rejections          map[string]int `json:"rejections,omitempty"`
 	DivergentIterations []int          `json:"divergent_iterations,omitempty"` // warm-up included, chains in turn
 
+	// Coordinates are those of the chains, and GaussianMisfit by how much the log density at a draw of the Gaussian that
+	// they start from was typically off that Gaussian's.
+	Coordinates    string    `json:"coordinates"`
+	GaussianMisfit jsonFloat `json:"gaussian_misfit"`
+
 	Approximation *quickSummary     `json:"approximation,omitempty"`
 	Sampler       string            `json:"sampler"`
 	Warmup        int               `json:"warmup"`
@@ -180,7 +185,8 @@ func (r *sampling) finish() (*summaryRecord, error) {
 		return nil, err
 	}
 	sum := &summaryRecord{Draws: len(d.X[0]), Chains: len(d.X), Seconds: spent, Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
-		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Accept: jsonFloat(d.Accept)}
+		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Accept: jsonFloat(d.Accept),
+		Coordinates: r.saved.Bend.describe(), GaussianMisfit: jsonFloat(r.saved.Misfit)}
 	for k, n := range d.Names {
 		sum.Parameters = append(sum.Parameters, samplers.Summarize(n, d.column(k)))
 	}
