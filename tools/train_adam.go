@@ -5,7 +5,7 @@ import (
 	"runtime"
 	"sync"
 
-	"lenskit/internal/adam"
+	"lenskit/tools/internal/adam"
 )
 
 // adamOptions are those of Adam (Kingma & Ba 2015, algorithm 1).
