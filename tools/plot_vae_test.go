@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"image/png"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,4 +87,16 @@ func TestTurningIsUndone(t *testing.T) {
 	if worst > 5e-3 {
 		t.Errorf("two eighths differ from a quarter by %.2g", worst)
 	}
+}
+
+func TestRingNoiseSeesThroughAGalaxyAndFadedEdges(t *testing.T) {
+	const n, sigma = 64, 0.01
+	rng := rand.New(rand.NewPCG(6, 6))
+	p := make([]float64, n*n)
+	for i := range p {
+		x, y := float64(i%n)-31.5, float64(i/n)-31.5
+		p[i] = math.Exp(-(x*x+y*y)/100) + sigma*rng.NormFloat64()
+	}
+	fade(p, n, 6)
+	check.Close(t, "noise", ringNoise(p, n), sigma, 0.08, 0)
 }
