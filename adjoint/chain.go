@@ -19,15 +19,15 @@ type chain struct {
 	pool   *physics.Pool
 	nTheta int
 
-	data, weight []float64 // of the box; nil when there is nothing to compare with
-	bx, by       []float64 // β of each ray
-	plane        []float64 // brightness before the PSF
+	data, weight []float64   // of the box; nil when there is nothing to compare with
+	px, py       [][]float64 // where each ray crosses the lens planes (the nearest first: in the image) and the source planes
+	plane        []float64   // brightness before the PSF
 	model        []float64
 	gModel       []float64
 	gPlane       []float64
 
 	// what the fixed components give, kept until one of them changes
-	baseX, baseY []float64 // deflection of the fixed lenses; nil when there are none
+	baseX, baseY []float64 // deflection of the fixed lenses of a single plane; nil when there are none
 	baseI        []float64 // brightness of the fixed lights in the lens plane; nil when there are none
 	baseOf       int       // scene.frozen when they were computed
 
@@ -51,9 +51,10 @@ type chain struct {
 type tile struct {
 	from, to  int // among grid.Pixel
 	ax, ay, v []float64
-	gx, gy    []float64
+	gx, gy    [][]float64 // of the places in each source plane
+	many      *manyPlanes // nil when there is one plane of lenses and one of sources
 	gp        []float64   // of all θ
-	galpha    []float64   // what the deflections' adjoints add up to, of all θ
+	galpha    []float64   // what the adjoints of a single plane's deflections add up to, of all θ
 	gimg      [][]float64 // of each light of free latents, padded
 }
 
@@ -61,10 +62,13 @@ type tile struct {
 func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Noise, pool *physics.Pool, nTheta int) *chain {
 	n, box := len(grid.X), grid.Box.W*grid.Box.H
 	c := &chain{scene: s, grid: grid, psf: psf, pool: pool, nTheta: nTheta, baseOf: -1}
-	c.bx, c.by = make([]float64, n), make([]float64, n)
+	c.px, c.py = [][]float64{grid.X}, [][]float64{grid.Y}
+	for range s.lensPlanes() + s.sourcePlanes() - 1 {
+		c.px, c.py = append(c.px, make([]float64, n)), append(c.py, make([]float64, n))
+	}
 	c.plane, c.model = make([]float64, box), make([]float64, box)
 	for _, l := range s.lenses {
-		if l.fixed && c.baseX == nil {
+		if l.fixed && c.baseX == nil && s.multi == nil {
 			c.baseX, c.baseY = make([]float64, n), make([]float64, n)
 		}
 	}
@@ -79,6 +83,7 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 		t := tile{from: from, to: min(from+c.tilePix, len(grid.Pixel))}
 		b := c.blockPixels() * grid.Sub * grid.Sub
 		t.ax, t.ay, t.v = make([]float64, b), make([]float64, b), make([]float64, b)
+		t.many = newManyPlanes(s, b)
 		c.tiles = append(c.tiles, t)
 	}
 	c.rowChunks = (box + rowPixels - 1) / rowPixels
@@ -100,7 +105,7 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 	}
 	for k := range c.tiles {
 		t := &c.tiles[k]
-		t.gx, t.gy = make([]float64, len(t.v)), make([]float64, len(t.v))
+		t.gx, t.gy = planes(s.sourcePlanes(), len(t.v)), planes(s.sourcePlanes(), len(t.v))
 		t.gp, t.galpha = make([]float64, nTheta), make([]float64, nTheta)
 		t.gimg = make([][]float64, len(s.lights))
 		for i, l := range s.lights {
@@ -192,6 +197,15 @@ func (c *chain) rays(v []float64, from, to int) []float64 {
 	return v[from*n : to*n]
 }
 
+// seen is where the rays of the pixels from ≤ k < to meet the light l.
+func (c *chain) seen(l *lightUnit, from, to int) (x, y []float64) {
+	at := 0
+	if l.source {
+		at = c.scene.lensPlanes() + l.plane
+	}
+	return c.rays(c.px[at], from, to), c.rays(c.py[at], from, to)
+}
+
 func (c *chain) baseTile(k int) {
 	t := &c.tiles[k]
 	x, y := c.rays(c.grid.X, t.from, t.to), c.rays(c.grid.Y, t.from, t.to)
@@ -221,36 +235,43 @@ func (c *chain) forwardTile(k int) {
 	for from := t.from; from < t.to; from += step {
 		to := min(from+step, t.to)
 		x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
-		bx, by := c.rays(c.bx, from, to), c.rays(c.by, from, to)
-		ax, ay, v := t.ax[:len(x)], t.ay[:len(x)], t.v[:len(x)]
-		if c.baseX != nil {
-			copy(ax, c.rays(c.baseX, from, to))
-			copy(ay, c.rays(c.baseY, from, to))
+		v := t.v[:len(x)]
+		if t.many != nil {
+			t.many.shoot(c, from, to)
 		} else {
-			clear(ax)
-			clear(ay)
+			c.shoot(t, x, y, from, to)
 		}
-		for i := range c.scene.lenses {
-			if l := &c.scene.lenses[i]; !l.fixed {
-				l.lens.Deflect(ax, ay, x, y)
-			}
-		}
-		physics.SourcePlane(bx, by, x, y, ax, ay)
 		if c.baseI != nil {
 			copy(v, c.rays(c.baseI, from, to))
 		} else {
 			clear(v)
 		}
 		for i := range c.scene.lights {
-			switch l := &c.scene.lights[i]; {
-			case l.source:
-				l.light.Brightness(v, bx, by)
-			case !l.fixed:
-				l.light.Brightness(v, x, y)
+			if l := &c.scene.lights[i]; l.source || !l.fixed {
+				px, py := c.seen(l, from, to)
+				l.light.Brightness(v, px, py)
 			}
 		}
 		c.grid.Bin(c.plane, v, from, to, 0)
 	}
+}
+
+// shoot takes the rays at (x, y), those of the pixels from ≤ k < to, through a single plane of lenses.
+func (c *chain) shoot(t *tile, x, y []float64, from, to int) {
+	ax, ay := t.ax[:len(x)], t.ay[:len(x)]
+	if c.baseX != nil {
+		copy(ax, c.rays(c.baseX, from, to))
+		copy(ay, c.rays(c.baseY, from, to))
+	} else {
+		clear(ax)
+		clear(ay)
+	}
+	for i := range c.scene.lenses {
+		if l := &c.scene.lenses[i]; !l.fixed {
+			l.lens.Deflect(ax, ay, x, y)
+		}
+	}
+	physics.SourcePlane(c.rays(c.px[1], from, to), c.rays(c.py[1], from, to), x, y, ax, ay)
 }
 
 func (c *chain) residualChunk(k int) {
@@ -282,21 +303,32 @@ func (c *chain) reverseTile(k int) {
 	}
 	lensing := false
 	for i := range s.lenses {
-		lensing = lensing || c.all || !s.lenses[i].fixed
+		l := &s.lenses[i]
+		free := c.all || !l.fixed
+		lensing = lensing || free
+		if t.many != nil {
+			t.many.gp[i] = nil
+			if free {
+				t.many.gp[i] = t.gp[l.first : l.first+l.n]
+			}
+		}
 	}
 	for from := t.from; from < t.to; from += step {
 		to := min(from+step, t.to)
 		x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
-		bx, by := c.rays(c.bx, from, to), c.rays(c.by, from, to)
-		g, gx, gy := t.v[:len(x)], t.gx[:len(x)], t.gy[:len(x)]
+		n := len(x)
+		g := t.v[:n]
 		c.grid.Unbin(g, c.gPlane, from, to)
-		clear(gx)
-		clear(gy)
+		for k := range t.gx {
+			clear(t.gx[k][:n])
+			clear(t.gy[k][:n])
+		}
 		for i := range s.lights {
 			l := &s.lights[i]
-			px, py, hx, hy := bx, by, gx, gy
-			if !l.source {
-				px, py, hx, hy = x, y, nil, nil
+			px, py := c.seen(l, from, to)
+			var hx, hy []float64
+			if l.source {
+				hx, hy = t.gx[l.plane][:n], t.gy[l.plane][:n]
 			}
 			if l.fixed && !c.all && !(l.source && lensing) {
 				continue
@@ -311,9 +343,13 @@ func (c *chain) reverseTile(k int) {
 		if !lensing {
 			continue
 		}
+		if t.many != nil {
+			t.many.reverse(c, t.gx, t.gy, from, to)
+			continue
+		}
 		for i := range s.lenses {
 			if l := &s.lenses[i]; c.all || !l.fixed {
-				l.lens.DeflectVJP(t.galpha[l.first:l.first+l.n], nil, nil, gx, gy, x, y)
+				l.lens.DeflectVJP(t.galpha[l.first:l.first+l.n], nil, nil, t.gx[0][:n], t.gy[0][:n], x, y)
 			}
 		}
 	}

@@ -105,28 +105,38 @@ func (c *chain) source() (img *physics.Image, cx, cy float64) {
 			return img, l.last[2], l.last[3]
 		}
 	}
-	v := make([]float64, len(c.bx))
-	for _, l := range sources {
-		l.light.Brightness(v, c.bx, c.by)
-	}
+	v := make([]float64, len(c.grid.X))
 	// brightness-weighted centre and spread; three times the spread on either side holds what is seen
 	var w, mx, my, ss float64
-	for i, b := range v {
-		if b > 0 {
-			w += b
-			mx += b * c.bx[i]
-			my += b * c.by[i]
+	each := func(visit func(b, x, y float64)) {
+		for plane := range c.scene.sourcePlanes() {
+			at := c.scene.lensPlanes() + plane
+			x, y := c.px[at], c.py[at]
+			clear(v)
+			for _, l := range sources {
+				if l.plane == plane {
+					l.light.Brightness(v, x, y)
+				}
+			}
+			for i, b := range v {
+				if b > 0 {
+					visit(b, x[i], y[i])
+				}
+			}
 		}
 	}
+	each(func(b, x, y float64) {
+		w += b
+		mx += b * x
+		my += b * y
+	})
 	half := 0.5 * c.grid.Scale * float64(max(c.grid.W, c.grid.H))
 	if w > 0 {
 		cx, cy = mx/w, my/w
-		for i, b := range v {
-			if b > 0 {
-				dx, dy := c.bx[i]-cx, c.by[i]-cy
-				ss += b * (dx*dx + dy*dy)
-			}
-		}
+		each(func(b, x, y float64) {
+			dx, dy := x-cx, y-cy
+			ss += b * (dx*dx + dy*dy)
+		})
 		if spread := 3 * math.Sqrt(ss/w); spread > 0 {
 			half = math.Min(half, spread)
 		}

@@ -56,7 +56,8 @@ type latentCols struct {
 
 // jacTile is the working space for a stretch of rays.
 type jacTile struct {
-	ix, iy   []float64   // ∂I/∂β of the sources
+	ix, iy   [][]float64 // ∂I/∂β of the sources in each source plane
+	many     *manyPlanes // nil when there is one plane of lenses and one of sources
 	sx, sy   []float64   // of one light
 	px, py   [][]float64 // ∂α/∂p of one lens, or ∂I/∂p of one light
 	jx, jy   [][]float64 // those of px, py that are wanted
@@ -106,7 +107,15 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 	j.tiles = make([]jacTile, maxTiles)
 	for k := range j.tiles {
 		t := &j.tiles[k]
-		t.ix, t.iy, t.sx, t.sy = make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
+		t.ix, t.iy = planes(c.scene.sourcePlanes(), n), planes(c.scene.sourcePlanes(), n)
+		t.sx, t.sy = make([]float64, n), make([]float64, n)
+		if t.many = newManyPlanes(c.scene, n); t.many != nil {
+			for i := range c.scene.lenses {
+				if l := &c.scene.lenses[i]; !l.fixed {
+					t.many.gp[i] = make([]float64, l.n) // only the deflections' adjoints are wanted, which come with it
+				}
+			}
+		}
 		t.combined = make([]float64, n)
 		t.px, t.py, t.latents = planes(most, n), planes(most, n), planes(latents, n)
 		t.jx, t.jy, t.wanted = make([][]float64, most), make([][]float64, most), make([][]float64, latents)
@@ -267,7 +276,6 @@ func (j *jacobian) tile(k int) {
 func (j *jacobian) block(t *jacTile, from, to int) {
 	c, s, freeOf := j.c, j.c.scene, j.p.params.freeOf
 	x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
-	bx, by := c.rays(c.bx, from, to), c.rays(c.by, from, to)
 	n := len(x)
 	bin := func(free int, ray []float64) {
 		c.grid.Bin(j.column(free), ray[:n], from, to, j.start*j.width)
@@ -282,22 +290,23 @@ func (j *jacobian) block(t *jacTile, from, to int) {
 		}
 		return dst[:u.n]
 	}
-	ix, iy := t.ix[:n], t.iy[:n]
-	clear(ix)
-	clear(iy)
+	for k := range t.ix {
+		clear(t.ix[k][:n])
+		clear(t.iy[k][:n])
+	}
 	for i := range s.lights {
 		l := &s.lights[i]
 		jp := wanted(t.jx, t.px, &l.unit)
-		px, py := bx, by
+		px, py := c.seen(l, from, to)
 		if l.source {
-			l.light.BrightnessJac(jp, t.sx[:n], t.sy[:n], bx, by)
+			l.light.BrightnessJac(jp, t.sx[:n], t.sy[:n], px, py)
+			ix, iy := t.ix[l.plane][:n], t.iy[l.plane][:n]
 			for r := range ix {
 				ix[r] += t.sx[r]
 				iy[r] += t.sy[r]
 			}
 		} else {
-			px, py = x, y
-			l.light.BrightnessJac(jp, nil, nil, x, y)
+			l.light.BrightnessJac(jp, nil, nil, px, py)
 		}
 		for k, ray := range jp {
 			if ray != nil {
@@ -321,21 +330,30 @@ func (j *jacobian) block(t *jacTile, from, to int) {
 			}
 		}
 	}
+	if t.many != nil {
+		t.many.reverse(c, t.ix, t.iy, from, to)
+	}
 	for i := range s.lenses {
 		l := &s.lenses[i]
 		if l.fixed {
 			continue
 		}
+		// ∂I/∂p = −∂I/∂β · ∂α/∂p; through several planes ∂I/∂α takes the place of −∂I/∂β
+		px, py, hx, hy, sign := x, y, t.ix[0], t.iy[0], -1.0
+		if m := t.many; m != nil {
+			at := m.multi.LensPlane(i)
+			px, py, sign = m.px[at], m.py[at], 1
+			hx, hy = m.multi.DeflectionAdjoint(m.work, i)
+		}
 		jx, jy := wanted(t.jx, t.px, &l.unit), wanted(t.jy, t.py, &l.unit)
-		l.lens.DeflectJac(jx, jy, x, y)
+		l.lens.DeflectJac(jx, jy, px, py)
 		for k := range jx {
 			if jx[k] == nil {
 				continue
 			}
-			// ∂I/∂p = −∂I/∂β · ∂α/∂p
 			col := t.combined[:n]
 			for r := range col {
-				col[r] = -(ix[r]*jx[k][r] + iy[r]*jy[k][r])
+				col[r] = sign * (hx[r]*jx[k][r] + hy[r]*jy[k][r])
 			}
 			bin(freeOf[l.first+k], col)
 		}

@@ -26,9 +26,10 @@ type Component struct {
 	Group, Name string
 	Kind        string // physics.LensKinds, physics.LightKinds, KindDecoder or KindPixels
 	// Priors has one for each of ParamNames; the latents of a decoder have one together, under "z".
-	Priors  map[string]Prior
-	Decoder *DecoderSpec // of KindDecoder
-	Pixels  *PixelsSpec  // of KindPixels
+	Priors   map[string]Prior
+	Decoder  *DecoderSpec // of KindDecoder
+	Pixels   *PixelsSpec  // of KindPixels
+	Redshift float64      // of a lens or a source; 0: not stated
 }
 
 // DecoderSpec is a decoder: a graph with one float32 input [N, L] or [N, L, 1, 1] and one float32 output [N, 1, H, W],
@@ -48,10 +49,12 @@ type PixelsSpec struct {
 	Interpolation string
 }
 
-// Model is what is taken to have made an image.
+// Model is what is taken to have made an image. Either all lenses and sources state their redshift or none does; where
+// those of the lenses or those of the sources differ, rays go from plane to plane as physics.MultiPlane says.
 type Model struct {
 	Components []Component
-	Sky        *Prior // constant background in image units, not blurred; nil: none
+	Sky        *Prior            // constant background in image units, not blurred; nil: none
+	Cosmology  physics.Cosmology // of several planes; of no account otherwise
 }
 
 // Observation is what a model is compared with.

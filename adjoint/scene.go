@@ -11,7 +11,8 @@ import (
 type scene struct {
 	lenses []lensUnit
 	lights []lightUnit
-	skyAt  int // index of sky in θ, -1 when there is none
+	multi  *physics.MultiPlane // nil: all lenses are in one plane, and all sources
+	skyAt  int                 // index of sky in θ, -1 when there is none
 	sky    float64
 	frozen int // counts the changes of fixed components
 }
@@ -36,6 +37,7 @@ type lightUnit struct {
 	unit
 	light  physics.Light
 	source bool // seen through the lenses
+	plane  int  // of a source: its source plane
 	params []physics.Param
 
 	// of a light of pixels
@@ -100,7 +102,7 @@ func newScene(m *Model, ps *params, shared []*derived, opt Options) (s *scene, e
 	if m.Sky != nil {
 		s.skyAt = at
 	}
-	return s, nil
+	return s, s.place(m)
 }
 
 func (s *scene) close() error {
