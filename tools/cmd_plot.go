@@ -15,13 +15,14 @@ func plotCommand() *cli.Command {
 		ArgsUsage: "DIR",
 		UsageText: "lenskit plot DIR\nlenskit plot BUNDLE [--data CUBE] [-o DIR]",
 		Description: "Draws what the folder of a run holds data for: fit.png (data, model, residual, source), corner.png and\n" +
-			"trace.png. The paths of the figures go to\n" +
-			"stdout.\n" +
+			"trace.png. The paths of the figures go to stdout.\n" +
 			"Of a bundle: reconstructions of galaxies, reconstructions of turned ones turned back, draws from the prior, walks\n" +
-			"between latents, and vae.json: residuals, equivariance, KL divergence by latent.\n\n" +
-			"Examples: lenskit plot out/fit\n          lenskit plot models/mine --data held.fits -o out/mine",
+			"between latents, and vae.json: residuals, equivariance, KL divergence by latent. --refine adds the residuals that\n" +
+			"remain when the latents are optimised for each galaxy, at about half a second each.\n\n" +
+			"Examples: lenskit plot out/fit\n          lenskit plot models/mine --data held.fits --refine -o out/mine",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "of a bundle: the `CUBE` of galaxies to reconstruct (default: drawn ones)"},
+			&cli.BoolFlag{Name: "refine", Usage: "of a bundle: optimise the latents of every galaxy, and tell what remains"},
 			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "of a bundle: the `FOLDER` to write (default: the bundle's own)"},
 		},
 		Action: func(c *cli.Context) error {
@@ -32,8 +33,8 @@ func plotCommand() *cli.Command {
 			if isBundle(args[0]) {
 				return plotBundle(c, args[0])
 			}
-			if c.IsSet("data") || c.IsSet("o") {
-				return badInput("%s: --data and -o go with a decoder bundle, found none", args[0])
+			if c.IsSet("data") || c.IsSet("refine") || c.IsSet("o") {
+				return badInput("%s: --data, --refine and -o go with a decoder bundle, found none", args[0])
 			}
 			made, err := Plot(args[0])
 			if err != nil {

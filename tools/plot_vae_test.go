@@ -1,7 +1,9 @@
 package tools
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"image/png"
 	"math"
 	"math/rand/v2"
@@ -23,7 +25,7 @@ func TestBundleFigures(t *testing.T) {
 		Figures []string
 		Numbers vaeNumbers
 	}
-	if err := json.Unmarshal([]byte(mustRun(t, "plot", bundle, "--data", data, "-o", dir, "--json")), &got); err != nil {
+	if err := json.Unmarshal([]byte(mustRun(t, "plot", bundle, "--data", data, "--refine", "-o", dir, "--json")), &got); err != nil {
 		t.Fatal(err)
 	}
 	if len(got.Figures) != 5 {
@@ -43,6 +45,9 @@ func TestBundleFigures(t *testing.T) {
 	n := got.Numbers
 	if n.Images != 20 || !(n.ResidualMedian > 0) || !(n.Residual90 >= n.ResidualMedian) || len(n.KL) != 3 || n.Dead == nil {
 		t.Errorf("got %+v", n)
+	}
+	if r := n.Refined; r == nil || !(r.ResidualMedian > 0) || !(r.ResidualMedian < n.ResidualMedian) || r.ResidualBelow < n.ResidualBelow {
+		t.Errorf("got refined %+v of %+v", r, n)
 	}
 	// A decoder alone has draws and walks.
 	out := mustRun(t, "plot", filepath.Join(bundle, "decoder.onnx"), "-o", t.TempDir())
@@ -99,4 +104,59 @@ func TestRingNoiseSeesThroughAGalaxyAndFadedEdges(t *testing.T) {
 	}
 	fade(p, n, 6)
 	check.Close(t, "noise", ringNoise(p, n), sigma, 0.08, 0)
+}
+
+func TestRefinedLatentsRebuildWhatTheDecoderCanMake(t *testing.T) {
+	needRuntime(t)
+	dir := filepath.Join(t.TempDir(), "bundle")
+	mustRun(t, "export-vae", filepath.Join("testdata", "vae_small.pt"), "-o", dir, "--quiet")
+	b, err := loadBundle(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := newVAERunner(b, 64, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	rng := rand.New(rand.NewPCG(12, 3))
+	var truth, zs [][]float64
+	for range 4 {
+		var a, z []float64
+		for range b.Latents {
+			v := rng.NormFloat64()
+			a, z = append(a, v), append(z, v+0.2*rng.NormFloat64())
+		}
+		truth, zs = append(truth, a), append(zs, z)
+	}
+	images, err := r.decode(truth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What lies at the edges does not count.
+	for _, p := range images {
+		p[0], p[64*64-1] = 9, -9
+	}
+	before, err := r.decode(zs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := refineAll(context.Background(), b, images, zs, 64); err != nil {
+		t.Fatal(err)
+	}
+	after, err := r.decode(zs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, now := residuals(images, before, 64), residuals(images, after, 64)
+	for i := range images {
+		if !(now[i] < 1e-2*old[i]) {
+			t.Errorf("image %d: residual %.2g before, %.2g after, want a hundredth; latents %v, truth %v", i, old[i], now[i], zs[i], truth[i])
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := refineAll(ctx, b, images, zs, 64); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the cancellation", err)
+	}
 }
