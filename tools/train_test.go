@@ -1,13 +1,17 @@
 package tools
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,12 +69,18 @@ func TestTrainingStoppedAnywhereGoesOnToTheBit(t *testing.T) {
 	if stopped != 10 {
 		t.Fatalf("seed %d: stopped %d times, want 10", seed, stopped)
 	}
+	sameRuns(t, seed, whole.Output, parts.Output)
+}
+
+// sameRuns fails unless two runs have left the same weights and moments, to the bit, and the same log but for speeds.
+func sameRuns(t *testing.T, seed uint64, whole, parts string) {
+	t.Helper()
 	for _, file := range []string{fileTrainState, fileTrainBest} {
-		a, err := readWeights(filepath.Join(whole.Output, file))
+		a, err := readWeights(filepath.Join(whole, file))
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := readWeights(filepath.Join(parts.Output, file))
+		b, err := readWeights(filepath.Join(parts, file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,9 +103,91 @@ func TestTrainingStoppedAnywhereGoesOnToTheBit(t *testing.T) {
 		}
 		return rows
 	}
-	if a, b := log(whole.Output), log(parts.Output); !slices.Equal(a, b) {
+	if a, b := log(whole), log(parts); !slices.Equal(a, b) {
 		t.Errorf("seed %d: the logs differ:\n%v\n%v", seed, a, b)
 	}
+}
+
+// childOptions is the environment variable by which a test hands a training to a process of its own.
+const childOptions = "LENSKIT_TEST_TRAINING"
+
+// TestTrainingChild is the process that TestTrainingKilledAnywhereGoesOnToTheBit kills. It tells of each step.
+func TestTrainingChild(t *testing.T) {
+	text := os.Getenv(childOptions)
+	if text == "" {
+		t.Skip("is run by another test")
+	}
+	var o TrainVAEOptions
+	if err := json.Unmarshal([]byte(text), &o); err != nil {
+		t.Fatal(err)
+	}
+	o.afterStep = func(tr *vaeTrainer) { fmt.Printf("step %d\n", tr.steps) }
+	if err := TrainVAE(context.Background(), o, io.Discard, newProgress(io.Discard, true)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTrainingKilledAnywhereGoesOnToTheBit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts eleven processes")
+	}
+	whole := smallTraining(t, filepath.Join(t.TempDir(), "whole"))
+	whole.Epochs = 30
+	if err := TrainVAE(context.Background(), whole, io.Discard, newProgress(io.Discard, true)); err != nil {
+		t.Fatal(err)
+	}
+	parts := whole
+	parts.Output = filepath.Join(t.TempDir(), "parts")
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 2))
+	// child trains until it is killed, some time after the given number of steps, or to the end if that is 0.
+	child := func(steps int) {
+		text, err := json.Marshal(parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^TestTrainingChild$")
+		cmd.Env = append(os.Environ(), childOptions+"="+string(text))
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines, seen, killed := bufio.NewScanner(out), 0, false
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "step ") {
+				seen++
+			}
+			if steps > 0 && seen == steps && !killed {
+				// The child is making its next steps, or writing one of its files.
+				time.Sleep(time.Duration(rng.Int64N(int64(20 * time.Millisecond))))
+				if err := cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				killed = true
+			}
+		}
+		if err := cmd.Wait(); (err != nil) != killed {
+			t.Fatalf("seed %d: the child ended with %v after %d steps, killed %v:\n%s", seed, err, seen, killed, stderr.String())
+		}
+	}
+	for k := range 10 {
+		parts.SaveEvery = time.Duration(k%3) * 3 * time.Millisecond // after each step, or after some
+		child(1 + rng.IntN(4))
+	}
+	r, err := readTrainRecord(filepath.Join(parts.Output, fileTrainState))
+	if err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	if r == nil || r.Step == 0 || r.Step == 180 {
+		t.Fatalf("seed %d: the killed run is at %+v, want it on its way", seed, r)
+	}
+	child(0)
+	sameRuns(t, seed, whole.Output, parts.Output)
 }
 
 func TestTrainingRefusesTheStateOfAnotherRun(t *testing.T) {
