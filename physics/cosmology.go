@@ -31,7 +31,7 @@ func (c Cosmology) Validate() error {
 	switch {
 	case !(c.H0 > 0) || math.IsInf(c.H0, 1):
 		return fmt.Errorf("physics: cosmology: H0: found %g, expected km/s/Mpc above 0", c.H0)
-	case !(c.OmegaM > 0) || math.IsInf(c.OmegaM, 1):
+	case !(c.OmegaM > 0 && c.OmegaM <= 1):
 		return fmt.Errorf("physics: cosmology: Omega_m: found %g, expected more than 0 and at most 1", c.OmegaM)
 	case !(c.OmegaLambda >= 0):
 		return fmt.Errorf("physics: cosmology: Omega_lambda: found %g, expected 0 or more", c.OmegaLambda)

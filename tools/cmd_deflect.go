@@ -24,7 +24,8 @@ func deflectCommand() *cli.Command {
 		ArgsUsage: "CONFIG",
 		UsageText: "lenskit deflect CONFIG --points P.csv [--params P.json]",
 		Description: "Reads points from a CSV file with columns x,y in arcsec and writes x,y,alpha_x,alpha_y,kappa with 17 digits. The config\n" +
-			"needs no image. Parameters that --params leaves out take their truth, else init, else their prior's centre.\n\n" +
+			"needs no image. Where lenses stand at several redshifts, alpha is the way from the point to where its ray meets the plane of\n" +
+			"the source farthest away, and kappa half the trace of its derivative. Parameters that --params leaves out take their truth, else init, else their prior's centre.\n\n" +
 			"Example: lenskit deflect lens.yaml --params truth.json --points points.csv",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "params", Usage: "JSON object of parameter names and values, or a fit.json"},
@@ -48,12 +49,9 @@ type DeflectOptions struct {
 	JSON   bool
 }
 
-// lensSum is the sum of the lenses of a config at fixed parameters.
-type lensSum []physics.Lens
-
-// lenses sets up the mass profiles of a config.
-func (c *config) lenses(path string, named namedValues) (lensSum, error) {
-	var out lensSum
+// lenses sets up the mass profiles of a config. path is where named comes from, for messages.
+func (c *config) lenses(path string, named namedValues) ([]physics.Lens, error) {
+	var out []physics.Lens
 	for i := range c.Lens {
 		comp := &c.Lens[i]
 		l, err := physics.NewLens(comp.Type)
@@ -96,7 +94,7 @@ func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
 	if err := checkNames(opt.Params, named, known, names); err != nil {
 		return err
 	}
-	sum, err := cfg.lenses(opt.Params, named)
+	sum, err := cfg.deflection(opt.Params, named, nil)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ type config struct {
 	Lens      []component
 	Source    []component
 	LensLight []component
-	Sky       *prior // nil: no sky
+	Sky       *prior            // nil: no sky
+	Cosmology physics.Cosmology // read where redshifts are stated
 }
 
 // dataConfig says what was observed. Lengths are in arcsec.
@@ -51,8 +52,9 @@ type maskConfig struct {
 // component is a lens, a source or a lens light.
 type component struct {
 	Group, Name, Type string
-	Model             string // of a decoder: bundle or .onnx, "" for the shipped one
-	Interpolation     string // of a decoder: bilinear or bicubic
+	Model             string  // of a decoder: bundle or .onnx, "" for the shipped one
+	Interpolation     string  // of a decoder: bilinear or bicubic
+	Redshift          float64 // of a lens or a source; 0: not stated
 	Params            []param
 }
 
@@ -88,10 +90,10 @@ type prior struct {
 
 // The keys of each mapping.
 var (
-	topKeys       = []string{"data", "lens", "source", "lens_light", "sky"}
+	topKeys       = []string{"data", "lens", "source", "lens_light", "sky", "cosmology"}
 	dataKeys      = []string{"image", "size", "noise", "psf", "pixel_scale", "supersampling", "mask"}
-	componentKeys = []string{"type", "name", "priors"}
-	decoderKeys   = []string{"type", "name", "model", "interpolation", "priors"}
+	componentKeys = []string{"type", "name", "redshift", "priors"}
+	decoderKeys   = []string{"type", "name", "redshift", "model", "interpolation", "priors"}
 	priorKeys     = []string{"normal", "uniform", "lognormal", "fixed", "bounds", "truth", "init"}
 	latentKeys    = append([]string{"bundle"}, priorKeys...)
 	nameRule      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
@@ -115,7 +117,7 @@ func parseConfig(path string, text []byte) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &config{file: path, dir: filepath.Dir(path), where: map[string]*token.Token{}, Data: dataConfig{Supersampling: 1}}
+	c := &config{file: path, dir: filepath.Dir(path), where: map[string]*token.Token{}, Data: dataConfig{Supersampling: 1}, Cosmology: defaultCosmology()}
 	sections, err := root.entries(topKeys)
 	if err != nil {
 		return nil, err
@@ -135,6 +137,8 @@ func parseConfig(path string, text []byte) (*config, error) {
 			p := param{Param: physics.Param{Name: "sky", Unit: physics.Brightness, Lo: math.Inf(-1), Hi: math.Inf(1)}, Prior: defaultPrior("sky", "sky", "sky")}
 			err = p.parse(s.node)
 			c.Sky = &p.Prior
+		case "cosmology":
+			c.Cosmology, err = parseCosmology(s.node)
 		}
 		if err != nil {
 			return nil, err
@@ -142,6 +146,9 @@ func parseConfig(path string, text []byte) (*config, error) {
 	}
 	if len(c.Lens)+len(c.Source)+len(c.LensLight) == 0 {
 		return nil, badInput("%s: found no lens, source or lens_light, expected at least one", path)
+	}
+	if err := c.checkRedshifts(); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -376,6 +383,8 @@ func (c *config) parseComponent(n node, group string) (component, error) {
 			if comp.Interpolation, err = e.text(); err == nil && comp.Interpolation != "bilinear" && comp.Interpolation != "bicubic" {
 				err = e.fail("found %q, expected bilinear or bicubic", comp.Interpolation)
 			}
+		case "redshift":
+			comp.Redshift, err = e.redshift(group)
 		case "priors":
 			err = comp.parsePriors(e.node)
 		}

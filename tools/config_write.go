@@ -76,6 +76,10 @@ func (c *config) text(dir string) string {
 	if c.Sky != nil {
 		fmt.Fprintf(&b, "sky: %s\n", c.Sky.text())
 	}
+	if c.hasRedshifts() {
+		u := c.Cosmology
+		fmt.Fprintf(&b, "cosmology: {H0: %s, Omega_m: %s, Omega_lambda: %s}\n", yamlNumber(u.H0), yamlNumber(u.OmegaM), yamlNumber(u.OmegaLambda))
+	}
 	return b.String()
 }
 
@@ -83,6 +87,9 @@ func (c *config) writeComponent(b *strings.Builder, p *component, dir string) {
 	fmt.Fprintf(b, "  - type: %s\n", p.Type)
 	if p.Name != p.Type {
 		fmt.Fprintf(b, "    name: %s\n", p.Name)
+	}
+	if p.Redshift > 0 {
+		fmt.Fprintf(b, "    redshift: %s\n", yamlNumber(p.Redshift))
 	}
 	if p.Model != "" {
 		fmt.Fprintf(b, "    model: %s\n", c.moved(p.Model, dir))

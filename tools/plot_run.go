@@ -166,7 +166,7 @@ func runCurves(dir string, rec *fitRecord, data plane) (critical, caustics [][]p
 	for i, n := range rec.Parameters.names {
 		named[n] = rec.Parameters.values[i]
 	}
-	lens, err := cfg.lenses(dir, named)
+	lens, err := cfg.deflection(dir, named, nil)
 	if err != nil {
 		return nil, nil
 	}

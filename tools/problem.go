@@ -100,9 +100,9 @@ func (o *observation) adjoint(supersampling int) adjoint.Observation {
 
 // model is the config's model with the decoders of the bundles.
 func (c *config) model(bundles map[string]*bundle) (adjoint.Model, error) {
-	var m adjoint.Model
+	m := adjoint.Model{Cosmology: c.Cosmology}
 	for _, comp := range c.components() {
-		a := adjoint.Component{Group: comp.Group, Name: comp.Name, Kind: comp.Type, Priors: map[string]adjoint.Prior{}}
+		a := adjoint.Component{Group: comp.Group, Name: comp.Name, Kind: comp.Type, Redshift: comp.Redshift, Priors: map[string]adjoint.Prior{}}
 		b := bundles[comp.Group+"."+comp.Name]
 		if b != nil {
 			a.Decoder = &adjoint.DecoderSpec{File: b.Path, Graph: b.Decoder, Interpolation: comp.Interpolation}

@@ -119,7 +119,7 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named namedVal
 			lensValues[name] = theta[k]
 		}
 	}
-	lens, err := s.cfg.lenses("", lensValues)
+	lens, err := s.cfg.deflection("", lensValues, d.comp)
 	if err != nil {
 		return nil, err
 	}
