@@ -398,7 +398,7 @@ func (s *search) apart(a, b namedValues) (float64, error) {
 	var ax, ay [2][]float64
 	for i, v := range []namedValues{a, b} {
 		ax[i], ay[i] = make([]float64, n*n), make([]float64, n*n)
-		lens, err := s.p.Config.lenses("", v)
+		lens, err := s.p.Config.deflection("", v, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -891,7 +891,7 @@ func (c *config) simplified(brightness float64) *config {
 					centre["center_"+p.Name] = p.Prior
 				}
 			}
-			r := component{Group: d.Group, Name: d.Name, Type: "sersic", Params: defaultParams(d.Group, "sersic")}
+			r := component{Group: d.Group, Name: d.Name, Type: "sersic", Redshift: d.Redshift, Params: defaultParams(d.Group, "sersic")}
 			for k := range r.Params {
 				p := &r.Params[k].Prior
 				if q, ok := centre[r.Params[k].Name]; ok && q.Kind == priorNormal {
