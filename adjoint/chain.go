@@ -34,11 +34,14 @@ type chain struct {
 	tiles     []tile
 	tilePix   int
 	rowChunks int
-	rowChi2   []float64
 	rowSky    []float64
-	gimgs     [][]float64 // of each light: the sum of the tiles' adjoints of its padded image
-	gTheta    []float64
-	gpix      [][]float64 // of each light
+	like      *likelihood
+	fit       likely // of the point last compared with the data
+
+	rowChi2, rowDeviance, rowPull []float64
+	gimgs                         [][]float64 // of each light: the sum of the tiles' adjoints of its padded image
+	gTheta                        []float64
+	gpix                          [][]float64 // of each light
 
 	wantGrad, all bool // all: gradients by fixed parameters too
 	runForward    func(chunk int)
@@ -88,6 +91,7 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 	}
 	c.rowChunks = (box + rowPixels - 1) / rowPixels
 	c.rowChi2, c.rowSky = make([]float64, c.rowChunks), make([]float64, c.rowChunks)
+	c.rowDeviance, c.rowPull = make([]float64, c.rowChunks), make([]float64, c.rowChunks)
 	c.runForward, c.runReverse, c.runResidual, c.runBase = c.forwardTile, c.reverseTile, c.residualChunk, c.baseTile
 	if noise == nil {
 		return c
@@ -135,18 +139,7 @@ func (c *chain) forward() {
 	}
 }
 
-// misfit is χ² of the model left by forward; grad says whether reverse will follow.
-func (c *chain) misfit(grad bool) float64 {
-	c.wantGrad = grad
-	c.pool.Run(c.rowChunks, c.runResidual)
-	chi2 := 0.0
-	for _, v := range c.rowChi2 {
-		chi2 += v
-	}
-	return chi2
-}
-
-// reverse writes the gradient of −½χ² by θ to gTheta, after misfit(true). Entries of fixed parameters are left zero
+// reverse writes the gradient by θ of what gModel is the gradient by the model of to gTheta, after misfit(true). Entries of fixed parameters are left zero
 // unless all is set.
 func (c *chain) reverse(all bool) error {
 	c.all = all
@@ -272,23 +265,6 @@ func (c *chain) shoot(t *tile, x, y []float64, from, to int) {
 		}
 	}
 	physics.SourcePlane(c.rays(c.px[1], from, to), c.rays(c.py[1], from, to), x, y, ax, ay)
-}
-
-func (c *chain) residualChunk(k int) {
-	from, to := k*rowPixels, min((k+1)*rowPixels, len(c.model))
-	if !c.wantGrad {
-		c.rowChi2[k] = physics.Residual(nil, c.model[from:to], c.data[from:to], c.weight[from:to])
-		return
-	}
-	g := c.gModel[from:to]
-	c.rowChi2[k] = physics.Residual(g, c.model[from:to], c.data[from:to], c.weight[from:to])
-	if c.scene.skyAt >= 0 {
-		s := 0.0
-		for _, v := range g {
-			s += v
-		}
-		c.rowSky[k] = s
-	}
 }
 
 func (c *chain) reverseTile(k int) {

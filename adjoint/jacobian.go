@@ -248,13 +248,17 @@ func (j *jacobian) columns(lo, hi int) {
 	if at := j.c.scene.skyAt; at >= 0 {
 		sky = j.p.params.freeOf[at]
 	}
+	noise, _ := j.p.scaleCoordinate()
 	for k := range j.dim {
 		col := j.cols[k*j.stride:][:j.size]
-		if k == sky {
+		switch k {
+		case sky:
 			for i := range col {
 				col[i] = 1
 			}
-		} else {
+		case noise: // the model does not know it
+			clear(col)
+		default:
 			j.psf.Blur(col, j.column(k))
 		}
 	}
@@ -369,7 +373,9 @@ func (j *jacobian) syrk(group int) {
 }
 
 // LogProbHess returns the log density at u, and writes its gradient and the Gauss-Newton matrix JᵀJ plus the precision
-// of the prior, a positive semi-definite approximation of minus the second derivative. For MAP the prior's share is
+// of the prior, a positive semi-definite approximation of minus the second derivative. The likelihood's share is the
+// expected information: that of noise.scale is 2N/s², and with Student's t the matrix is multiplied by (ν+1)/(ν+3), and
+// that of the scale by ν/(ν+3). For MAP the prior's share is
 // (dθ/du)² of the positive part of −d² log p/dθ², for Sampling the identity.
 func (v *View) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (float64, error) {
 	p := v.p
@@ -388,12 +394,17 @@ func (v *View) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (flo
 	if err := p.jac.matrix(hess); err != nil {
 		return 0, err
 	}
+	fit, factor := &p.chain.fit, 1.0
 	if v.relaxed {
-		if _, factor := p.relax(0); factor != 1 {
-			hess.ScaleSym(factor, hess)
-		}
+		_, factor = p.like.relax(fit)
+	}
+	if c := factor * p.like.mean / (fit.s * fit.s); c != 1 {
+		hess.ScaleSym(c, hess)
 	}
 	add := func(free int, c float64) { hess.SetSym(free, free, hess.At(free, free)+c) }
+	if f, slope := p.scaleCoordinate(); f >= 0 && factor == 1 { // a relaxed misfit leaves the noise undetermined
+		add(f, p.like.pixels*p.like.logScale*slope*slope)
+	}
 	if v.sampling {
 		for k := range p.params.dim {
 			add(k, 1)

@@ -54,6 +54,8 @@ type PixelsSpec struct {
 type Model struct {
 	Components []Component
 	Sky        *Prior            // constant background in image units, not blurred; nil: none
+	NoiseScale *Prior            // a factor of the stated noise, above 0; nil: 1
+	StudentT   float64           // degrees of freedom of Student's t distribution of the residuals, 1 to 1000; 0: Gaussian
 	Cosmology  physics.Cosmology // of several planes; of no account otherwise
 }
 

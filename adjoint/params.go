@@ -81,6 +81,11 @@ func newParams(m *Model, parts []*built) (*params, error) {
 			return nil, fmt.Errorf("adjoint: model: sky: %w", err)
 		}
 	}
+	if m.NoiseScale != nil {
+		if err := p.scalar(*m.NoiseScale, add(noiseScale)); err != nil {
+			return nil, fmt.Errorf("adjoint: model: %s: %w", noiseScale, err)
+		}
+	}
 	return p, nil
 }
 

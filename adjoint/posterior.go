@@ -32,6 +32,7 @@ type Posterior struct {
 	params  *params
 	derived []*derived // of each component, nil for those without a decoder
 	noise   *physics.Noise
+	like    *likelihood
 	grid    *physics.Grid
 	notices []string
 
@@ -43,8 +44,6 @@ type Posterior struct {
 	theta   []float64
 	slope   []float64
 	gBuffer []float64
-
-	chi2 float64 // of the point last evaluated
 
 	mapView, relaxedView, samplingView View
 }
@@ -84,6 +83,9 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 	if p.params, err = newParams(&model, parts); err != nil {
 		return nil, err
 	}
+	if p.like, err = newLikelihood(&model, noise, p.params); err != nil {
+		return nil, err
+	}
 	// the PSF's margin decides which rays are needed, and those how large its plane is
 	psf, notices, err := physics.NewPSF(obs.PSF, obs.W, obs.H, obs.PixelScale, nil)
 	if err != nil {
@@ -121,6 +123,7 @@ func (p *Posterior) open() (err error) {
 	}
 	n := len(p.params.names)
 	p.chain = newChain(p.scene, p.grid, psf, p.noise, p.pool, n)
+	p.chain.like = p.like
 	p.theta, p.slope, p.gBuffer = make([]float64, n), make([]float64, n), make([]float64, n)
 	p.mapView, p.relaxedView, p.samplingView = View{p: p}, View{p: p, relaxed: true}, View{p: p, sampling: true}
 	return nil
@@ -137,7 +140,7 @@ func (p *Posterior) newPSF(box physics.Box) (physics.PSF, error) {
 // Clone makes a Posterior with buffers, threads and sessions of its own; what is only read is shared. threads is the
 // clone's number of threads, 0 the original's.
 func (p *Posterior) Clone(threads int) (*Posterior, error) {
-	q := &Posterior{model: p.model, obs: p.obs, opt: p.opt, params: p.params, derived: p.derived, noise: p.noise, grid: p.grid, notices: p.notices}
+	q := &Posterior{model: p.model, obs: p.obs, opt: p.opt, params: p.params, derived: p.derived, noise: p.noise, like: p.like, grid: p.grid, notices: p.notices}
 	if threads > 0 {
 		q.opt.Threads = threads
 	}
@@ -195,11 +198,12 @@ type View struct {
 func (p *Posterior) MAP() *View { return &p.mapView }
 
 // Relaxed is MAP with −½χ² replaced by −½N(1 + ln(χ²/N)) where χ² exceeds the number of pixels N: the gradient of a bad
-// fit is divided by χ²/N, so that far from the maximum the misfit cannot drown the prior.
+// fit is divided by χ²/N, so that far from the maximum the misfit cannot drown the prior. With Student's t, the deviance
+// stands in the place of χ², and that of a true model in the place of N.
 func (p *Posterior) Relaxed() *View { return &p.relaxedView }
 
-// Chi2 is χ² at the point last evaluated.
-func (p *Posterior) Chi2() float64 { return p.chi2 }
+// Chi2 is χ² = Σ ((d − m)/σ)² at the point last evaluated, with the stated σ whatever the likelihood.
+func (p *Posterior) Chi2() float64 { return p.chain.fit.chi2 }
 
 // Sampling is the density of u: p(d|θ) p(θ) |dθ/du|, with a standard normal for the prior's share.
 func (p *Posterior) Sampling() *View { return &p.samplingView }
@@ -229,13 +233,16 @@ func (v *View) LogProb(grad, u []float64) (float64, error) {
 	}
 	factor := 1.0
 	if v.relaxed {
-		ll, factor = p.relax(ll)
+		ll, factor = p.like.relax(&p.chain.fit)
 	}
 	if grad != nil {
 		p.params.pushAdj(grad, p.chain.gTheta, p.slope)
 		if factor != 1 {
 			for i := range grad {
 				grad[i] *= factor
+			}
+			if f, slope := p.scaleCoordinate(); f >= 0 {
+				grad[f] += slope * p.like.unrelaxed(factor)
 			}
 		}
 	}
@@ -257,13 +264,14 @@ func (v *View) LogProb(grad, u []float64) (float64, error) {
 	return ll + lp, nil
 }
 
-// relax is the log likelihood of Relaxed at the point last evaluated, and what its derivatives are multiplied by.
-func (p *Posterior) relax(ll float64) (relaxed, factor float64) {
-	n := float64(p.noise.Pixels)
-	if p.chi2 <= n {
-		return ll, 1
+// scaleCoordinate is the coordinate of log s, s being the factor of the noise, and d log s/du at the point last
+// evaluated; -1 when it is not free.
+func (p *Posterior) scaleCoordinate() (free int, slope float64) {
+	at := p.like.scaleAt
+	if at < 0 || p.params.freeOf[at] < 0 {
+		return -1, 0
 	}
-	return p.noise.LogNorm - 0.5*n*(1+math.Log(p.chi2/n)), n / p.chi2
+	return p.params.freeOf[at], p.slope[at] / p.chain.fit.s
 }
 
 // logLikelihood evaluates at u; theta and slope are left in p, the gradient by θ in the chain.
@@ -279,9 +287,13 @@ func (p *Posterior) likelihoodOf(theta []float64, grad, all bool) (float64, erro
 	if err := p.scene.set(theta); err != nil {
 		return 0, err
 	}
+	fit := &p.chain.fit
+	if err := p.like.at(fit, theta); err != nil {
+		return 0, err
+	}
 	p.chain.forward()
-	p.chi2 = p.chain.misfit(grad)
-	ll := -0.5*p.chi2 + p.noise.LogNorm
+	p.chain.misfit(grad)
+	ll := fit.value()
 	if !finite(ll) {
 		return 0, rejected("the log likelihood is %g", ll)
 	}
@@ -289,15 +301,16 @@ func (p *Posterior) likelihoodOf(theta []float64, grad, all bool) (float64, erro
 		if err := p.chain.reverse(all); err != nil {
 			return 0, err
 		}
+		p.like.gradient(p.chain.gTheta, fit)
 	}
 	return ll, nil
 }
 
 // Evaluation is a Posterior at named parameters.
 type Evaluation struct {
-	LogLikelihood float64 // −½χ² − Σ log(σ√2π)
+	LogLikelihood float64 // with its constants: −½χ² − Σ log(σ√2π) where the noise is Gaussian and as stated
 	LogPrior      float64 // of the free parameters by name; -Inf outside the bounds
-	Chi2          float64
+	Chi2          float64 // Σ ((d − m)/σ)², with the stated σ whatever the likelihood
 	Pixels        int
 	// Gradients of the log posterior and of the log likelihood by every named parameter, fixed ones included; nil when
 	// not asked for.
@@ -317,7 +330,7 @@ func (p *Posterior) Eval(theta []float64, grad bool) (Evaluation, error) {
 	if err != nil {
 		return Evaluation{}, err
 	}
-	e := Evaluation{LogLikelihood: ll, Chi2: p.chi2, Pixels: p.noise.Pixels}
+	e := Evaluation{LogLikelihood: ll, Chi2: p.Chi2(), Pixels: p.noise.Pixels}
 	if grad {
 		e.GradLikelihood = append([]float64(nil), p.chain.gTheta...)
 		e.Grad = append([]float64(nil), p.chain.gTheta...)
