@@ -204,6 +204,7 @@ func TestDefaultFluxesFollowTheImage(t *testing.T) {
 }
 
 func FuzzConfig(f *testing.F) {
+	f.Add([]byte("lens: [{type: sis, redshift: 0.5}, {type: nfw, redshift: 0.9}]\nsource: [{type: sersic, redshift: 2}]\ncosmology: {H0: 67, Omega_m: 0.3, Omega_lambda: 0.6}"))
 	f.Add([]byte(goodConfig))
 	f.Add([]byte("lens: [{type: sple, priors: {q: {normal: [0.7, .inf]}}}]"))
 	f.Add([]byte("? a\n: b\n"))

@@ -26,7 +26,7 @@ type CoolestOptions struct {
 	Partial        bool   // leave out lenses that the standard cannot express
 	OwnPixels      bool   // the source in its own pixels, not on a finer grid about the origin
 	LensRedshift   float64
-	SourceRedshift float64 // NaN: not known
+	SourceRedshift float64 // both NaN: as the config states them, if it does
 	Instrument     string
 	Band           string
 }
@@ -98,6 +98,18 @@ func (x *coolestExport) read() (err error) {
 	}
 	if x.cfg, err = loadConfig(filepath.Join(dir, fileConfig)); err != nil {
 		return err
+	}
+	if x.cfg.severalPlanes() {
+		return badInput("%s: lenses or sources stand at several redshifts, expected one lens plane and one source plane: programs that read COOLEST know no others", x.cfg.file)
+	}
+	if math.IsNaN(x.opt.LensRedshift) && math.IsNaN(x.opt.SourceRedshift) && x.cfg.hasRedshifts() {
+		lenses, sources := x.cfg.redshifts()
+		if len(lenses) > 0 {
+			x.opt.LensRedshift = lenses[0]
+		}
+		if len(sources) > 0 {
+			x.opt.SourceRedshift = sources[0]
+		}
 	}
 	path := filepath.Join(dir, fileFitFITS)
 	if x.planes, _, err = readPlanes(path); err != nil {
