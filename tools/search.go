@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -116,6 +117,25 @@ func (s *search) find(ctx context.Context) (*searchResult, error) {
 	if s.saved.Done == nil {
 		s.saved.Done = map[string]*stageEnd{}
 	}
+	given, err := s.given()
+	if err != nil {
+		return nil, err
+	}
+	var res *searchResult
+	if given != nil {
+		res, err = s.settle(ctx, s.p.Post, s.p.Post, []*stageEnd{{U: given}})
+	} else {
+		res, err = s.blind(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	res.Evaluations, res.Iterations = s.saved.Evaluations, s.saved.Iterations
+	return res, nil
+}
+
+// blind searches from draws of the priors.
+func (s *search) blind(ctx context.Context) (*searchResult, error) {
 	basins, starts, err := s.coarse(ctx)
 	if err != nil {
 		return nil, err
@@ -125,7 +145,6 @@ func (s *search) find(ctx context.Context) (*searchResult, error) {
 		return nil, err
 	}
 	res.Starts = starts
-	res.Evaluations, res.Iterations = s.saved.Evaluations, s.saved.Iterations
 	return res, nil
 }
 
@@ -264,6 +283,57 @@ func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 	return out, starts, nil
 }
 
+// given are the coordinates of the start that the config itself states, nil unless every free parameter has an init;
+// amplitudes may lack it, they are fitted.
+func (s *search) given() ([]float64, error) {
+	post, cfg := s.p.Post, s.p.Config
+	theta := make([]float64, len(post.Names()))
+	post.Theta(theta, make([]float64, post.Dim()))
+	lacking := map[string]bool{}
+	set := func(pr *prior, names ...string) bool {
+		switch {
+		case pr.Kind == priorFixed:
+		case pr.Init == nil:
+			lacking[names[0]] = true
+			return isAmplitude(names[0])
+		default:
+			for k, name := range names {
+				theta[s.p.index[name]] = pr.Init[min(k, len(pr.Init)-1)]
+			}
+		}
+		return true
+	}
+	for _, c := range cfg.components() {
+		for i := range c.Params {
+			q := &c.Params[i]
+			names := make([]string, 1)
+			if b := s.p.Bundles[c.Group+"."+c.Name]; b != nil && q.Vector {
+				names = make([]string, b.Latents)
+			}
+			for k := range names {
+				names[k] = c.nameOf(q, k)
+			}
+			if !set(&q.Prior, names...) {
+				return nil, nil
+			}
+		}
+	}
+	if cfg.Sky != nil && !set(cfg.Sky, "sky") || len(lacking) == post.Dim() {
+		return nil, nil
+	}
+	if err := post.U(make([]float64, post.Dim()), theta); err != nil {
+		return nil, badInput("%s: init: %v", cfg.file, err)
+	}
+	fitAmplitudes(post, theta, func(name string) bool { return lacking[name] })
+	return coordinates(post, theta)
+}
+
+// isAmplitude tells whether the image is linear in a parameter.
+func isAmplitude(name string) bool {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return last == "amp" || last == "iota" || name == "sky"
+}
+
 // draw makes start i: a draw from the priors, parameters with an init at it for the first, and amplitudes fitted.
 func (s *search) draw(p *adjoint.Posterior, cfg *config, i int) ([]float64, error) {
 	rng := rand.New(rand.NewPCG(s.opt.Seed, uint64(i)))
@@ -300,8 +370,7 @@ func (s *search) draw(p *adjoint.Posterior, cfg *config, i int) ([]float64, erro
 func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string) bool) {
 	var which []int
 	for k, name := range p.Names() {
-		last := name[strings.LastIndexByte(name, '.')+1:]
-		if p.Free()[k] >= 0 && (last == "amp" || last == "iota" || name == "sky") && (only == nil || only(name)) {
+		if p.Free()[k] >= 0 && isAmplitude(name) && (only == nil || only(name)) {
 			which = append(which, k)
 		}
 	}
@@ -457,12 +526,15 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 			best = end
 		}
 	}
-	// where two basins end close to each other in probability, only the full size tells them apart
+	return s.settle(ctx, post, full, slices.DeleteFunc(ends, func(e *stageEnd) bool {
+		return best.LogProb-e.LogProb > 30 // closer ones are only told apart at full size
+	}))
+}
+
+// settle takes ends at middle size to their maxima at full size, and judges the best.
+func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends []*stageEnd) (*searchResult, error) {
 	var tried []*stageEnd
 	for i, e := range ends {
-		if e != best && best.LogProb-e.LogProb > 30 {
-			continue
-		}
 		s.group("full size", map[string]int{"lm": 2*s.opt.Iterations + 2*polishSteps, "adam": s.opt.Iterations + polishSteps}[s.opt.Optimizer])
 		end, err := s.finish(ctx, post, full, fmt.Sprintf("basin %d", i+1), e)
 		if err != nil {
