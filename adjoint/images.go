@@ -12,7 +12,7 @@ type Images struct {
 	Model     *physics.Image // blurred, with sky
 	LensLight *physics.Image // the lens lights alone, blurred
 	Residual  *physics.Image // (data − model)/σ, 0 where masked
-	Source    *physics.Image // the sources without lensing; nil when there are none
+	Source    *physics.Image // the sources without lensing, those of all redshifts side by side; nil when there are none
 	// The centre of Source in arcsec.
 	SourceX, SourceY float64
 }
