@@ -2,6 +2,7 @@ package tools
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -102,26 +103,31 @@ func TestSharedDecodersGiveTheirImages(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, "encoder.onnx")); err == nil {
 			t.Errorf("%s: an encoder came out of a decoder", file)
 		}
-		// Each tensor comes back under its own name.
-		before, err := readWeights(path)
-		if err != nil {
-			t.Fatal(err)
+		sameTensors(t, path, torch)
+	}
+}
+
+// sameTensors fails unless each tensor of PyTorch's file came back under its own name, to the bit.
+func sameTensors(t *testing.T, torch, back string) {
+	t.Helper()
+	before, err := readWeights(torch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := readWeights(back)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[string]*onnx.Tensor{}
+	for _, w := range after {
+		at[w.Name] = w.Tensor
+	}
+	for _, w := range before {
+		if strings.HasSuffix(w.Name, "num_batches_tracked") {
+			continue
 		}
-		after, err := readWeights(torch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := map[string]*onnx.Tensor{}
-		for _, w := range after {
-			at[w.Name] = w.Tensor
-		}
-		for _, w := range before {
-			if strings.HasSuffix(w.Name, "num_batches_tracked") {
-				continue
-			}
-			if got := at[w.Name]; got == nil || !slices.Equal(got.Floats, w.Tensor.Floats) || !slices.Equal(got.Shape, w.Tensor.Shape) {
-				t.Errorf("%s: %s did not come back", file, w.Name)
-			}
+		if got := at[w.Name]; got == nil || !slices.Equal(got.Floats, w.Tensor.Floats) || !slices.Equal(got.Shape, w.Tensor.Shape) {
+			t.Errorf("%s: %s did not come back", torch, w.Name)
 		}
 	}
 }
@@ -226,4 +232,61 @@ func TestTrainedNetworkBecomesABundle(t *testing.T) {
 		check.Close(t, "mean", prior.Mean[k], mean, 1e-4, 1e-5)
 		check.Close(t, "variance", prior.Covariance[k][k], square, 1e-4, 1e-5)
 	}
+}
+
+// A network trained in PyTorch goes .pt -> bundle -> mock -> fit, and back to PyTorch.
+func TestPyTorchDecoderIsFittedAndGoesBack(t *testing.T) {
+	needRuntime(t)
+	want := readNPZ(t, filepath.Join("testdata", "vae_trained.npz"))
+	z, images := want["z"], want["image"]
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	mustRun(t, "export-vae", filepath.Join("testdata", "vae_trained.pt"), "-o", file("bundle"), "--to-torch", file("back.safetensors"), "--quiet")
+	near(t, "bundle", runGraph(t, filepath.Join(file("bundle"), "decoder.onnx"), z.Floats, z.Shape...)["image"], images, 1e-5)
+
+	model := fmt.Sprintf(`
+data: {size: 48, pixel_scale: 0.1, noise: 0.02, psf: {gaussian: 0.1}}
+lens:
+  - {type: sie, priors: {theta_E: {truth: 1.2}, e1: {truth: 0.1}, e2: {truth: -0.05}, center_x: {fixed: 0}, center_y: {fixed: 0}}}
+source:
+  - type: decoder
+    model: bundle
+    priors: {z: {truth: [%g, %g, %g, %g]}, s: {truth: 2.5}, iota: {truth: 1}, x: {truth: 0.05}, y: {truth: -0.03}}
+`, z.Floats[0], z.Floats[1], z.Floats[2], z.Floats[3])
+	if err := os.WriteFile(file("model.yaml"), []byte(model), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustRun(t, "mock", file("model.yaml"), "-o", file("mock.fits"), "--seed", "1", "--quiet")
+	source, err := readFITS(file("mock.fits") + "[SOURCE]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := onnx.FloatTensor(images.Floats[:64*64], 64, 64)
+	if e := relative(func(i int) float64 { return source.Pix[i] }, first); !(e <= 1e-5) {
+		t.Errorf("the mock's source is off by %.2g of PyTorch's peak, want at most 1e-5", e)
+	}
+	mustRun(t, "fit", file("mock.yaml"), "-o", file("fit"), "--seed", "1", "--quiet")
+	r, err := readFitRecord(file("fit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth := map[string]float64{"lens.sie.theta_E": 1.2, "lens.sie.e1": 0.1, "lens.sie.e2": -0.05, "source.decoder.x": 0.05, "source.decoder.y": -0.03}
+	for k := range 4 {
+		truth[fmt.Sprintf("source.decoder.z.%d", k+1)] = float64(z.Floats[k])
+	}
+	for i, name := range r.Parameters.names {
+		if v, ok := truth[name]; ok {
+			check.Close(t, name+", in σ from the truth", (r.Parameters.values[i]-v)/r.Uncertainties.values[i], 0, 5, 1)
+			delete(truth, name)
+		}
+	}
+	if r.Status != statusConverged || len(truth) > 0 {
+		t.Errorf("got %s (%s) without %v", r.Status, r.Reason, truth)
+	}
+
+	// Back under PyTorch's own names, to the bit; and from the bundle, under those of the tables.
+	sameTensors(t, filepath.Join("testdata", "vae_trained.pt"), file("back.safetensors"))
+	mustRun(t, "export-vae", file("bundle"), "--to-torch", file("bundle.safetensors"), "--quiet")
+	mustRun(t, "export-vae", file("bundle.safetensors"), "-o", file("again"), "--quiet")
+	near(t, "bundle and back", runGraph(t, filepath.Join(file("again"), "decoder.onnx"), z.Floats, z.Shape...)["image"], images, 1e-5)
 }
