@@ -24,8 +24,9 @@ func deflectCommand() *cli.Command {
 		ArgsUsage: "CONFIG",
 		UsageText: "lenskit deflect CONFIG --points P.csv [--params P.json]",
 		Description: "Reads points from a CSV file with columns x,y in arcsec and writes x,y,alpha_x,alpha_y,kappa with 17 digits. The config\n" +
-			"needs no image. Where lenses stand at several redshifts, alpha is the way from the point to where its ray meets the plane of\n" +
-			"the source farthest away, and kappa half the trace of its derivative. Parameters that --params leaves out take their truth, else init, else their prior's centre.\n\n" +
+			"needs no image. Parameters that --params leaves out take their truth, else init, else their prior's centre. Where lenses or\n" +
+			"sources stand at several redshifts, alpha is that of light from the farthest source, and kappa half the trace of its\n" +
+			"derivative (docs/planes.md).\n\n" +
 			"Example: lenskit deflect lens.yaml --params truth.json --points points.csv",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "params", Usage: "JSON object of parameter names and values, or a fit.json"},

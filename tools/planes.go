@@ -1,8 +1,6 @@
 package tools
 
-import (
-	"lenskit/physics"
-)
+import "lenskit/physics"
 
 // defaultCosmology is the universe of a config that names none.
 func defaultCosmology() physics.Cosmology { return physics.FlatCosmology(70, 0.3) }

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -94,6 +95,28 @@ func TestDeflectionToEachSource(t *testing.T) {
 			want = 0.5 * (0.5 + 0.5/math.Abs(2-b-1)*(1-b/2))
 		}
 		check.Close(t, "κ", kappa[0], want, 1e-13, 1)
+	}
+}
+
+func TestCOOLESTTakesRedshiftsFromTheConfig(t *testing.T) {
+	dir := t.TempDir()
+	coolestRun(t, dir, `
+data: {size: 24, pixel_scale: 0.25, noise: 0.05}
+lens: [{type: sis, redshift: 0.25, priors: {theta_E: {truth: 1.6}}}]
+source: [{type: sersic, redshift: 1.5, priors: {amp: {truth: 1}}}]
+`)
+	out := filepath.Join(dir, "out")
+	if _, _, err := ExportCOOLEST(CoolestOptions{Dir: filepath.Join(dir, "run"), Output: out, LensRedshift: math.NaN(), SourceRedshift: math.NaN()}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(out, fileCOOLEST))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"redshift": 0.25`, `"redshift": 1.5`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the template lacks %s", want)
+		}
 	}
 }
 
