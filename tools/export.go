@@ -138,7 +138,7 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 	if err != nil {
 		return err
 	}
-	decoder, err := s.Shape.decoder(s.Tensors)
+	decoder, err := decoderGraph(s.Shape, s.Tensors)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 		return asBadInput(err)
 	}
 	if s.HasEncoder {
-		encoder, err := s.Shape.encoder(s.Tensors)
+		encoder, err := encoderGraph(s.Shape, s.Tensors)
 		if err != nil {
 			return err
 		}
@@ -242,7 +242,7 @@ func (s *exportSource) prior(data string, report *progress) (mean []float64, cov
 	if images < 2 {
 		return nil, nil, "", badInput("%s: found %d images, expected more for a prior of %d latents", data, images, L)
 	}
-	g, err := s.Shape.encoder(s.Tensors)
+	g, err := encoderGraph(s.Shape, s.Tensors)
 	if err != nil {
 		return nil, nil, "", err
 	}

@@ -16,43 +16,36 @@ type vaeChecker struct {
 }
 
 // newVAEChecker opens the inference form of a network over the weights w, which may change between calls.
-func newVAEChecker(shape vaeShape, w map[string]*onnx.Tensor, batch int, sigmaD float64, s onnx.SessionOptions) (*vaeChecker, error) {
-	g := newVAEGraph("check", nil)
-	B, L := int64(batch), int64(shape.Latents)
-	g.Inputs = []onnx.Value{
-		{Name: "x", Type: onnx.Float32, Shape: []onnx.Dim{{N: B}, {N: 1}, {N: vaeSide}, {N: vaeSide}}},
-		{Name: "eps", Type: onnx.Float32, Shape: []onnx.Dim{{N: B}, {N: L}}},
-	}
+func newVAEChecker(a architecture, w map[string]*onnx.Tensor, batch int, sigmaD float64, s onnx.SessionOptions) (*vaeChecker, error) {
+	latents, width, height := a.size()
+	B := int64(batch)
+	inputs := []onnx.Value{floatInput("x", B, 1, int64(height), int64(width)), floatInput("eps", B, int64(latents))}
 	s.Bind, s.Frugal = map[string][]float32{}, true
-	for _, p := range shape.params() {
-		v := onnx.Value{Name: p.Name, Type: onnx.Float32, Shape: []onnx.Dim{}}
-		for _, d := range p.Shape {
-			v.Shape = append(v.Shape, onnx.Dim{N: d})
-		}
-		g.Inputs = append(g.Inputs, v)
+	for _, p := range a.params() {
+		inputs = append(inputs, floatInput(p.Name, p.Shape...))
 		s.Bind[p.Name] = w[p.Name].Floats
 	}
-	n := &vaeNet{Builder: onnx.NewBuilder(g, ""), vaeShape: shape}
-	mu, logSigma := n.encode("x")
+	n := newVAENet(a, "check", nil, inputs...)
+	mu, logSigma := a.encode(n, "x")
 	sigma := n.Op("Exp", logSigma)
-	image := n.decode(n.Op("Add", mu, n.Op("Mul", sigma, "eps")))
+	image := a.decode(n, n.Op("Add", mu, n.Op("Mul", sigma, "eps")))
 	r := n.Op("Sub", image, "x")
 	rec, kl := n.terms(r, mu, sigma, logSigma)
 	sum := func(x string, axes ...int64) string {
 		return n.OpAttr("ReduceSum", map[string]onnx.Attr{"keepdims": onnx.IntAttr(0)}, x, n.Ints(axes...))
 	}
-	n.named(n.Op("Mul", sum(rec, 1, 2, 3), n.exact(0.5/(sigmaD*sigmaD))), "reconstruction")
-	n.named(sum(kl, 1), "kl")
-	n.named(image, "image")
+	n.OutputAs("reconstruction", n.Op("Mul", sum(rec, 1, 2, 3), n.exact(0.5/(sigmaD*sigmaD))))
+	n.OutputAs("kl", sum(kl, 1))
+	n.OutputAs("image", image)
 	if err := n.Err(); err != nil {
 		return nil, fmt.Errorf("tools: check graph: %w", err)
 	}
-	run, err := onnx.Open(g, s)
+	run, err := onnx.Open(n.G, s)
 	if err != nil {
 		return nil, err
 	}
 	return &vaeChecker{
-		batch: batch, latents: shape.Latents, run: run, x: run.Input("x"), eps: run.Input("eps"),
+		batch: batch, latents: latents, run: run, x: run.Input("x"), eps: run.Input("eps"),
 		rec: run.Output("reconstruction"), kl: run.Output("kl"), image: run.Output("image"),
 	}, nil
 }

@@ -69,7 +69,7 @@ type trainSums struct {
 // weights are the tensors of the network by PyTorch's names, in PyTorch's order.
 func (t *vaeTrainer) weights() []weight {
 	var ws []weight
-	for _, p := range t.params() {
+	for _, p := range t.net.params() {
 		ws = append(ws, weight{Name: p.Name, DType: "float32", Tensor: t.tensors[p.Name]})
 	}
 	return ws

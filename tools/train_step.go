@@ -12,7 +12,7 @@ import (
 // optimiser. The parameters are bound to the session's inputs once and the gradients to its outputs; a step copies
 // neither. Its methods must not run at the same time.
 type vaeTrainer struct {
-	vaeShape
+	net       architecture
 	objective vaeObjective
 	opt       adamOptions
 
@@ -36,10 +36,10 @@ type vaeTrainer struct {
 type statUpdate struct{ running, batch []float32 }
 
 // newVAETrainer begins training from the weights w, which are copied. Threads and device are those of the session.
-func newVAETrainer(shape vaeShape, w map[string]*onnx.Tensor, o vaeObjective, opt adamOptions, s onnx.SessionOptions) (*vaeTrainer, error) {
-	t := &vaeTrainer{vaeShape: shape, objective: o, opt: opt, tensors: map[string]*onnx.Tensor{}, stats: map[string][]float32{}, parallelism: s.Threads}
+func newVAETrainer(net architecture, w map[string]*onnx.Tensor, o vaeObjective, opt adamOptions, s onnx.SessionOptions) (*vaeTrainer, error) {
+	t := &vaeTrainer{net: net, objective: o, opt: opt, tensors: map[string]*onnx.Tensor{}, stats: map[string][]float32{}, parallelism: s.Threads}
 	total := 0
-	for _, p := range shape.params() {
+	for _, p := range net.params() {
 		if w[p.Name] == nil {
 			return nil, fmt.Errorf("tools: train: no weights for %s", p.Name)
 		}
@@ -52,7 +52,7 @@ func newVAETrainer(shape vaeShape, w map[string]*onnx.Tensor, o vaeObjective, op
 	}
 	bind := map[string][]float32{}
 	at := 0
-	for _, p := range shape.params() {
+	for _, p := range net.params() {
 		n := w[p.Name].Size()
 		if p.Stat {
 			t.stats[p.Name] = append([]float32(nil), w[p.Name].Floats...)
@@ -64,11 +64,11 @@ func newVAETrainer(shape vaeShape, w map[string]*onnx.Tensor, o vaeObjective, op
 		bind[p.Name], bind["grad_"+p.Name] = t.p[at:at+n:at+n], t.g[at:at+n:at+n]
 		at += aligned(n)
 	}
-	g, err := shape.loss(t.tensors, o)
+	g, err := lossGraph(net, t.tensors, o)
 	if err != nil {
 		return nil, err
 	}
-	step, err := onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: shape.trained(), GradientsOnly: true})
+	step, err := onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: trained(net), GradientsOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func newVAETrainer(shape vaeShape, w map[string]*onnx.Tensor, o vaeObjective, op
 	}
 	t.x, t.eps, t.beta = t.run.Input("x"), t.run.Input("eps"), t.run.Input("beta")
 	t.loss, t.rec, t.kl = t.run.Output("loss"), t.run.Output("reconstruction"), t.run.Output("kl")
-	for _, p := range shape.params() {
+	for _, p := range net.params() {
 		if p.Stat {
 			t.batchStats = append(t.batchStats, statUpdate{t.stats[p.Name], t.run.Output(strings.Replace(p.Name, "running_", "", 1))})
 		}

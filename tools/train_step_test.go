@@ -111,9 +111,9 @@ func BenchmarkVAEStep(b *testing.B) {
 	w := paperVAE.initial(rng)
 	o := vaeObjective{Batch: 32, Samples: samples, SigmaD: 0.02}
 	if path := os.Getenv("LENSKIT_BENCH_GRAPH"); path != "" {
-		g, err := paperVAE.loss(w, o)
+		g, err := lossGraph(paperVAE, w, o)
 		if err == nil {
-			g, err = onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: paperVAE.trained(), GradientsOnly: true})
+			g, err = onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: trained(paperVAE), GradientsOnly: true})
 		}
 		if err == nil {
 			err = g.Save(path)

@@ -10,6 +10,20 @@ import (
 	"lenskit/onnx"
 )
 
+// architecture is a variational autoencoder without its weights.
+type architecture interface {
+	// params lists the parameters, trained ones and running statistics. Those of the decoder begin with "dec.".
+	params() []vaeParam
+	// size are the number of latents and the extent of the images.
+	size() (latents, width, height int)
+	// opset is the version of the ONNX operators that the layers are written in.
+	opset() int
+	// encode appends the encoder: images x [N, 1, h, w] to mean and log standard deviation [N, L].
+	encode(n *vaeNet, x string) (mu, logSigma string)
+	// decode appends the decoder: latents z [N, L] to images [N, 1, h, w].
+	decode(n *vaeNet, z string) string
+}
+
 // vaeShape is the architecture of tables D1 and D2 of Chianese et al. (2020): four strided convolutions of Channels, a
 // convolution to Hidden, two linear layers to Latents, and the mirrored decoder, for images of 64 x 64.
 type vaeShape struct {
@@ -38,6 +52,7 @@ type vaeParam struct {
 	Name  string
 	Shape []int64
 	Stat  bool // a running statistic of BatchNorm: kept, not trained
+	Flat  bool // a matrix [Shape[0], rest] in the training form, over the same memory
 }
 
 // params lists the network's parameters in PyTorch's order.
@@ -48,7 +63,7 @@ func (v vaeShape) params() []vaeParam {
 		for i, d := range shape {
 			s[i] = int64(d)
 		}
-		ps = append(ps, vaeParam{name, s, stat})
+		ps = append(ps, vaeParam{Name: name, Shape: s, Stat: stat})
 	}
 	norm := func(name string, c int) {
 		add(name+".weight", false, c)
@@ -67,6 +82,8 @@ func (v vaeShape) params() []vaeParam {
 		in = c
 	}
 	add(fmt.Sprintf("enc.%d.weight", at), false, v.Hidden, in, 4, 4)
+	// The encoder's last convolution covers its whole operand.
+	ps[len(ps)-1].Flat = true
 	for _, head := range []string{"mu", "log_sigma"} {
 		add(head+".weight", false, v.Latents, v.Hidden)
 		add(head+".bias", false, v.Latents)
@@ -82,10 +99,14 @@ func (v vaeShape) params() []vaeParam {
 	return ps
 }
 
+func (v vaeShape) size() (latents, width, height int) { return v.Latents, v.side(), v.side() }
+
+func (v vaeShape) opset() int { return 18 }
+
 // trained lists the names of the parameters that training changes.
-func (v vaeShape) trained() []string {
+func trained(a architecture) []string {
 	var names []string
-	for _, p := range v.params() {
+	for _, p := range a.params() {
 		if !p.Stat {
 			names = append(names, p.Name)
 		}
@@ -93,8 +114,7 @@ func (v vaeShape) trained() []string {
 	return names
 }
 
-// lastConv is the name of the encoder's last convolution, whose window covers its operand. The loss graph takes it as a
-// matrix [Hidden, C·4·4] over the same memory.
+// lastConv is the name of the encoder's last convolution, whose window covers its operand.
 func (v vaeShape) lastConv() string { return fmt.Sprintf("enc.%d.weight", 3*len(v.Channels)-1) }
 
 // initial draws the weights of a new network: N(0, 0.02) for convolutions and linear layers, biases 0, BatchNorm 1 and 0
@@ -119,21 +139,35 @@ func (v vaeShape) initial(rng *rand.Rand) map[string]*onnx.Tensor {
 	return w
 }
 
-// newVAEGraph begins a graph over the weights w, which it shares.
-func newVAEGraph(name string, w map[string]*onnx.Tensor) *onnx.Graph {
-	if w == nil {
-		w = map[string]*onnx.Tensor{}
-	}
-	return &onnx.Graph{Name: name, Opset: map[string]int{"": 18}, Init: maps.Clone(w)}
-}
-
-// vaeNet appends the layers of the network to a graph. With train set, BatchNorm normalises by the batch's own
-// statistics, which Stats then names: layer -> {mean, biased variance}.
+// vaeNet appends the layers of a network to a graph. With train set, BatchNorm normalises by the batch's own statistics,
+// which stats then names: layer -> {mean, biased variance}.
 type vaeNet struct {
 	*onnx.Builder
-	vaeShape
 	train bool
 	stats map[string][2]string
+}
+
+// newVAENet begins a graph over the weights w, which it shares.
+func newVAENet(a architecture, name string, w map[string]*onnx.Tensor, inputs ...onnx.Value) *vaeNet {
+	g := &onnx.Graph{Name: name, Opset: map[string]int{"": a.opset()}, Inputs: inputs, Init: map[string]*onnx.Tensor{}}
+	maps.Copy(g.Init, w)
+	return &vaeNet{Builder: onnx.NewBuilder(g, ""), stats: map[string][2]string{}}
+}
+
+// floatInput is an input of fixed extents.
+func floatInput(name string, shape ...int64) onnx.Value {
+	v := onnx.Value{Name: name, Type: onnx.Float32, Shape: []onnx.Dim{}}
+	for _, d := range shape {
+		v.Shape = append(v.Shape, onnx.Dim{N: d})
+	}
+	return v
+}
+
+// batchInput is an input with an open first extent.
+func batchInput(name string, shape ...int64) onnx.Value {
+	v := floatInput(name, shape...)
+	v.Shape = append([]onnx.Dim{{N: 1, Sym: "N"}}, v.Shape...)
+	return v
 }
 
 // norm is BatchNorm over axes 0, 2, 3 (Ioffe & Szegedy 2015).
@@ -167,10 +201,10 @@ func (n *vaeNet) leaky(x string) string {
 	return n.OpAttr("LeakyRelu", map[string]onnx.Attr{"alpha": {Kind: onnx.AttrFloat, Float: vaeSlope}}, x)
 }
 
-// encode appends table D1 and returns mean and log standard deviation [N, L] of the encoding of x [N, 1, 64, 64].
-func (n *vaeNet) encode(x string) (mu, logSigma string) {
+// encode appends table D1.
+func (v vaeShape) encode(n *vaeNet, x string) (mu, logSigma string) {
 	at := 0
-	for i := range n.Channels {
+	for i := range v.Channels {
 		x = n.OpAttr("Conv", convAttr(2, 1), x, fmt.Sprintf("enc.%d.weight", at))
 		at += 2
 		if i > 0 {
@@ -179,9 +213,9 @@ func (n *vaeNet) encode(x string) (mu, logSigma string) {
 		}
 		x = n.leaky(x)
 	}
-	last := n.lastConv()
+	last := v.lastConv()
 	if n.train {
-		// The last convolution covers its whole operand: as a product its weights are read once, not once an image.
+		// As a product the weights are read once, not once an image.
 		x = n.OpAttr("Flatten", map[string]onnx.Attr{"axis": onnx.IntAttr(1)}, x)
 		x = n.leaky(n.OpAttr("Gemm", map[string]onnx.Attr{"transB": onnx.IntAttr(1)}, x, last))
 	} else {
@@ -195,10 +229,10 @@ func (n *vaeNet) encode(x string) (mu, logSigma string) {
 	return head("mu"), logSigma
 }
 
-// decode appends table D2: latents z [N, L] to images [N, 1, 64, 64] in [-1, 1].
-func (n *vaeNet) decode(z string) string {
-	x := n.Op("Reshape", z, n.Ints(-1, int64(n.Latents), 1, 1))
-	for i := range n.Channels {
+// decode appends table D2, whose images are in [-1, 1].
+func (v vaeShape) decode(n *vaeNet, z string) string {
+	x := n.Op("Reshape", z, n.Ints(-1, int64(v.Latents), 1, 1))
+	for i := range v.Channels {
 		stride, pad := int64(2), int64(1)
 		if i == 0 {
 			stride, pad = 1, 0
@@ -206,7 +240,7 @@ func (n *vaeNet) decode(z string) string {
 		x = n.OpAttr("ConvTranspose", convAttr(stride, pad), x, fmt.Sprintf("dec.%d.weight", 3*i))
 		x = n.Op("Relu", n.norm(x, fmt.Sprintf("dec.%d", 3*i+1)))
 	}
-	last := fmt.Sprintf("dec.%d", 3*len(n.Channels))
+	last := fmt.Sprintf("dec.%d", 3*len(v.Channels))
 	in := []string{x, last + ".weight"}
 	if n.G.Init[last+".bias"] != nil { // not in table D2, but decoders from elsewhere may have one
 		in = append(in, last+".bias")
@@ -214,33 +248,30 @@ func (n *vaeNet) decode(z string) string {
 	return n.Op("Tanh", n.OpAttr("ConvTranspose", convAttr(2, 1), in...))
 }
 
-// decoder is the trained decoder as a graph: input z [N, L], output image [N, 1, 64, 64].
-func (v vaeShape) decoder(w map[string]*onnx.Tensor) (*onnx.Graph, error) {
-	g := newVAEGraph("decoder", pick(w, "dec."))
-	g.Inputs = []onnx.Value{{Name: "z", Type: onnx.Float32, Shape: []onnx.Dim{{N: 1, Sym: "N"}, {N: int64(v.Latents)}}}}
-	n := &vaeNet{Builder: onnx.NewBuilder(g, ""), vaeShape: v}
-	n.named(n.decode("z"), "image")
-	return g, n.Err()
+// decoderGraph is the decoder with weights w: input z [N, L], output image [N, 1, h, w].
+func decoderGraph(a architecture, w map[string]*onnx.Tensor) (*onnx.Graph, error) {
+	latents, _, _ := a.size()
+	n := newVAENet(a, "decoder", pick(w, true), batchInput("z", int64(latents)))
+	n.OutputAs("image", a.decode(n, "z"))
+	return n.G, n.Err()
 }
 
-// encoder is the trained encoder as a graph: input image [N, 1, 64, 64], outputs mu and sigma [N, L].
-func (v vaeShape) encoder(w map[string]*onnx.Tensor) (*onnx.Graph, error) {
-	g := newVAEGraph("encoder", pick(w, "enc.", "mu.", "log_sigma."))
-	g.Inputs = []onnx.Value{{Name: "image", Type: onnx.Float32, Shape: []onnx.Dim{{N: 1, Sym: "N"}, {N: 1}, {N: vaeSide}, {N: vaeSide}}}}
-	n := &vaeNet{Builder: onnx.NewBuilder(g, ""), vaeShape: v}
-	mu, logSigma := n.encode("image")
-	n.named(mu, "mu")
-	n.named(n.Op("Exp", logSigma), "sigma")
-	return g, n.Err()
+// encoderGraph is the encoder with weights w: input image [N, 1, h, w], outputs mu and sigma [N, L].
+func encoderGraph(a architecture, w map[string]*onnx.Tensor) (*onnx.Graph, error) {
+	_, width, height := a.size()
+	n := newVAENet(a, "encoder", pick(w, false), batchInput("image", 1, int64(height), int64(width)))
+	mu, logSigma := a.encode(n, "image")
+	n.OutputAs("mu", mu)
+	n.OutputAs("sigma", n.Op("Exp", logSigma))
+	return n.G, n.Err()
 }
 
-func pick(w map[string]*onnx.Tensor, prefixes ...string) map[string]*onnx.Tensor {
+// pick are the decoder's weights, or the others.
+func pick(w map[string]*onnx.Tensor, decoder bool) map[string]*onnx.Tensor {
 	out := map[string]*onnx.Tensor{}
 	for name, t := range w {
-		for _, p := range prefixes {
-			if strings.HasPrefix(name, p) {
-				out[name] = t
-			}
+		if strings.HasPrefix(name, "dec.") == decoder {
+			out[name] = t
 		}
 	}
 	return out
@@ -252,31 +283,33 @@ type vaeObjective struct {
 	SigmaD         float64 // σ_d of eq. 1
 }
 
-// loss is the negative ELBO (eq. 4) of a batch as a graph of its training form. Inputs: x [B, 1, 64, 64], eps [M·B, L]
-// standard normal, beta (scalar weight of the KL term). Outputs: loss, reconstruction, kl (scalars, per image), and for
-// each BatchNorm layer LAYER.mean and LAYER.var, the batch's mean and unbiased variance.
-func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, error) {
-	g := newVAEGraph("vae", nil)
-	for _, name := range v.trained() {
-		g.Init[name] = w[name]
+// lossGraph is the negative ELBO (eq. 4) of a batch as a graph of its training form. Inputs: x [B, 1, h, w], eps
+// [M·B, L] standard normal, beta (scalar weight of the KL term). Outputs: loss, reconstruction, kl (scalars, per image),
+// and for each BatchNorm layer with running statistics LAYER.mean and LAYER.var, the batch's mean and unbiased variance.
+func lossGraph(a architecture, w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, error) {
+	init := map[string]*onnx.Tensor{}
+	for _, p := range a.params() {
+		t := w[p.Name]
+		switch {
+		case p.Stat:
+		case p.Flat:
+			flat := *t
+			flat.Shape = []int64{t.Shape[0], int64(t.Size()) / t.Shape[0]}
+			init[p.Name] = &flat
+		default:
+			init[p.Name] = t
+		}
 	}
-	last := v.lastConv()
-	flat := *w[last]
-	flat.Shape = []int64{flat.Shape[0], flat.Shape[1] * flat.Shape[2] * flat.Shape[3]}
-	g.Init[last] = &flat
-	B, M, L := int64(o.Batch), int64(o.Samples), int64(v.Latents)
-	g.Inputs = []onnx.Value{
-		{Name: "x", Type: onnx.Float32, Shape: []onnx.Dim{{N: B}, {N: 1}, {N: vaeSide}, {N: vaeSide}}},
-		{Name: "eps", Type: onnx.Float32, Shape: []onnx.Dim{{N: M * B}, {N: L}}},
-		{Name: "beta", Type: onnx.Float32, Shape: []onnx.Dim{}},
-	}
-	n := &vaeNet{Builder: onnx.NewBuilder(g, ""), vaeShape: v, train: true, stats: map[string][2]string{}}
-	mu, logSigma := n.encode("x")
+	latents, width, height := a.size()
+	B, M, L, W, H := int64(o.Batch), int64(o.Samples), int64(latents), int64(width), int64(height)
+	n := newVAENet(a, "vae", init, floatInput("x", B, 1, H, W), floatInput("eps", M*B, L), floatInput("beta"))
+	n.train = true
+	mu, logSigma := a.encode(n, "x")
 	sigma := n.Op("Exp", logSigma)
 	// z_j = μ + ε_j σ (eq. C2)
 	noise := n.Op("Mul", n.Op("Reshape", "eps", n.Ints(M, B, L)), sigma)
 	z := n.Op("Reshape", n.Op("Add", noise, mu), n.Ints(M*B, L))
-	image := n.Op("Reshape", n.decode(z), n.Ints(M, B, 1, vaeSide, vaeSide))
+	image := n.Op("Reshape", a.decode(n, z), n.Ints(M, B, 1, H, W))
 	r := n.Op("Sub", image, "x")
 	all := map[string]onnx.Attr{"keepdims": onnx.IntAttr(0)}
 	squares, half := n.terms(r, mu, sigma, logSigma)
@@ -284,13 +317,13 @@ func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, 
 	kl := n.Op("Mul", n.OpAttr("ReduceSum", all, half), n.exact(1/float64(B)))
 	total := n.Op("Add", rec, n.Op("Mul", kl, "beta"))
 	for _, out := range [][2]string{{total, "loss"}, {rec, "reconstruction"}, {kl, "kl"}} {
-		n.named(out[0], out[1])
+		n.OutputAs(out[1], out[0])
 	}
-	for _, p := range v.params() {
-		if !strings.HasSuffix(p.Name, ".running_mean") {
+	for _, p := range a.params() {
+		layer, ok := strings.CutSuffix(p.Name, ".running_mean")
+		if !ok || !p.Stat {
 			continue
 		}
-		layer := p.Name[:len(p.Name)-len(".running_mean")]
 		s := n.stats[layer]
 		shape, ok := extents(n.Shape(n.sourceOf(s[0])))
 		if !ok {
@@ -298,10 +331,10 @@ func (v vaeShape) loss(w map[string]*onnx.Tensor, o vaeObjective) (*onnx.Graph, 
 		}
 		count := float64(shape[0] * shape[2] * shape[3])
 		flat := n.Ints(-1)
-		n.named(n.Op("Reshape", s[0], flat), layer+".mean")
-		n.named(n.Op("Reshape", n.Op("Mul", s[1], n.exact(count/math.Max(1, count-1))), flat), layer+".var")
+		n.OutputAs(layer+".mean", n.Op("Reshape", s[0], flat))
+		n.OutputAs(layer+".var", n.Op("Reshape", n.Op("Mul", s[1], n.exact(count/math.Max(1, count-1))), flat))
 	}
-	return g, n.Err()
+	return n.G, n.Err()
 }
 
 // terms are the summands of the loss: squares of the residuals r, and the KL divergence by latent.
@@ -319,12 +352,6 @@ func (n *vaeNet) sourceOf(value string) string {
 		}
 	}
 	return ""
-}
-
-// named makes value an output of the graph under the given name.
-func (n *vaeNet) named(value, name string) {
-	n.Append(&onnx.Node{Op: "Identity", Name: name, In: []string{value}, Out: []string{name}})
-	n.Output(name)
 }
 
 func extents(s []onnx.Dim) ([]int64, bool) {
