@@ -16,10 +16,13 @@ func trainCommand() *cli.Command {
 		Usage:     "train the source model on galaxy images",
 		ArgsUsage: "DATA.fits",
 		UsageText: "lenskit train-vae DATA.fits -o DIR [flags]",
-		Description: "DATA.fits is a cube of 64 x 64 images, background 0. The defaults are the paper's (tables D1 and D2, appendix C); a rate\n" +
+		Description: "DATA.fits is a cube of 64 x 64 images (or of your own network's size), background 0. The defaults are the paper's (tables D1 and D2, appendix C); a rate\n" +
 			"between 1e-4 and 1e-3 with --clip 1000 trains far faster. Leaves best.safetensors (the weights with the best validation\n" +
 			"ELBO), training.csv, curves.png, reconstructions.png and checkpoint.safetensors in DIR. Stopped by SIGINT, SIGTERM or\n" +
 			"SIGUSR1 it saves and exits with 75; the same command goes on from there, to the bit.\n\n" +
+			"--encoder and --decoder fine-tune an architecture of your own, from the weights in its ONNX files on. The encoder has two\n" +
+			"outputs [N L], mean and log σ (or log variance, named so, or σ, named sigma), or one [N 2L]. BatchNorm is taken as exported\n" +
+			"for inference: its statistics stay as they are, its scale and bias are trained.\n\n" +
 			"Example, a taste in a minute: lenskit dataset synth -o galaxies.fits --count 4000\n" +
 			"                             lenskit train-vae galaxies.fits -o out/vae --channels 16,32,64,128 --hidden 512 --samples 1 \\\n" +
 			"                      --rate 1e-3 --schedule cosine --clip 1000 --epochs 8",
@@ -32,6 +35,8 @@ func trainCommand() *cli.Command {
 			&cli.IntFlag{Name: "latents", Usage: "dimensions of the latent space", Value: paperVAE.Latents},
 			&cli.StringFlag{Name: "channels", Usage: "of the encoder's four convolutions; the decoder mirrors them", Value: "64,128,256,512"},
 			&cli.IntFlag{Name: "hidden", Usage: "outputs of the encoder's last convolution", Value: paperVAE.Hidden},
+			&cli.StringFlag{Name: "encoder", Usage: "a custom encoder's ONNX `FILE`, images [N 1 H W] to mean and log σ, instead of these; goes with --decoder"},
+			&cli.StringFlag{Name: "decoder", Usage: "a custom decoder's ONNX `FILE`, latents [N L] to images [N 1 H W]"},
 			&cli.Float64Flag{Name: "sigma", Usage: "σ_d, the decoder's standard deviation", Value: 0.02},
 			&cli.IntFlag{Name: "samples", Usage: "M, draws of the latents for each image", Value: 10},
 			&cli.IntFlag{Name: "batch", Usage: "images a step", Value: 32},
@@ -68,17 +73,25 @@ func runTrain(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var channels []int
+	shape := vaeShape{Latents: c.Int("latents"), Hidden: c.Int("hidden")}
 	for _, word := range strings.Split(c.String("channels"), ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
 		if err != nil {
 			return badInput("train-vae: --channels: found %q, expected four numbers as in 64,128,256,512", c.String("channels"))
 		}
-		channels = append(channels, n)
+		shape.Channels = append(shape.Channels, n)
+	}
+	if c.IsSet("encoder") || c.IsSet("decoder") {
+		for _, flag := range []string{"latents", "channels", "hidden"} {
+			if c.IsSet(flag) {
+				return badInput("train-vae: --%s: found a custom architecture, whose files tell its extents", flag)
+			}
+		}
+		shape = vaeShape{}
 	}
 	o := TrainVAEOptions{
 		Data: args[0], Beside: c.String("beside"), BesideShare: c.Float64("beside-share"), Validation: c.String("validation"), HeldBack: c.Float64("hold"),
-		Shape:  vaeShape{Latents: c.Int("latents"), Channels: channels, Hidden: c.Int("hidden")},
+		Shape: shape, Encoder: c.String("encoder"), Decoder: c.String("decoder"),
 		SigmaD: c.Float64("sigma"), Samples: c.Int("samples"), Batch: c.Int("batch"),
 		Rate: c.Float64("rate"), Schedule: c.String("schedule"), Warmup: c.Int("warmup"),
 		KLWeight: c.Float64("kl-weight"), KLWarmup: c.Int("kl-warmup"), Clip: c.Float64("clip"),

@@ -28,7 +28,7 @@ func TestRealGalaxyCatalogCuts(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"train", "test", "validation"} {
-		c, err := trainingCube(filepath.Join(dir, name+".fits"))
+		c, err := trainingCube(filepath.Join(dir, name+".fits"), vaeSide, vaeSide)
 		if err != nil {
 			t.Fatal(err)
 		}

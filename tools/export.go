@@ -29,6 +29,7 @@ type ExportOptions struct {
 // exportSource is a network with what is known of it.
 type exportSource struct {
 	*vaeWeights
+	net    architecture
 	file   string
 	sha256 string
 	record *trainRecord // nil where it was not trained here
@@ -72,6 +73,9 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 			return nil, err
 		}
 	}
+	if s.record != nil && len(s.record.Models) > 0 {
+		return s, s.customised(ws)
+	}
 	if s.vaeWeights, err = matchVAE(ws, sorted); err != nil {
 		var m *matchError
 		if errors.As(err, &m) {
@@ -79,8 +83,23 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 		}
 		return nil, withHint(badInput("%s: %w", s.file, err), "tables D1 and D2 are what export-vae knows; export other networks with torch.onnx and name the .onnx file as the model")
 	}
+	s.net = s.Shape
 	s.sha256, err = hashFile(s.file)
 	return s, err
+}
+
+// customised takes over the weights of a custom architecture.
+func (s *exportSource) customised(ws []weight) error {
+	custom, err := keptCustom(s.file)
+	if err != nil {
+		return err
+	}
+	s.net, s.vaeWeights = custom, &vaeWeights{HasEncoder: true}
+	if s.Tensors, err = custom.tensorsOf(ws); err != nil {
+		return badInput("%s: %w", s.file, err)
+	}
+	s.sha256, err = hashFile(s.file)
+	return err
 }
 
 // initialisers are the floating-point initialisers of a graph.
@@ -113,7 +132,12 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 	if err != nil {
 		return err
 	}
+	latents, width, height := s.net.size()
 	if o.Torch != "" {
+		if _, ok := s.net.(*customVAE); ok {
+			return withHint(badInput("export-vae: --to-torch: found the custom architecture of %s, expected tables D1 and D2", s.file),
+				"%s itself is a safetensors file: its tensors are named as in the ONNX files, behind enc. and dec.", s.file)
+		}
 		if err := prepareFolder(filepath.Dir(o.Torch)); err != nil {
 			return err
 		}
@@ -124,7 +148,7 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 			fmt.Fprintf(out, "%s: %d tensors\n", o.Torch, len(s.Tensors))
 		}
 	}
-	told := map[string]any{"weights": s.file, "sha256": s.sha256, "latents": s.Shape.Latents, "size": s.Shape.side(), "encoder": s.HasEncoder, "torch": o.Torch, "bundle": o.Bundle}
+	told := map[string]any{"weights": s.file, "sha256": s.sha256, "latents": latents, "size": width, "encoder": s.HasEncoder, "torch": o.Torch, "bundle": o.Bundle}
 	if o.Bundle == "" {
 		if o.JSON {
 			return encodeJSON(out, told)
@@ -138,7 +162,7 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 	if err != nil {
 		return err
 	}
-	decoder, err := decoderGraph(s.Shape, s.Tensors)
+	decoder, err := decoderGraph(s.net, s.Tensors)
 	if err != nil {
 		return err
 	}
@@ -146,7 +170,7 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 		return asBadInput(err)
 	}
 	if s.HasEncoder {
-		encoder, err := encoderGraph(s.Shape, s.Tensors)
+		encoder, err := encoderGraph(s.net, s.Tensors)
 		if err != nil {
 			return err
 		}
@@ -170,7 +194,7 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 		told["prior"] = note
 		return encodeJSON(out, told)
 	}
-	_, err = fmt.Fprintf(out, "%s: %d latents, images of %d x %d; %s\n", o.Bundle, s.Shape.Latents, s.Shape.side(), s.Shape.side(), note)
+	_, err = fmt.Fprintf(out, "%s: %d latents, images of %d x %d; %s\n", o.Bundle, latents, width, height, note)
 	return err
 }
 
@@ -204,10 +228,11 @@ func (s *exportSource) prior(data string, report *progress) (mean []float64, cov
 	}
 	images := 0
 	var fill func(from int, x []float32)
-	const pixels = vaeSide * vaeSide
+	L, width, height := s.net.size()
+	pixels := width * height
 	switch {
 	case data != "":
-		c, err := trainingCube(data)
+		c, err := trainingCube(data, width, height)
 		if err != nil {
 			return nil, nil, "", err
 		}
@@ -215,7 +240,7 @@ func (s *exportSource) prior(data string, report *progress) (mean []float64, cov
 		fill = func(from int, x []float32) { copy(x, c.Pix[from*pixels:min(len(c.Pix), from*pixels+len(x))]) }
 		note = fmt.Sprintf("prior of %d encoded images of %s", images, filepath.Base(data))
 	case s.record != nil:
-		r := &trainRun{opt: &s.record.Options, report: newProgress(io.Discard, true)}
+		r := &trainRun{opt: &s.record.Options, net: s.net, models: s.record.Models, report: newProgress(io.Discard, true)}
 		b, err := r.load()
 		if err != nil {
 			return nil, nil, "", withHint(fmt.Errorf("the training data give the prior: %w", err), "--data names a cube to take instead")
@@ -238,16 +263,15 @@ func (s *exportSource) prior(data string, report *progress) (mean []float64, cov
 	default:
 		return nil, nil, "prior N(0, I): --data names a cube whose encoded means give a better one", nil
 	}
-	L := s.Shape.Latents
 	if images < 2 {
 		return nil, nil, "", badInput("%s: found %d images, expected more for a prior of %d latents", data, images, L)
 	}
-	g, err := encoderGraph(s.Shape, s.Tensors)
+	g, err := encoderGraph(s.net, s.Tensors)
 	if err != nil {
 		return nil, nil, "", err
 	}
 	const chunk = 64
-	if g, err = g.BindInput("image", []int64{chunk, 1, vaeSide, vaeSide}); err != nil {
+	if g, err = g.BindInput("image", []int64{chunk, 1, int64(height), int64(width)}); err != nil {
 		return nil, nil, "", err
 	}
 	run, err := onnx.Open(g, onnx.SessionOptions{Frugal: true})
@@ -289,16 +313,21 @@ func (s *exportSource) prior(data string, report *progress) (mean []float64, cov
 // card is the bundle's card.md.
 func (s *exportSource) card(name, note, licence string) string {
 	var b strings.Builder
-	v := s.Shape
+	latents, width, height := s.net.size()
 	fmt.Fprintf(&b, "# %s\n\n", name)
-	fmt.Fprintf(&b, "The variational autoencoder of Chianese et al. (2020), tables D1 and D2: %d latents, channels %v", v.Latents, v.Channels)
-	if s.HasEncoder {
-		fmt.Fprintf(&b, ", %d hidden units", v.Hidden)
+	if _, ok := s.net.(*customVAE); ok {
+		fmt.Fprintf(&b, "A variational autoencoder of an architecture of its own, %d latents, trained from the weights of two ONNX files on.\n\n", latents)
+	} else {
+		fmt.Fprintf(&b, "The variational autoencoder of Chianese et al. (2020), tables D1 and D2: %d latents, channels %v", latents, s.Shape.Channels)
+		if s.HasEncoder {
+			fmt.Fprintf(&b, ", %d hidden units", s.Shape.Hidden)
+		}
+		fmt.Fprintf(&b, ".\n\n")
 	}
-	fmt.Fprintf(&b, ".\n\n| | |\n|---|---|\n")
-	fmt.Fprintf(&b, "| decoder | `z` [N, %d] to `image` [N, 1, %d, %d], peak near 1 |\n", v.Latents, v.side(), v.side())
+	fmt.Fprintf(&b, "| | |\n|---|---|\n")
+	fmt.Fprintf(&b, "| decoder | `z` [N, %d] to `image` [N, 1, %d, %d], peak near 1 |\n", latents, height, width)
 	if s.HasEncoder {
-		fmt.Fprintf(&b, "| encoder | `image` [N, 1, %d, %d], background 0 and peak 1, to `mu` and `sigma` [N, %d] |\n", v.side(), v.side(), v.Latents)
+		fmt.Fprintf(&b, "| encoder | `image` [N, 1, %d, %d], background 0 and peak 1, to `mu` and `sigma` [N, %d] |\n", height, width, latents)
 	}
 	fmt.Fprintf(&b, "| prior | %s |\n", note)
 	fmt.Fprintf(&b, "| weights | %s, sha256 %s |\n", filepath.Base(s.file), s.sha256)
@@ -311,6 +340,9 @@ func (s *exportSource) card(name, note, licence string) string {
 		fmt.Fprintf(&b, "| epochs | best of %d: number %d, after %d steps of %d images |\n", len(r.Epochs), r.Best, e.Step, r.Options.Batch)
 		fmt.Fprintf(&b, "| ELBO | %.1f on the training set, %.1f on the validation set (reconstruction %.1f, KL %.1f; nats per image, without constant) |\n", train, validation, e.ValidationRec, e.ValidationKL)
 		fmt.Fprintf(&b, "| σ_d | %g |\n", r.Options.SigmaD)
+		for i, m := range r.Models {
+			fmt.Fprintf(&b, "| %s at the start | %s, sha256 %s |\n", [2]string{"encoder", "decoder"}[i%2], filepath.Base(m.Path), m.SHA256)
+		}
 		for i, d := range r.Data {
 			from := ""
 			if i < len(r.Origins) && r.Origins[i] != "" {

@@ -205,7 +205,7 @@ func TestTrainedNetworkBecomesABundle(t *testing.T) {
 	}
 	// The prior is that of the encoded means of the data it is asked to take.
 	mustRun(t, "export-vae", run, "-o", dir, "--data", o.Data)
-	set, err := trainingCube(o.Data)
+	set, err := trainingCube(o.Data, vaeSide, vaeSide)
 	if err != nil {
 		t.Fatal(err)
 	}

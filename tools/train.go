@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,13 +21,15 @@ import (
 
 // TrainVAEOptions say what TrainVAE does. Those above Threads decide the weights.
 type TrainVAEOptions struct {
-	Data        string // FITS cube of 64 x 64 images
+	Data        string // FITS cube of images of the network's size, 64 x 64
 	Beside      string // a second one, or ""
 	BesideShare float64
 	Validation  string // a third one; "": HeldBack of Data
 	HeldBack    float64
 
 	Shape      vaeShape
+	Encoder    string `json:",omitempty"` // ONNX files of a custom architecture instead of Shape
+	Decoder    string `json:",omitempty"`
 	SigmaD     float64
 	Samples    int // M
 	Batch      int
@@ -55,8 +58,13 @@ type TrainVAEOptions struct {
 
 // Validate names the first option that cannot be.
 func (o *TrainVAEOptions) Validate() error {
-	if err := o.Shape.validate(); err != nil {
-		return badInput("train-vae: %w", err)
+	if (o.Encoder == "") != (o.Decoder == "") {
+		return badInput("train-vae: found one of --encoder and --decoder, expected both or neither")
+	}
+	if !o.custom() {
+		if err := o.Shape.validate(); err != nil {
+			return badInput("train-vae: %w", err)
+		}
 	}
 	for _, c := range []struct {
 		ok         bool
@@ -90,10 +98,14 @@ func (o *TrainVAEOptions) Validate() error {
 	return nil
 }
 
-// key identifies the runs that go the same way: their data and the options that decide the weights.
+// custom tells whether the architecture comes from ONNX files.
+func (o *TrainVAEOptions) custom() bool { return o.Encoder != "" }
+
+// key identifies the runs that go the same way: their data, the files of a custom architecture among them, and the
+// options that decide the weights.
 func (o *TrainVAEOptions) key(data []input) (string, error) {
 	k := *o
-	k.Data, k.Beside, k.Validation, k.Output, k.Command = "", "", "", "", ""
+	k.Data, k.Beside, k.Validation, k.Output, k.Command, k.Encoder, k.Decoder = "", "", "", "", "", "", ""
 	k.Threads, k.Device, k.SheetEvery, k.SaveEvery, k.JSON, k.afterStep = 0, "", 0, 0, false, nil
 	if k.Schedule == "constant" {
 		k.Epochs = 0 // such a run may be made longer
@@ -113,6 +125,8 @@ func (o *TrainVAEOptions) key(data []input) (string, error) {
 // trainRun is a run of TrainVAE.
 type trainRun struct {
 	opt          *TrainVAEOptions
+	net          architecture
+	models       []input // the files of a custom one
 	perEpoch     int64
 	total        int64
 	train        *vaeTrainer
@@ -126,14 +140,28 @@ type trainRun struct {
 	epochDone    int64
 }
 
-// TrainVAE trains the network of tables D1 and D2 of Chianese et al. (2020) on the ELBO (eq. 4) with Adam, or goes on
-// with a run that was stopped, to the bit. It leaves in the output folder best.safetensors, training.csv, curves.png,
+// TrainVAE trains the network of tables D1 and D2 of Chianese et al. (2020), or a custom one from the weights in its
+// files on, on the ELBO (eq. 4) with Adam, or goes on with a run that was stopped, to the bit. It leaves in the output folder best.safetensors, training.csv, curves.png,
 // reconstructions.png and checkpoint.safetensors.
 func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *progress) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	r := &trainRun{opt: &o, report: report}
+	r := &trainRun{opt: &o, net: o.Shape, report: report}
+	if o.custom() {
+		custom, err := loadCustom(o.Encoder, o.Decoder)
+		if err != nil {
+			return err
+		}
+		r.net = custom
+		for _, file := range []string{o.Encoder, o.Decoder} {
+			sum, err := hashFile(file)
+			if err != nil {
+				return err
+			}
+			r.models = append(r.models, input{file, sum})
+		}
+	}
 	source, err := r.load()
 	if err != nil {
 		return err
@@ -141,15 +169,20 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 	if err := prepareFolder(o.Output); err != nil {
 		return err
 	}
+	if custom, ok := r.net.(*customVAE); ok {
+		if err := custom.keep(o.Output); err != nil {
+			return err
+		}
+	}
 	session := onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
-	r.train, err = newVAETrainer(o.Shape, o.Shape.initial(rand.New(rand.NewPCG(o.Seed, 0x696e6974))),
+	r.train, err = newVAETrainer(r.net, r.net.initial(rand.New(rand.NewPCG(o.Seed, 0x696e6974))),
 		vaeObjective{Batch: o.Batch, Samples: o.Samples, SigmaD: o.SigmaD},
 		adamOptions{Beta1: 0.5, Beta2: 0.999, Epsilon: 1e-8, Clip: o.Clip}, session)
 	if err != nil {
 		return asBadInput(err)
 	}
 	defer r.train.close()
-	if r.check, err = newVAEChecker(o.Shape, r.train.tensors, o.Batch, o.SigmaD, session); err != nil {
+	if r.check, err = newVAEChecker(r.net, r.train.tensors, o.Batch, o.SigmaD, session); err != nil {
 		return err
 	}
 	defer r.check.close()
@@ -174,13 +207,14 @@ func (r *trainRun) path(file string) string { return filepath.Join(r.opt.Output,
 // load reads the data and begins the record.
 func (r *trainRun) load() (*batchSource, error) {
 	o := r.opt
-	r.record = &trainRecord{Shape: o.Shape, Command: o.Command, Options: *o}
+	r.record = &trainRecord{Shape: o.Shape, Models: r.models, Command: o.Command, Options: *o}
+	latents, width, height := r.net.size()
 	read := func(path string) (*cube, error) {
 		sum, err := hashFile(path)
 		if err != nil {
 			return nil, err
 		}
-		c, err := trainingCube(path)
+		c, err := trainingCube(path, width, height)
 		if err != nil {
 			return nil, err
 		}
@@ -199,7 +233,7 @@ func (r *trainRun) load() (*batchSource, error) {
 	} else if data, r.validation, err = data.split(o.HeldBack); err != nil {
 		return nil, badInput("%s: %w", o.Data, err)
 	}
-	b := &batchSource{sets: []*cube{data}, Batch: o.Batch, Eps: o.Batch * o.Samples * o.Shape.Latents, Seed: o.Seed, Augment: o.Augment}
+	b := &batchSource{sets: []*cube{data}, Batch: o.Batch, Eps: o.Batch * o.Samples * latents, Seed: o.Seed, Augment: o.Augment}
 	if o.Beside != "" {
 		more, err := read(o.Beside)
 		if err != nil {
@@ -214,7 +248,7 @@ func (r *trainRun) load() (*batchSource, error) {
 		r.perEpoch = int64((data.N + per - 1) / per)
 	}
 	r.total = r.perEpoch * int64(o.Epochs)
-	if r.record.Key, err = o.key(r.record.Data); err != nil {
+	if r.record.Key, err = o.key(slices.Concat(r.record.Data, r.models)); err != nil {
 		return nil, err
 	}
 	r.report.say("%d images to train on, %d for validation, %d steps an epoch", data.N+b.besideCount(), r.validation.N, r.perEpoch)
@@ -354,7 +388,7 @@ func (r *trainRun) draw() error {
 	if err != nil {
 		return err
 	}
-	return writeSheet(r.path(fileSheet), pairs(originals, decoded, 12), vaeSide, vaeSide, 12)
+	return writeSheet(r.path(fileSheet), pairs(originals, decoded, 12), r.validation.W, r.validation.H, 12)
 }
 
 // pairs lays rows of originals above their reconstructions.

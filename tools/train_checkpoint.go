@@ -28,8 +28,9 @@ const trainMetadata = "lenskit"
 
 // trainRecord is what the files of a run tell beside the tensors.
 type trainRecord struct {
-	Shape    vaeShape        `json:"shape"`
-	Key      string          `json:"key"` // of the options and data that decide the weights
+	Shape    vaeShape        `json:"shape"`            // of the built-in architecture
+	Models   []input         `json:"models,omitempty"` // encoder and decoder of a custom one
+	Key      string          `json:"key"`              // of the options and data that decide the weights
 	Command  string          `json:"command"`
 	Data     []input         `json:"data"`
 	Origins  []string        `json:"origins"` // the commands that made the data, where their files tell
@@ -102,7 +103,7 @@ func readTrainRecord(path string) (*trainRecord, error) {
 	if err := json.Unmarshal([]byte(meta[trainMetadata]), r); err != nil {
 		return nil, badInput("%s: metadata %s: %s", path, trainMetadata, jsonReason(err))
 	}
-	if err := r.Shape.validate(); err != nil {
+	if err := r.Shape.validate(); err != nil && len(r.Models) == 0 {
 		return nil, badInput("%s: metadata %s: %w", path, trainMetadata, err)
 	}
 	return r, nil

@@ -200,14 +200,14 @@ func (b *batchSource) start(from int64) (next func() *batch, stop func()) {
 	}
 }
 
-// trainingCube reads a set of images for training: 64 x 64, each with a peak.
-func trainingCube(path string) (*cube, error) {
+// trainingCube reads a set of images of w x h pixels for training, each with a peak.
+func trainingCube(path string, w, h int) (*cube, error) {
 	c, _, err := readCube(path)
 	if err != nil {
 		return nil, err
 	}
-	if c.W != vaeSide || c.H != vaeSide {
-		return nil, withHint(badInput("%s: found images of %d x %d pixels, expected %d x %d", path, c.W, c.H, vaeSide, vaeSide),
+	if c.W != w || c.H != h {
+		return nil, withHint(badInput("%s: found images of %d x %d pixels, expected %d x %d", path, c.W, c.H, w, h),
 			"lenskit dataset prepares images of other sizes")
 	}
 	kept := 0

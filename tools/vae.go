@@ -14,6 +14,8 @@ import (
 type architecture interface {
 	// params lists the parameters, trained ones and running statistics. Those of the decoder begin with "dec.".
 	params() []vaeParam
+	// initial are the weights that training begins with.
+	initial(rng *rand.Rand) map[string]*onnx.Tensor
 	// size are the number of latents and the extent of the images.
 	size() (latents, width, height int)
 	// opset is the version of the ONNX operators that the layers are written in.
@@ -354,6 +356,7 @@ func (n *vaeNet) sourceOf(value string) string {
 	return ""
 }
 
+// extents are the numbers of a shape that is known.
 func extents(s []onnx.Dim) ([]int64, bool) {
 	out := make([]int64, len(s))
 	for i, d := range s {
@@ -362,5 +365,5 @@ func extents(s []onnx.Dim) ([]int64, bool) {
 		}
 		out[i] = d.N
 	}
-	return out, len(s) == 4
+	return out, s != nil
 }
