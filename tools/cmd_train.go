@@ -23,7 +23,7 @@ func trainCommand() *cli.Command {
 			"--encoder and --decoder fine-tune an architecture of your own, from the weights in its ONNX files on. The encoder has two\n" +
 			"outputs [N L], mean and log σ (or log variance, named so, or σ, named sigma), or one [N 2L]. BatchNorm is taken as exported\n" +
 			"for inference: its statistics stay as they are, its scale and bias are trained.\n\n" +
-			"Example, a taste in a minute: lenskit dataset synth -o galaxies.fits --count 4000\n" +
+			"Example, a taste in a minute: lenskit dataset synth -o galaxies.fits --count 3000\n" +
 			"                             lenskit train-vae galaxies.fits -o out/vae --channels 16,32,64,128 --hidden 512 --samples 1 \\\n" +
 			"                      --rate 1e-3 --schedule cosine --clip 1000 --epochs 8",
 		Flags: []cli.Flag{

@@ -329,7 +329,7 @@ func (s *exportSource) card(name, note, licence string) string {
 	if s.HasEncoder {
 		fmt.Fprintf(&b, "| encoder | `image` [N, 1, %d, %d], background 0 and peak 1, to `mu` and `sigma` [N, %d] |\n", height, width, latents)
 	}
-	fmt.Fprintf(&b, "| prior | %s |\n", note)
+	fmt.Fprintf(&b, "| prior | %s |\n", strings.TrimPrefix(strings.TrimPrefix(note, "prior "), "of "))
 	fmt.Fprintf(&b, "| weights | %s, sha256 %s |\n", filepath.Base(s.file), s.sha256)
 	if licence != "" {
 		fmt.Fprintf(&b, "| licence | %s |\n", licence)

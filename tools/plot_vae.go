@@ -421,7 +421,7 @@ func (r *vaeRunner) numbers(images, decoded, mu, sigma [][]float64) (*vaeNumbers
 	n.ResidualMedian, n.Residual90, n.ResidualBelow = spread(residual)
 	var noisy []float64
 	for i, v := range residual {
-		if sigma := ringNoise(images[i], side); sigma > 0 {
+		if sigma := ringNoise(images[i], side); sigma > 1e-4 { // less is the galaxy's own light
 			noisy = append(noisy, v/sigma)
 		}
 	}

@@ -18,7 +18,7 @@ var (
 )
 
 // drawCurves draws the ELBO of both sets and its terms against the epoch. The scale is that of what follows the first
-// tenth of the training, where the ELBO is far off.
+// tenth of the training, the first epoch at least, where the ELBO is far off.
 func drawCurves(path string, epochs []trainEpoch) error {
 	type curve struct {
 		name string
@@ -26,17 +26,17 @@ func drawCurves(path string, epochs []trainEpoch) error {
 		y    func(trainEpoch) float64
 	}
 	type axes struct {
-		title, unit string
-		curves      []curve
+		title  string
+		curves []curve
 	}
 	all := []axes{
-		{"ELBO", "ELBO per image (nats, without constant)", []curve{
+		{"ELBO, without constant", []curve{
 			{"training", trainColor, func(e trainEpoch) float64 { t, _ := e.elbo(); return t }},
 			{"validation", validationColor, func(e trainEpoch) float64 { _, v := e.elbo(); return v }}}},
-		{"reconstruction", "−log likelihood per image (nats)", []curve{
+		{"−log likelihood, without constant", []curve{
 			{"training", trainColor, func(e trainEpoch) float64 { return e.TrainRec }},
 			{"validation", validationColor, func(e trainEpoch) float64 { return e.ValidationRec }}}},
-		{"KL divergence", "KL per image (nats)", []curve{
+		{"KL divergence", []curve{
 			{"training", trainColor, func(e trainEpoch) float64 { return e.TrainKL }},
 			{"validation", validationColor, func(e trainEpoch) float64 { return e.ValidationKL }}}},
 	}
@@ -45,7 +45,7 @@ func drawCurves(path string, epochs []trainEpoch) error {
 	page := draw.New(canvas)
 	for k, a := range all {
 		q := plot.New()
-		q.Title.Text, q.X.Label.Text, q.Y.Label.Text = a.title, "epoch", a.unit
+		q.Title.Text, q.X.Label.Text, q.Y.Label.Text = a.title, "epoch", "nats per image"
 		q.Title.TextStyle.Font = sans(titleSize)
 		for _, x := range []*plot.Axis{&q.X, &q.Y} {
 			x.Label.TextStyle.Font = sans(labelSize)
@@ -53,13 +53,13 @@ func drawCurves(path string, epochs []trainEpoch) error {
 			x.Tick.Marker = ticker{5}
 		}
 		q.Legend.TextStyle.Font = sans(tickSize)
-		q.Legend.Top = a.title != "ELBO"
+		q.Legend.Top = k > 0 // the first curves rise
 		var late []float64
 		for _, c := range a.curves {
 			xy := make(plotter.XYs, len(epochs))
 			for i, e := range epochs {
 				xy[i] = plotter.XY{X: float64(i + 1), Y: c.y(e)}
-				if i >= len(epochs)/10 {
+				if i >= min(max(1, len(epochs)/10), len(epochs)-1) {
 					late = append(late, xy[i].Y)
 				}
 			}
