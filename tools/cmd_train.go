@@ -16,10 +16,10 @@ func trainCommand() *cli.Command {
 		Usage:     "train the source model on galaxy images",
 		ArgsUsage: "DATA.fits",
 		UsageText: "lenskit train-vae DATA.fits -o DIR [flags]",
-		Description: "DATA.fits is a cube of 64 x 64 images (or of your own network's size), background 0. The defaults are the paper's (tables D1 and D2, appendix C); a rate\n" +
-			"between 1e-4 and 1e-3 with --clip 1000 trains far faster. Leaves best.safetensors (the weights with the best validation\n" +
-			"ELBO), training.csv, curves.png, reconstructions.png and checkpoint.safetensors in DIR. Stopped by SIGINT, SIGTERM or\n" +
-			"SIGUSR1 it saves and exits with 75; the same command goes on from there, to the bit.\n\n" +
+		Description: "DATA.fits is a cube of 64 x 64 images, or of those of your own network's size, background 0. The defaults are the paper's\n" +
+			"(tables D1 and D2, appendix C); a rate between 1e-4 and 1e-3 with --clip 1000 trains far faster. Leaves best.safetensors\n" +
+			"(the weights with the best validation ELBO), training.csv, curves.png, reconstructions.png and checkpoint.safetensors in\n" +
+			"DIR. Stopped by SIGINT, SIGTERM or SIGUSR1 it saves and exits with 75; the same command goes on from there, to the bit.\n\n" +
 			"--encoder and --decoder fine-tune an architecture of your own, from the weights in its ONNX files on. The encoder has two\n" +
 			"outputs [N L], mean and log σ (or log variance, named so, or σ, named sigma), or one [N 2L]. BatchNorm is taken as exported\n" +
 			"for inference: its statistics stay as they are, its scale and bias are trained.\n\n" +

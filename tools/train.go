@@ -141,8 +141,8 @@ type trainRun struct {
 }
 
 // TrainVAE trains the network of tables D1 and D2 of Chianese et al. (2020), or a custom one from the weights in its
-// files on, on the ELBO (eq. 4) with Adam, or goes on with a run that was stopped, to the bit. It leaves in the output folder best.safetensors, training.csv, curves.png,
-// reconstructions.png and checkpoint.safetensors.
+// files on, on the ELBO (eq. 4) with Adam, or goes on with a run that was stopped, to the bit. It leaves in the output
+// folder best.safetensors, training.csv, curves.png, reconstructions.png and checkpoint.safetensors.
 func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *progress) error {
 	if err := o.Validate(); err != nil {
 		return err
@@ -169,11 +169,6 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 	if err := prepareFolder(o.Output); err != nil {
 		return err
 	}
-	if custom, ok := r.net.(*customVAE); ok {
-		if err := custom.keep(o.Output); err != nil {
-			return err
-		}
-	}
 	session := onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
 	r.train, err = newVAETrainer(r.net, r.net.initial(rand.New(rand.NewPCG(o.Seed, 0x696e6974))),
 		vaeObjective{Batch: o.Batch, Samples: o.Samples, SigmaD: o.SigmaD},
@@ -194,6 +189,11 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 		before.Command, before.Options, before.Finished = r.record.Command, r.record.Options, ""
 		r.record = before
 		report.say("going on after step %d of %d", before.Step, r.total)
+	}
+	if custom, ok := r.net.(*customVAE); ok {
+		if err := custom.keep(o.Output); err != nil {
+			return err
+		}
 	}
 	err = r.loop(ctx, source)
 	if err == nil {

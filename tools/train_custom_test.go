@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"math"
@@ -285,7 +286,17 @@ func TestCustomTrainingGoesOnAndBecomesABundle(t *testing.T) {
 	if math.Abs(rec-last.ValidationRec) > 1e-3*last.ValidationRec || math.Abs(kl-last.ValidationKL) > 1e-3*(1+last.ValidationKL) {
 		t.Errorf("got terms %g and %g, the run's best epoch had %g and %g", rec, kl, last.ValidationRec, last.ValidationKL)
 	}
-	code, _, stderr := lenskit("export-vae", file("whole"), "--to-torch", file("x.safetensors"))
+	// A run with other files in the same folder is refused, and leaves the folder alone.
+	kept, err := os.ReadFile(filepath.Join(file("whole"), fileCustomDecoder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags[5] = filepath.Join(file("bundle"), "decoder.onnx")
+	code, _, stderr := lenskit(append(flags, "-o", file("whole"))...)
+	if now, err := os.ReadFile(filepath.Join(file("whole"), fileCustomDecoder)); code != exitBadInput || err != nil || !bytes.Equal(kept, now) {
+		t.Errorf("another architecture: exit %d: %s; the kept one is the same: %v (%v)", code, stderr, bytes.Equal(kept, now), err)
+	}
+	code, _, stderr = lenskit("export-vae", file("whole"), "--to-torch", file("x.safetensors"))
 	if code != exitBadInput || !strings.Contains(stderr, "custom architecture") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
