@@ -13,6 +13,7 @@ type bareImage struct {
 	Noise      string  // a number or a FITS path
 	PSF        string  // sigma in arcsec, or a FITS path; "" for none
 	PixelScale float64 // arcsec; 0: the header's
+	Neighbours bool    // are masked
 }
 
 // isFITS tells whether a command's argument is a FITS image and not a config: it begins as FITS, gzip or bzip2 files do,
@@ -75,12 +76,12 @@ func bareConfig(b bareImage) (*config, error) {
 		return nil, err
 	}
 	c.where = nil
-	c.flags = map[string]string{"data.noise": "--noise", "data.psf": "--psf", "data.pixel_scale": "--pixel-scale", "data.image": "image"}
+	c.flags = map[string]string{"data.noise": "--noise", "data.psf": "--psf", "data.pixel_scale": "--pixel-scale", "data.image": "image", "data.mask": "--mask-neighbours"}
 	d := &c.Data
 	d.Image, d.PixelScale = b.Image, b.PixelScale
 	if v, err := strconv.ParseFloat(b.Noise, 64); err != nil {
-		d.NoiseFile = b.Noise
-	} else if d.Noise = v; !(v > 0) || v > 1e300 {
+		d.Noise.Sigma.File = b.Noise
+	} else if d.Noise.Sigma.Value = v; !(v > 0) || v > 1e300 {
 		return nil, badInput("--noise: found %s, expected a standard deviation above 0 or a FITS path", b.Noise)
 	}
 	if v, err := strconv.ParseFloat(b.PSF, 64); err == nil {
@@ -89,6 +90,9 @@ func bareConfig(b bareImage) (*config, error) {
 		}
 	} else if b.PSF != "" && b.PSF != "none" {
 		d.PSFFile = b.PSF
+	}
+	if b.Neighbours {
+		d.Mask.Kind = "neighbours"
 	}
 	return c, nil
 }

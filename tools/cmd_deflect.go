@@ -240,9 +240,9 @@ func (c *config) parameterNames() (names []string, known func(string) bool) {
 			}
 		}
 	}
-	if c.Sky != nil {
-		names = append(names, "sky")
-		plain["sky"] = true
+	for _, l := range c.lone() {
+		names = append(names, l.name)
+		plain[l.name] = true
 	}
 	return names, func(n string) bool {
 		if plain[n] {

@@ -121,14 +121,7 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 		return made, err
 	}
 	o := p.Obs
-	data := append([]float64(nil), img.Model.Pix...)
-	sigma := make([]float64, len(data))
-	for i := range data {
-		sigma[i] = o.Sigma[min(i, len(o.Sigma)-1)]
-		if n := rng.NormFloat64(); !opt.NoNoise && sigma[i] > 0 && sigma[i] < physics.MaskedSigma {
-			data[i] += sigma[i] * n
-		}
-	}
+	data, sigma := o.simulate(img.Model.Pix, !opt.NoNoise, p.noiseScale(theta), cfg.StudentT, rng)
 	place := gridWCS(o.W, o.H, o.Scale, 0, 0)
 	if o.Header != nil {
 		if sky := copyWCS(o.Header); sky != nil {
@@ -160,8 +153,8 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	}
 	d := &cfg.Data
 	d.Image, d.Size, d.PixelScale = name, [2]int{}, o.Scale
-	if d.NoiseFile != "" {
-		d.NoiseFile = name + "[NOISE]"
+	if d.Noise.Sigma.File != "" {
+		d.Noise.Sigma.File = name + "[NOISE]"
 	}
 	if d.PSFFile != "" {
 		d.PSFFile = name + "[PSF]"

@@ -20,33 +20,27 @@ type config struct {
 	where map[string]*token.Token // dotted key to its place in file, for messages
 	flags map[string]string       // dotted key to the flag it comes from, where there is no file
 
-	Data      dataConfig
-	Lens      []component
-	Source    []component
-	LensLight []component
-	Sky       *prior            // nil: no sky
-	Cosmology physics.Cosmology // read where redshifts are stated
+	Data       dataConfig
+	Lens       []component
+	Source     []component
+	LensLight  []component
+	Sky        *prior            // nil: no sky
+	NoiseScale *prior            // a factor of the noise; nil: none
+	StudentT   float64           // degrees of freedom of the residuals' distribution; 0: Gaussian
+	Cosmology  physics.Cosmology // read where redshifts are stated
 }
 
 // dataConfig says what was observed. Lengths are in arcsec.
 type dataConfig struct {
 	Image         string // PATH or PATH[EXT]; "" where a command needs no image
 	Size          [2]int // width and height in pixels where there is no image
-	Noise         float64
-	NoiseFile     string // in place of Noise
+	Noise         noiseConfig
 	PSFSigma      float64
 	PSFFile       string // in place of PSFSigma; neither: no PSF
+	PSFSampling   int    // pixels of the PSF along an image pixel's side; 0 is 1
 	PixelScale    float64
 	Supersampling int // rays per pixel and axis
 	Mask          maskConfig
-}
-
-// maskConfig is the region of used pixels, or everything.
-type maskConfig struct {
-	Kind   string // "", "circle", "annulus", "box" or "file"
-	Size   [2]float64
-	Center [2]float64
-	File   string
 }
 
 // component is a lens, a source or a lens light.
@@ -90,7 +84,7 @@ type prior struct {
 
 // The keys of each mapping.
 var (
-	topKeys       = []string{"data", "lens", "source", "lens_light", "sky", "cosmology"}
+	topKeys       = []string{"data", "lens", "source", "lens_light", "sky", "noise_scale", "likelihood", "cosmology"}
 	dataKeys      = []string{"image", "size", "noise", "psf", "pixel_scale", "supersampling", "mask"}
 	componentKeys = []string{"type", "name", "redshift", "priors"}
 	decoderKeys   = []string{"type", "name", "redshift", "model", "interpolation", "priors"}
@@ -134,9 +128,15 @@ func parseConfig(path string, text []byte) (*config, error) {
 		case "lens_light":
 			c.LensLight, err = c.parseComponents(s.node, s.name)
 		case "sky":
-			p := param{Param: physics.Param{Name: "sky", Unit: physics.Brightness, Lo: math.Inf(-1), Hi: math.Inf(1)}, Prior: defaultPrior("sky", "sky", "sky")}
+			p := loneParam(s.name)
 			err = p.parse(s.node)
 			c.Sky = &p.Prior
+		case "noise_scale":
+			p := loneParam(s.name)
+			err = p.parse(s.node)
+			c.NoiseScale = &p.Prior
+		case "likelihood":
+			err = c.parseLikelihood(s.node)
 		case "cosmology":
 			c.Cosmology, err = parseCosmology(s.node)
 		}
@@ -179,6 +179,7 @@ func (c *config) path(p string) string {
 
 func (c *config) parseData(n node) error {
 	d := &c.Data
+	d.Supersampling = 0 // until the PSF's is known
 	keys, err := n.entries(dataKeys)
 	if err != nil {
 		return err
@@ -194,13 +195,7 @@ func (c *config) parseData(n node) error {
 		case "size":
 			err = e.parseSize(&d.Size)
 		case "noise":
-			if s, terr := e.text(); terr == nil && !looksNumeric(s) {
-				d.NoiseFile = s
-				break
-			}
-			if d.Noise, err = e.number(); err == nil && d.Noise <= 0 {
-				err = e.fail("found %g, expected a standard deviation above 0 or a FITS path", d.Noise)
-			}
+			err = d.Noise.parse(e.node, func(k entry) { c.where[k.key] = start(k.n) })
 		case "psf":
 			err = d.parsePSF(e.node)
 		case "pixel_scale":
@@ -210,11 +205,16 @@ func (c *config) parseData(n node) error {
 		case "supersampling":
 			d.Supersampling, err = e.whole(1, 32)
 		case "mask":
-			err = d.Mask.parse(e.node)
+			err = d.Mask.parse(e.node, 0)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	if k := max(d.PSFSampling, 1); d.Supersampling == 0 {
+		d.Supersampling = k
+	} else if d.Supersampling%k != 0 {
+		return c.fail("data.supersampling", "found %d, expected a multiple of the PSF's %d", d.Supersampling, k)
 	}
 	return nil
 }
@@ -248,69 +248,27 @@ func (d *dataConfig) parsePSF(n node) error {
 	if s, err := n.text(); err == nil && s == "none" || n.isNull() {
 		return nil
 	}
-	keys, err := n.entries([]string{"gaussian", "file"})
+	keys, err := n.entries([]string{"gaussian", "file", "supersampling"})
 	if err != nil {
 		return err
 	}
-	if len(keys) != 1 {
-		return n.fail("found %d keys, expected one of gaussian, file", len(keys))
-	}
-	e := keys[0]
-	if e.name == "file" {
-		d.PSFFile, err = e.text()
-		return err
-	}
-	if d.PSFSigma, err = e.number(); err == nil && d.PSFSigma <= 0 {
-		err = e.fail("found %g, expected a standard deviation in arcsec above 0", d.PSFSigma)
-	}
-	return err
-}
-
-func (m *maskConfig) parse(n node) error {
-	keys, err := n.entries([]string{"circle", "annulus", "box", "file", "center"})
-	if err != nil {
-		return err
-	}
-	centered := false
 	for _, e := range keys {
-		if e.name != "center" {
-			if m.Kind != "" {
-				return e.fail("stands beside %s, expected one of circle, annulus, box, file", m.Kind)
-			}
-			m.Kind = e.name
-		}
-		var v []float64
 		switch e.name {
-		case "circle":
-			if m.Size[1], err = e.number(); err == nil && m.Size[1] <= 0 {
-				err = e.fail("found %g, expected a radius in arcsec above 0", m.Size[1])
-			}
-		case "annulus":
-			if v, err = e.numbers(2, false); err == nil {
-				if m.Size = [2]float64(v); !(0 <= v[0] && v[0] < v[1]) {
-					err = e.fail("found [%g, %g], expected an inner and a larger outer radius in arcsec", v[0], v[1])
-				}
-			}
-		case "box":
-			if v, err = e.numbers(2, false); err == nil {
-				if m.Size = [2]float64(v); !(v[0] > 0 && v[1] > 0) {
-					err = e.fail("found [%g, %g], expected width and height in arcsec above 0", v[0], v[1])
-				}
-			}
 		case "file":
-			m.File, err = e.text()
-		case "center":
-			centered = true
-			if v, err = e.numbers(2, false); err == nil {
-				m.Center = [2]float64(v)
+			d.PSFFile, err = e.text()
+		case "gaussian":
+			if d.PSFSigma, err = e.number(); err == nil && d.PSFSigma <= 0 {
+				err = e.fail("found %g, expected a standard deviation in arcsec above 0", d.PSFSigma)
 			}
+		case "supersampling":
+			d.PSFSampling, err = e.whole(1, 16)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if m.Kind == "" || centered && m.Kind == "file" {
-		return n.fail("expected one of circle, annulus, box (with center, if need be) or file")
+	if (d.PSFFile != "") == (d.PSFSigma > 0) {
+		return n.fail("expected either gaussian or file, with supersampling if need be")
 	}
 	return nil
 }

@@ -98,6 +98,7 @@ var defaultRows = []defaultRow{
 	{"", "", "q", normal(0.7, 0.2).within(0.1, 1)},
 	{"", "", "phi", normal(0, 1)},
 	{"sky", "sky", "sky", normal(0, 0.1).scaled()},
+	{"noise_scale", "noise_scale", "noise_scale", lognormal(1, 0.3)},
 }
 
 // defaultPrior is the default of a parameter, the zero prior (Kind "") where there is none.

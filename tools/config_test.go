@@ -36,7 +36,7 @@ func TestConfigIsReadWithDefaultsFilledIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Data.Noise != 0.0333 || c.Data.PSFSigma != 0.05 || c.Data.Mask.Kind != "annulus" || c.Data.Mask.Center != [2]float64{0.1, -0.2} || c.Data.Supersampling != 1 {
+	if c.Data.Noise.Sigma.Value != 0.0333 || c.Data.PSFSigma != 0.05 || c.Data.Mask.Kind != "annulus" || c.Data.Mask.Center != [2]float64{0.1, -0.2} || c.Data.Supersampling != 1 {
 		t.Errorf("got data %+v", c.Data)
 	}
 	if c.path("mock.fits") != filepath.Join("dir", "mock.fits") {

@@ -28,17 +28,19 @@ func (c *config) text(dir string) string {
 	if d.Size[0] > 0 {
 		fmt.Fprintf(&b, "  size: [%d, %d]\n", d.Size[0], d.Size[1])
 	}
-	switch {
-	case d.NoiseFile != "":
-		fmt.Fprintf(&b, "  noise: %s\n", c.moved(d.NoiseFile, dir))
-	case d.Noise > 0:
-		fmt.Fprintf(&b, "  noise: %s\n", yamlNumber(d.Noise))
+	moved := func(p string) string { return c.moved(p, dir) }
+	if d.Noise != (noiseConfig{}) {
+		fmt.Fprintf(&b, "  noise: %s\n", d.Noise.text(moved))
+	}
+	sampling := ""
+	if d.PSFSampling > 1 {
+		sampling = fmt.Sprintf(", supersampling: %d", d.PSFSampling)
 	}
 	switch {
 	case d.PSFFile != "":
-		fmt.Fprintf(&b, "  psf: {file: %s}\n", c.moved(d.PSFFile, dir))
+		fmt.Fprintf(&b, "  psf: {file: %s%s}\n", moved(d.PSFFile), sampling)
 	case d.PSFSigma > 0:
-		fmt.Fprintf(&b, "  psf: {gaussian: %s}\n", yamlNumber(d.PSFSigma))
+		fmt.Fprintf(&b, "  psf: {gaussian: %s%s}\n", yamlNumber(d.PSFSigma), sampling)
 	}
 	if d.PixelScale > 0 {
 		fmt.Fprintf(&b, "  pixel_scale: %s\n", yamlNumber(d.PixelScale))
@@ -46,20 +48,8 @@ func (c *config) text(dir string) string {
 	if d.Supersampling > 1 {
 		fmt.Fprintf(&b, "  supersampling: %d\n", d.Supersampling)
 	}
-	if m := d.Mask; m.Kind != "" {
-		var s string
-		switch m.Kind {
-		case "file":
-			s = c.moved(m.File, dir)
-		case "circle":
-			s = yamlNumber(m.Size[1])
-		default:
-			s = yamlNumbers(m.Size[:])
-		}
-		if m.Center != [2]float64{} {
-			s += ", center: " + yamlNumbers(m.Center[:])
-		}
-		fmt.Fprintf(&b, "  mask: {%s: %s}\n", m.Kind, s)
+	if d.Mask.Kind != "" {
+		fmt.Fprintf(&b, "  mask: %s\n", d.Mask.text(moved))
 	}
 	for _, g := range []struct {
 		name  string
@@ -76,6 +66,7 @@ func (c *config) text(dir string) string {
 	if c.Sky != nil {
 		fmt.Fprintf(&b, "sky: %s\n", c.Sky.text())
 	}
+	b.WriteString(c.likelihoodText())
 	if c.hasRedshifts() {
 		u := c.Cosmology
 		fmt.Fprintf(&b, "cosmology: {H0: %s, Omega_m: %s, Omega_lambda: %s}\n", yamlNumber(u.H0), yamlNumber(u.OmegaM), yamlNumber(u.OmegaLambda))

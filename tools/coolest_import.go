@@ -94,14 +94,14 @@ func (m *coolestImport) data() (err error) {
 	}
 	switch n := &t.Observation.Noise; n.Type {
 	case "NoiseMap":
-		if d.NoiseFile, err = m.file("observation.noise.noise_map", n.Map); err != nil {
+		if d.Noise.Sigma.File, err = m.file("observation.noise.noise_map", n.Map); err != nil {
 			return err
 		}
 	case "UniformGaussianNoise":
 		if n.SD == nil || !(*n.SD > 0) {
 			return m.fail("observation.noise.std_dev", "found %s, expected a standard deviation above 0", pointerText(n.SD))
 		}
-		d.Noise = *n.SD
+		d.Noise.Sigma.Value = *n.SD
 	default:
 		return m.fail("observation.noise.type", "found %q, expected NoiseMap or UniformGaussianNoise", n.Type)
 	}

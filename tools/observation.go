@@ -15,10 +15,11 @@ import (
 // observation is what the data section of a config names, read and checked.
 type observation struct {
 	W, H   int
-	Scale  float64   // arcsec per pixel
-	Data   []float64 // W*H, lowest y first; not finite where a pixel is bad
-	Sigma  []float64 // one value, or W*H
-	Mask   []bool    // true where the config's mask leaves a pixel in use; nil: everywhere
+	Scale  float64               // arcsec per pixel
+	Data   []float64             // W*H, lowest y first; not finite where a pixel is bad
+	Sigma  []float64             // one value, or W*H
+	Counts *physics.PoissonNoise // where Sigma comes from, if from counts
+	Mask   []bool                // true where the config's mask leaves a pixel in use; nil: everywhere
 	PSF    physics.PSFSpec
 	Header fitsHeader // of the image; nil where the config has none
 	// Brightness is the height of the brightest 0.5 % of used pixels above their median, to two digits: the unit of
@@ -151,23 +152,43 @@ func (o *observation) findScale(c *config) error {
 	return nil
 }
 
-func (o *observation) readNoise(c *config) error {
+// openSame reads a plane of the image's size that the config names at key, and records the file.
+func (o *observation) openSame(c *config, key, ref string) (*fitsImage, []float64, error) {
+	img, pix, size, err := o.open(c, key, ref)
+	if err == nil && size != [2]int{o.W, o.H} {
+		err = c.fail(key, "%s is %d x %d pixels, the image is %d x %d", img.Path, size[0], size[1], o.W, o.H)
+	}
+	return img, pix, err
+}
+
+// read is the quantity at key: one value, or one for each pixel.
+func (o *observation) read(c *config, key string, q quantity) ([]float64, error) {
+	if q.File == "" {
+		return []float64{q.Value}, nil
+	}
+	_, pix, err := o.openSame(c, key, q.File)
+	return pix, err
+}
+
+func (o *observation) readNoise(c *config) (err error) {
+	d := &c.Data.Noise
 	switch {
-	case c.Data.NoiseFile != "":
-		img, pix, size, err := o.open(c, "data.noise", c.Data.NoiseFile)
-		if err != nil {
+	case d.Sigma.isSet():
+		o.Sigma, err = o.read(c, "data.noise", d.Sigma)
+	case d.Exposure.isSet():
+		o.Counts = &physics.PoissonNoise{Gain: d.Gain}
+		if o.Counts.Exposure, err = o.read(c, "data.noise.exposure", d.Exposure); err != nil {
 			return err
 		}
-		if size != [2]int{o.W, o.H} {
-			return c.fail("data.noise", "%s is %d x %d pixels, the image is %d x %d", img.Path, size[0], size[1], o.W, o.H)
+		if o.Counts.Background, err = o.read(c, "data.noise.background", d.Background); err != nil {
+			return err
 		}
-		o.Sigma = pix
-	case c.Data.Noise > 0:
-		o.Sigma = []float64{c.Data.Noise}
+		o.Sigma = make([]float64, len(o.Data))
+		o.Counts.Sigma(o.Sigma, o.Data)
 	default:
-		return c.fail("data.noise", "is missing, expected the standard deviation of a pixel or a FITS path")
+		err = c.fail("data.noise", "is missing, expected the standard deviation of a pixel, a FITS path, or {exposure: seconds, background: standard deviation}")
 	}
-	return nil
+	return err
 }
 
 func (o *observation) readPSF(c *config) error {
@@ -188,41 +209,6 @@ func (o *observation) readPSF(c *config) error {
 	o.PSF = physics.PSFSpec{Kernel: &physics.Image{W: size[0], H: size[1], Scale: o.Scale, Pix: pix}}
 	if _, _, err := physics.NewPSF(o.PSF, o.W, o.H, o.Scale, nil); err != nil {
 		return c.fail("data.psf.file", "%s: %v", img.Path, err)
-	}
-	return nil
-}
-
-func (o *observation) readMask(c *config) error {
-	m := c.Data.Mask
-	if m.Kind == "" {
-		return nil
-	}
-	o.Mask = make([]bool, o.W*o.H)
-	if m.Kind == "file" {
-		img, pix, size, err := o.open(c, "data.mask.file", m.File)
-		if err != nil {
-			return err
-		}
-		if size != [2]int{o.W, o.H} {
-			return c.fail("data.mask.file", "%s is %d x %d pixels, the image is %d x %d", img.Path, size[0], size[1], o.W, o.H)
-		}
-		for i, v := range pix {
-			o.Mask[i] = v != 0 && !math.IsNaN(v)
-		}
-		return nil
-	}
-	for j := range o.H {
-		y := (float64(j)-float64(o.H-1)/2)*o.Scale - m.Center[1]
-		for i := range o.W {
-			x := (float64(i)-float64(o.W-1)/2)*o.Scale - m.Center[0]
-			r := math.Hypot(x, y)
-			switch m.Kind {
-			case "box":
-				o.Mask[j*o.W+i] = math.Abs(x) <= m.Size[0]/2 && math.Abs(y) <= m.Size[1]/2
-			default: // a circle has inner radius 0
-				o.Mask[j*o.W+i] = r >= m.Size[0] && r <= m.Size[1]
-			}
-		}
 	}
 	return nil
 }
@@ -289,7 +275,7 @@ func (c *config) scalePriors(brightness float64) {
 			scale(&comp.Params[i].Prior)
 		}
 	}
-	if c.Sky != nil {
-		scale(c.Sky)
+	for _, l := range c.lone() {
+		scale(l.prior)
 	}
 }

@@ -117,13 +117,18 @@ func (c *config) model(bundles map[string]*bundle) (adjoint.Model, error) {
 		}
 		m.Components = append(m.Components, a)
 	}
-	if c.Sky != nil {
-		prior, err := c.Sky.adjoint(nil)
+	for _, l := range c.lone() {
+		prior, err := l.prior.adjoint(nil)
 		if err != nil {
-			return m, c.fail("sky", "%v", err)
+			return m, c.fail(l.key, "%v", err)
 		}
-		m.Sky = &prior
+		if l.prior == c.Sky {
+			m.Sky = &prior
+		} else {
+			m.NoiseScale = &prior
+		}
 	}
+	m.StudentT = c.StudentT
 	return m, nil
 }
 
@@ -178,12 +183,12 @@ func (p *problem) start(path string, named namedValues) ([]float64, error) {
 			}
 		}
 	}
-	if sky := p.Config.Sky; sky != nil {
-		i := p.index["sky"]
-		if err := sky.start(theta[i:i+1], nil); err != nil {
-			return nil, badInput("sky: %w", err)
+	for _, l := range p.Config.lone() {
+		i := p.index[l.name]
+		if err := l.prior.start(theta[i:i+1], nil); err != nil {
+			return nil, badInput("%s: %w", l.key, err)
 		}
-		if v, ok := named["sky"]; ok {
+		if v, ok := named[l.name]; ok {
 			theta[i] = v
 		}
 	}
@@ -208,8 +213,8 @@ func (p *problem) stated() map[string]bool {
 			}
 		}
 	}
-	if s := p.Config.Sky; s != nil && s.Truth != nil {
-		out["sky"] = true
+	for _, l := range p.Config.lone() {
+		out[l.name] = l.prior.Truth != nil
 	}
 	return out
 }
@@ -230,8 +235,8 @@ func (p *problem) setTruth(theta []float64) {
 			q.Prior.Init = nil
 		}
 	}
-	if s := p.Config.Sky; s != nil {
-		s.Truth, s.Init = []float64{theta[p.index["sky"]]}, nil
+	for _, l := range p.Config.lone() {
+		l.prior.Truth, l.prior.Init = []float64{theta[p.index[l.name]]}, nil
 	}
 }
 

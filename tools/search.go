@@ -828,6 +828,7 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	if err != nil {
 		return append(out, err.Error())
 	}
+	s.p.standardise(img.Residual.Pix, theta)
 	out = append(out, misfits(post, img)...)
 	for k, name := range post.Names() {
 		f := post.Free()[k]
@@ -976,6 +977,7 @@ func (c *config) simplified(brightness float64) *config {
 		return out
 	}
 	s.Source, s.LensLight = replace(c.Source), replace(c.LensLight)
+	s.NoiseScale, s.StudentT = nil, 0 // far from the truth, a better model is the cure of a misfit
 	s.scalePriors(brightness)
 	return &s
 }

@@ -1,0 +1,172 @@
+package tools
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"lenskit/physics"
+)
+
+// noiseConfig says what the noise of a pixel is: a standard deviation, or counting statistics over a background.
+// At most one of Sigma, Exposure is set.
+type noiseConfig struct {
+	Sigma      quantity
+	Exposure   quantity // seconds; the image is in counts per second
+	Background quantity // standard deviation of a pixel without light
+	Gain       float64  // electrons per count
+}
+
+// quantity is one number for all pixels, or a FITS image of them; not set when both are zero.
+type quantity struct {
+	Value float64
+	File  string
+}
+
+func (q quantity) isSet() bool { return q.Value != 0 || q.File != "" }
+
+// positive reads a quantity: a number above 0, or a path.
+func (n node) positive(what string) (q quantity, err error) {
+	if s, terr := n.text(); terr == nil && !looksNumeric(s) {
+		if s == "" {
+			return q, n.fail("found an empty path, expected %s above 0 or a FITS path", what)
+		}
+		return quantity{File: s}, nil
+	}
+	if q.Value, err = n.number(); err == nil && q.Value <= 0 {
+		err = n.fail("found %g, expected %s above 0 or a FITS path", q.Value, what)
+	}
+	return q, err
+}
+
+func (d *noiseConfig) parse(n node, place func(entry)) (err error) {
+	if !n.isMapping() {
+		d.Sigma, err = n.positive("a standard deviation")
+		return err
+	}
+	keys, err := n.entries([]string{"exposure", "background", "gain"})
+	if err != nil {
+		return err
+	}
+	d.Gain = 1
+	for _, e := range keys {
+		place(e)
+		switch e.name {
+		case "exposure":
+			d.Exposure, err = e.positive("seconds")
+		case "background":
+			d.Background, err = e.positive("a standard deviation")
+		case "gain":
+			if d.Gain, err = e.number(); err == nil && d.Gain <= 0 {
+				err = e.fail("found %g, expected electrons per count above 0", d.Gain)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, need := range []struct {
+		name string
+		q    quantity
+	}{{"exposure", d.Exposure}, {"background", d.Background}} {
+		if !need.q.isSet() {
+			return n.fail("has no %s, expected {exposure: seconds, background: standard deviation of a pixel without light}", need.name)
+		}
+	}
+	return nil
+}
+
+// text is the noise as YAML; moved rewrites paths.
+func (d *noiseConfig) text(moved func(string) string) string {
+	one := func(q quantity) string {
+		if q.File != "" {
+			return moved(q.File)
+		}
+		return yamlNumber(q.Value)
+	}
+	if d.Sigma.isSet() {
+		return one(d.Sigma)
+	}
+	s := fmt.Sprintf("{exposure: %s, background: %s", one(d.Exposure), one(d.Background))
+	if d.Gain != 1 {
+		s += ", gain: " + yamlNumber(d.Gain)
+	}
+	return s + "}"
+}
+
+// defaultNu is the degrees of freedom of Student's t where a config states none.
+const defaultNu = 4
+
+// parseLikelihood reads how residuals are distributed: gaussian, or Student's t.
+func (c *config) parseLikelihood(n node) error {
+	if s, err := n.text(); err == nil {
+		switch s {
+		case "gaussian":
+			return nil
+		case "student_t":
+			c.StudentT = defaultNu
+			return nil
+		}
+		return n.fail("found %q, expected gaussian or student_t", s)
+	}
+	keys, err := n.entries([]string{"student_t"})
+	if err != nil {
+		return err
+	}
+	for _, e := range keys {
+		c.StudentT = defaultNu
+		inner, err := e.entries([]string{"nu"})
+		if err != nil {
+			return err
+		}
+		for _, nu := range inner {
+			if c.StudentT, err = nu.number(); err == nil && !(c.StudentT >= 1 && c.StudentT <= 1000) {
+				err = nu.fail("found %g, expected 1 to 1000 degrees of freedom", c.StudentT)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lone is a parameter that belongs to no component.
+type lone struct {
+	name  string // of the parameter
+	key   string // of the config
+	prior *prior
+}
+
+// loneParam is the parameter of a key of the config that belongs to no component, with its default prior.
+func loneParam(key string) param {
+	p := param{Param: physics.Param{Name: key, Unit: physics.One, Hi: math.Inf(1)}, Prior: defaultPrior(key, key, key)}
+	if key == "sky" {
+		p.Unit, p.Lo = physics.Brightness, math.Inf(-1)
+	}
+	return p
+}
+
+// lone lists the parameters that belong to no component, in the order of the model.
+func (c *config) lone() []lone {
+	var out []lone
+	if c.Sky != nil {
+		out = append(out, lone{"sky", "sky", c.Sky})
+	}
+	if c.NoiseScale != nil {
+		out = append(out, lone{"noise.scale", "noise_scale", c.NoiseScale})
+	}
+	return out
+}
+
+// likelihoodText is the likelihood as lines of YAML.
+func (c *config) likelihoodText() string {
+	var b strings.Builder
+	if c.NoiseScale != nil {
+		fmt.Fprintf(&b, "noise_scale: %s\n", c.NoiseScale.text())
+	}
+	if c.StudentT > 0 {
+		fmt.Fprintf(&b, "likelihood: {student_t: {nu: %s}}\n", yamlNumber(c.StudentT))
+	}
+	return b.String()
+}

@@ -1,0 +1,254 @@
+package tools
+
+import (
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"gonum.org/v1/gonum/stat"
+
+	"lenskit/internal/check"
+	"lenskit/physics"
+)
+
+func TestNoiseAndMasksAreWrittenAsTheyAreRead(t *testing.T) {
+	for _, text := range []string{
+		"data: {noise: {exposure: 500, background: 0.01}}",
+		"data: {noise: {exposure: exp.fits, background: 'b g.fits[RMS]', gain: 2.5}}",
+		"data: {noise: 0.1, psf: {file: psf.fits, supersampling: 3}, supersampling: 6}",
+		"data: {noise: n.fits, psf: {gaussian: 0.05, supersampling: 2}}",
+		"noise_scale: {lognormal: [0.1, 0.2], truth: 1.3, init: 1}",
+		"noise_scale: {fixed: 2}",
+		"likelihood: {student_t: {nu: 3.5}}",
+		"data: {mask: {annulus: [0, 2], center: [1, -1]}}",
+		"data: {mask: {neighbours: auto}}",
+		"data: {mask: {neighbours: {beyond: 2, threshold: 8, margin: 0.3}}}",
+		"data: {mask: [{circle: 3}, {file: bad.fits}, {not: {box: [1, 2], center: [2, 2]}}, {neighbours: auto}]}",
+		"data: {mask: {any: [{circle: 1}, {not: {all: [{circle: 3}, {any: [{box: [1, 1]}]}]}}]}}",
+	} {
+		c, err := parseConfig("dir/c.yaml", []byte(text+"\nlens: [{type: sis}]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := parseConfig("dir/c.yaml", []byte(c.text("dir")))
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, c.text("dir"))
+		}
+		c.where, back.where = nil, nil
+		if !reflect.DeepEqual(c, back) {
+			t.Errorf("%s: got\n%s", text, c.text("dir"))
+		}
+	}
+	// defaults
+	c, err := parseConfig("c.yaml", []byte("noise_scale: {}\nlikelihood: student_t\nlens: [{type: sis}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Data.Supersampling != 1 {
+		t.Errorf("got supersampling %d", c.Data.Supersampling)
+	}
+	if p := c.NoiseScale; c.StudentT != defaultNu || p.Kind != priorLognormal || p.A != 0 || p.B != 0.3 {
+		t.Errorf("got ν = %g, noise_scale %+v", c.StudentT, p)
+	}
+}
+
+func TestBadNoiseAndMasksAreRefused(t *testing.T) {
+	for _, row := range []struct{ text, want string }{
+		{"data: {noise: -1}", "data.noise: found -1, expected a standard deviation above 0 or a FITS path"},
+		{"data: {noise: {exposure: 500}}", "data.noise: has no background"},
+		{"data: {noise: {background: 1}}", "data.noise: has no exposure"},
+		{"data: {noise: {exposure: 0, background: 1}}", "data.noise.exposure: found 0, expected seconds above 0"},
+		{"data: {noise: {exposure: 1, background: 1, gain: -1}}", "data.noise.gain: found -1"},
+		{"data: {noise: {exposur: 1}}", `did you mean "exposure"?`},
+		{"data: {noise: [1]}", "data.noise: found a list, expected a number"},
+		{"data: {psf: {supersampling: 2}}", "data.psf: expected either gaussian or file"},
+		{"data: {psf: {gaussian: 1, file: a}}", "data.psf: expected either gaussian or file"},
+		{"data: {psf: {gaussian: 1, supersampling: 0}}", "expected a whole number from 1 to 16"},
+		{"data: {psf: {gaussian: 1, supersampling: 2}, supersampling: 3}", "data.supersampling: found 3, expected a multiple of the PSF's 2"},
+		{"noise_scale: {normal: [-1, 1]}", "the centre -1 of the prior is outside the range"},
+		{"noise_scale: 1", "expected a prior"},
+		{"likelihood: student", `likelihood: found "student", expected gaussian or student_t`},
+		{"likelihood: {student_t: {nu: 0.5}}", "expected 1 to 1000 degrees of freedom"},
+		{"data: {mask: []}", "data.mask: found no region"},
+		{"data: {mask: {any: 3}}", "expected a list"},
+		{"data: {mask: {not: [3]}}", `data.mask.not[0]: found "3", expected a mapping`},
+		{"data: {mask: {circle: 1, box: [1, 1]}}", "stands beside circle"},
+		{"data: {mask: {all: [{circle: 1}], center: [1, 1]}}", "data.mask: expected one of circle"},
+		{"data: {mask: {neighbours: many}}", `data.mask.neighbours: found "many", expected auto`},
+		{"data: {mask: {neighbours: {beyond: 0}}}", "found 0, expected a number above 0"},
+		{"data: {mask: " + strings.Repeat("{not: ", 30) + "{circle: 1}" + strings.Repeat("}", 30) + "}", "more than 16 regions"},
+	} {
+		_, err := parseConfig("c.yaml", []byte(row.text+"\nlens: [{type: sis}]"))
+		if err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: got %v, want %s", row.text, err, row.want)
+		}
+	}
+}
+
+func TestRegionsCombine(t *testing.T) {
+	o := &observation{W: 9, H: 7, Scale: 1}
+	in := func(text string, x, y float64) bool {
+		c, err := parseConfig("c.yaml", []byte("data: {mask: "+text+"}\nlens: [{type: sis}]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := o.region(c, &c.Data.Mask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m[(int(y)+3)*o.W+int(x)+4]
+	}
+	for _, row := range []struct {
+		text string
+		x, y float64
+		want bool
+	}{
+		{"{circle: 2}", 2, 0, true}, {"{circle: 2}", 2, 1, false},
+		{"{annulus: [1, 2]}", 0, 0, false}, {"{annulus: [1, 2]}", 0, -1, true},
+		{"{box: [3, 5], center: [2, 0]}", 3, 2, true}, {"{box: [3, 5], center: [2, 0]}", 0, 0, false},
+		{"[{circle: 3}, {not: {circle: 1, center: [2, 0]}}]", 2, 0, false},
+		{"[{circle: 3}, {not: {circle: 1, center: [2, 0]}}]", -2, 0, true},
+		{"[{circle: 3}, {not: {circle: 1, center: [2, 0]}}]", -4, 0, false},
+		{"{any: [{circle: 1, center: [-3, 0]}, {circle: 1, center: [3, 0]}]}", 3, 0, true},
+		{"{any: [{circle: 1, center: [-3, 0]}, {circle: 1, center: [3, 0]}]}", -3, 0, true},
+		{"{any: [{circle: 1, center: [-3, 0]}, {circle: 1, center: [3, 0]}]}", 0, 0, false},
+		{"{not: [{circle: 3}, {circle: 3, center: [2, 0]}]}", 1, 0, false},
+		{"{not: [{circle: 3}, {circle: 3, center: [2, 0]}]}", -3, 0, true},
+	} {
+		if got := in(row.text, row.x, row.y); got != row.want {
+			t.Errorf("%s at (%g, %g): got %v", row.text, row.x, row.y, got)
+		}
+	}
+}
+
+// lensField is a round bright galaxy and an elliptical halo, an arc around them, and noise.
+func lensField(add func(x, y float64) float64) *observation {
+	o := &observation{W: 180, H: 171, Scale: 0.05, Sigma: []float64{0.02}}
+	rng := rand.New(rand.NewPCG(31, 1))
+	for k := range o.W * o.H {
+		x, y := o.place(k%o.W, k/o.W)
+		r, e := math.Hypot(x, y), math.Hypot(x-0.03, y/0.7)
+		v := math.Exp(-r/0.3) + 0.6*math.Exp(-e/1.5)
+		if a := math.Atan2(y, x); math.Abs(a) < 0.9 {
+			v += 0.3 * math.Exp(-0.5*math.Pow((r-1.4)/0.1, 2))
+		}
+		o.Data = append(o.Data, v+add(x, y)+0.02*rng.NormFloat64())
+	}
+	return o
+}
+
+func TestNeighboursAreFoundAndArcsAreNot(t *testing.T) {
+	blob := func(x, y, amp, size float64) func(x, y float64) float64 {
+		return func(u, v float64) float64 {
+			return amp * math.Exp(-0.5*((u-x)*(u-x)+(v-y)*(v-y))/(size*size))
+		}
+	}
+	near := func(o *observation, m []bool, x, y, r float64) (in, all int) {
+		for k := range m {
+			if u, v := o.place(k%o.W, k/o.W); math.Hypot(u-x, v-y) < r {
+				all++
+				if m[k] {
+					in++
+				}
+			}
+		}
+		return in, all
+	}
+	for _, row := range []struct {
+		name  string
+		light func(x, y float64) float64
+		x, y  float64
+		want  int
+	}{
+		{"none", func(x, y float64) float64 { return 0 }, 0, 0, 0},
+		{"a star", blob(3.2, 2.1, 0.5, 0.07), 3.2, 2.1, 1},
+		{"a galaxy", blob(-2.4, 2.9, 0.2, 0.2), -2.4, 2.9, 1},
+		{"an image of the source", blob(-1.5, 1.2, 0.5, 0.1), -1.5, 1.2, 0},
+		{"a giant arc", func(x, y float64) float64 {
+			if a := math.Atan2(y, x); math.Abs(a-1.5) > 0.8 {
+				return 0
+			}
+			return 0.3 * math.Exp(-0.5*math.Pow((math.Hypot(x, y)-3.5)/0.1, 2))
+		}, 0.25, 3.49, 0},
+	} {
+		o := lensField(row.light)
+		got, err := o.neighbours(neighbourConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Count != row.want {
+			t.Errorf("%s: found %d neighbours, want %d", row.name, got.Count, row.want)
+		}
+		if in, _ := near(o, got.Pixels, 0, 0, 2.4); in != 0 {
+			t.Errorf("%s: %d pixels of the lens are masked", row.name, in)
+		}
+		if in, all := near(o, got.Pixels, row.x, row.y, 0.25); row.want > 0 && in != all {
+			t.Errorf("%s: %d of its %d pixels are masked", row.name, in, all)
+		}
+		masked := 0
+		for _, b := range got.Pixels {
+			if b {
+				masked++
+			}
+		}
+		if limit := 700 * row.want; masked > limit {
+			t.Errorf("%s: %d pixels are masked, want at most %d", row.name, masked, limit)
+		}
+	}
+}
+
+func TestCountsHaveTheNoiseThatIsStated(t *testing.T) {
+	const n = 40000
+	o := &observation{W: n, H: 1, Scale: 1, Sigma: []float64{1}, Counts: &physics.PoissonNoise{Exposure: []float64{200}, Background: []float64{0.03}, Gain: 2}}
+	for _, brightness := range []float64{0, 0.02, 3} {
+		model := slices.Repeat([]float64{brightness}, n)
+		for _, row := range []struct{ scale, nu float64 }{{1, 0}, {1.5, 0}, {1, 8}} {
+			data, sigma := o.simulate(model, true, row.scale, row.nu, rand.New(rand.NewPCG(41, 1)))
+			background := 0.03 * 0.03
+			if row.nu > 0 {
+				background *= row.nu / (row.nu - 2)
+			}
+			want := row.scale * math.Sqrt(background+brightness/400)
+			mean, sd := stat.MeanStdDev(data, nil)
+			check.Close(t, "standard deviation", sd, want, 0.02, 0)
+			check.Close(t, "mean", mean, brightness, 5*want/math.Sqrt(n), 1)
+			for i := range 100 {
+				check.Close(t, "stated noise", sigma[i], math.Sqrt(0.0009+math.Max(data[i], 0)/400), 1e-14, 0)
+			}
+		}
+		data, sigma := o.simulate(model, false, 1, 0, rand.New(rand.NewPCG(41, 1)))
+		if !reflect.DeepEqual(data, model) {
+			t.Error("without noise, the data are not the model")
+		}
+		check.Close(t, "stated noise without any", sigma[0], math.Sqrt(0.0009+brightness/400), 1e-14, 0)
+	}
+	// a map of the exposure with a hole, and one of the background
+	p := physics.PoissonNoise{Exposure: []float64{100, 0, math.NaN(), 400}, Background: []float64{1, 1, 1, 2}, Gain: 1}
+	sigma := make([]float64, 4)
+	p.Sigma(sigma, []float64{50, 50, 50, -3})
+	check.Close(t, "map", sigma[0], math.Sqrt(1.5), 1e-14, 0)
+	check.Close(t, "map", sigma[3], 2, 1e-14, 0)
+	if !math.IsInf(sigma[1], 1) || !math.IsInf(sigma[2], 1) {
+		t.Errorf("got %v without exposure, want infinite noise", sigma)
+	}
+}
+
+func TestResidualsAreStandardised(t *testing.T) {
+	p := &problem{Config: &config{StudentT: 4}, index: map[string]int{"noise.scale": 0}}
+	rng := rand.New(rand.NewPCG(43, 1))
+	o := &observation{W: 50000, H: 1, Sigma: []float64{1}}
+	r, _ := o.simulate(make([]float64, 50000), true, 1.7, 4, rng)
+	p.standardise(r, []float64{1.7})
+	sum := 0.0
+	for _, v := range r {
+		sum += v * v
+	}
+	check.Close(t, "mean square", sum/50000, 1, 0.03, 0)
+	one := []float64{1e6}
+	if p.standardise(one, []float64{1}); one[0] > 20 {
+		t.Errorf("an outlier counts %g", one[0])
+	}
+}
