@@ -69,7 +69,7 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 	for range s.lensPlanes() + s.sourcePlanes() - 1 {
 		c.px, c.py = append(c.px, make([]float64, n)), append(c.py, make([]float64, n))
 	}
-	c.plane, c.model = make([]float64, box), make([]float64, box)
+	c.plane, c.model = make([]float64, grid.PlaneLen()), make([]float64, box)
 	for _, l := range s.lenses {
 		if l.fixed && c.baseX == nil && s.multi == nil {
 			c.baseX, c.baseY = make([]float64, n), make([]float64, n)
@@ -99,7 +99,7 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 	c.data, c.weight = make([]float64, box), make([]float64, box)
 	physics.Crop(grid.Box, c.data, noise.Data, grid.W)
 	physics.Crop(grid.Box, c.weight, noise.Weight, grid.W)
-	c.gModel, c.gPlane = make([]float64, box), make([]float64, box)
+	c.gModel, c.gPlane = make([]float64, box), make([]float64, grid.PlaneLen())
 	c.gTheta = make([]float64, nTheta)
 	c.gimgs, c.gpix = make([][]float64, len(s.lights)), make([][]float64, len(s.lights))
 	for i, l := range s.lights {

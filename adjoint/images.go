@@ -29,7 +29,7 @@ func (p *Posterior) Images(theta []float64) (*Images, error) {
 		return nil, err
 	}
 	if p.full == nil {
-		full, err := physics.NewGrid(p.obs.W, p.obs.H, p.obs.PixelScale, nil, 0, 0, p.obs.Supersampling)
+		full, err := p.newGrid(nil, 0, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (c *chain) lensLight(dst []float64) {
 			l.light.Brightness(v, c.grid.X, c.grid.Y)
 		}
 	}
-	plane := make([]float64, len(dst))
+	plane := make([]float64, c.grid.PlaneLen())
 	c.grid.Bin(plane, v, 0, len(c.grid.Pixel), 0)
 	c.psf.Blur(dst, plane)
 }

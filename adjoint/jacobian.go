@@ -27,7 +27,8 @@ type jacobian struct {
 	margin int // rows above and below
 	psf    physics.PSF
 	width  int          // of the box
-	size   int          // of a plane: one strip and its margins
+	size   int          // pixels of one strip and its margins
+	plane  int          // those of its plane before the PSF, finer if the PSF is
 	stride int          // from one column's plane to the next: odd lines of cache, so that columns do not compete for places
 	cols   []float64    // dim+1 planes: column k comes in plane k+1, its blurred form in plane k
 	scale  []float64    // dθ/du of each scalar's column
@@ -73,8 +74,8 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 	j := &jacobian{p: p, c: c, dim: p.params.dim, width: box.W}
 	_, ry := c.psf.Margin()
 	rows := box.H
-	if j.dim*box.W*box.H*8 > jacobianBytes {
-		rows = max(jacobianBytes/(8*j.dim*box.W)-2*ry, 2*ry, 16)
+	if row := 8 * j.dim * c.grid.PlaneLen() / box.H; row*box.H > jacobianBytes {
+		rows = max(jacobianBytes/row-2*ry, 2*ry, 16)
 	}
 	if err := j.cut(rows); err != nil {
 		return nil, err
@@ -138,7 +139,8 @@ func (j *jacobian) cut(rows int) (err error) {
 		}
 	}
 	j.size = (j.rows + 2*j.margin) * box.W
-	j.stride = j.size + 8*17
+	j.plane = j.size * j.c.grid.Fine * j.c.grid.Fine
+	j.stride = j.plane + 8*17
 	j.cols = make([]float64, (j.dim+1)*j.stride)
 	return nil
 }
@@ -265,7 +267,7 @@ func (j *jacobian) columns(lo, hi int) {
 }
 
 // column is the plane in which a coordinate's column comes.
-func (j *jacobian) column(free int) []float64 { return j.cols[(free+1)*j.stride:][:j.size] }
+func (j *jacobian) column(free int) []float64 { return j.cols[(free+1)*j.stride:][:j.plane] }
 
 // tile computes the columns' brightness on its share of the strip's pixels.
 func (j *jacobian) tile(k int) {

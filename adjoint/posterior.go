@@ -56,8 +56,9 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 	if opt.Threads == 0 {
 		opt.Threads = runtime.GOMAXPROCS(0)
 	}
+	obs.PSF.Sampling = max(obs.PSF.Sampling, 1)
 	if obs.Supersampling == 0 {
-		obs.Supersampling = 1
+		obs.Supersampling = obs.PSF.Sampling
 	}
 	if obs.W <= 0 || obs.H <= 0 || len(obs.Data) != obs.W*obs.H {
 		return nil, fmt.Errorf("adjoint: observation: found %d pixels, expected %d x %d", len(obs.Data), obs.W, obs.H)
@@ -93,10 +94,10 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 	}
 	p.notices = notices
 	rx, ry := psf.Margin()
-	if k := obs.PSF.Kernel; k != nil && (k.W > obs.W || k.H > obs.H) {
-		return nil, fmt.Errorf("adjoint: observation: psf: found a kernel of %d x %d pixels, expected at most the image's %d x %d", k.W, k.H, obs.W, obs.H)
+	if k, n := obs.PSF.Kernel, obs.PSF.Sampling; k != nil && (k.W > n*obs.W || k.H > n*obs.H) {
+		return nil, fmt.Errorf("adjoint: observation: psf: found a kernel of %d x %d pixels, expected at most the image's %d x %d", k.W, k.H, n*obs.W, n*obs.H)
 	}
-	if p.grid, err = physics.NewGrid(obs.W, obs.H, obs.PixelScale, noise.Used, rx, ry, obs.Supersampling); err != nil {
+	if p.grid, err = p.newGrid(noise.Used, rx, ry); err != nil {
 		return nil, fmt.Errorf("adjoint: observation: %w", err)
 	}
 	if err := p.open(); err != nil {
@@ -127,6 +128,15 @@ func (p *Posterior) open() (err error) {
 	p.theta, p.slope, p.gBuffer = make([]float64, n), make([]float64, n), make([]float64, n)
 	p.mapView, p.relaxedView, p.samplingView = View{p: p}, View{p: p, relaxed: true}, View{p: p, sampling: true}
 	return nil
+}
+
+// newGrid lays out the rays of the used pixels and of rx columns and ry rows around them.
+func (p *Posterior) newGrid(used []bool, rx, ry int) (*physics.Grid, error) {
+	g, err := physics.NewGrid(p.obs.W, p.obs.H, p.obs.PixelScale, used, rx, ry, p.obs.Supersampling)
+	if err != nil {
+		return nil, err
+	}
+	return g, g.Refine(p.obs.PSF.Sampling)
 }
 
 func (p *Posterior) newPSF(box physics.Box) (physics.PSF, error) {

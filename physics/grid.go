@@ -15,6 +15,7 @@ type Grid struct {
 	W, H  int     // of the whole image
 	Scale float64 // arcsec per pixel
 	Sub   int     // rays along each side of a pixel
+	Fine  int     // pixels of a plane of light along each side of a pixel; 1 unless Refine was called
 	Box   Box
 	Pixel []int32 // index in the box of each pixel that has rays, in rising order
 	// X, Y are the rays' positions in arcsec, Sub² for each entry of Pixel, one pixel after another.
@@ -39,7 +40,7 @@ func NewGrid(w, h int, scale float64, used []bool, rx, ry, sub int) (*Grid, erro
 	if !ok {
 		return nil, fmt.Errorf("physics: grid: no pixel of %d x %d is used", w, h)
 	}
-	g := &Grid{W: w, H: h, Scale: scale, Sub: sub, Box: box}
+	g := &Grid{W: w, H: h, Scale: scale, Sub: sub, Fine: 1, Box: box}
 	n := 0
 	for _, b := range need {
 		if b {
@@ -64,6 +65,19 @@ func NewGrid(w, h int, scale float64, used []bool, rx, ry, sub int) (*Grid, erro
 	}
 	return g, nil
 }
+
+// Refine makes the planes that Bin writes finer: fine x fine pixels, each the mean of its rays, for each of the image's,
+// as a PSF with Sampling fine takes them. Sub must be a multiple of fine.
+func (g *Grid) Refine(fine int) error {
+	if fine < 1 || g.Sub%fine != 0 {
+		return fmt.Errorf("physics: grid: found %d pixels of the PSF along a pixel's side, expected a divisor of the supersampling %d", fine, g.Sub)
+	}
+	g.Fine = fine
+	return nil
+}
+
+// PlaneLen is the number of pixels of a plane that Bin writes.
+func (g *Grid) PlaneLen() int { return g.Fine * g.Fine * g.Box.W * g.Box.H }
 
 // spread marks every pixel within rx columns and ry rows of a used one.
 func spread(used []bool, w, h, rx, ry int) []bool {
@@ -118,9 +132,14 @@ func bounding(need []bool, w, h int) (Box, bool) {
 }
 
 // Bin writes to the plane the mean of each pixel's rays, for the pixels from ≤ k < to of Pixel; ray holds their rays
-// alone. The plane begins at index `start` of the box. Other pixels of the plane are left as they are.
+// alone. The plane begins at index `start` of the box, which on a refined grid must begin a row. Other pixels of the
+// plane are left as they are.
 func (g *Grid) Bin(plane, ray []float64, from, to, start int) {
 	if from == to {
+		return
+	}
+	if g.Fine > 1 {
+		g.binFine(plane, ray, from, to, start)
 		return
 	}
 	if g.Sub == 1 {
@@ -149,6 +168,10 @@ func (g *Grid) Unbin(gray, gplane []float64, from, to int) {
 	if from == to {
 		return
 	}
+	if g.Fine > 1 {
+		g.unbinFine(gray, gplane, from, to)
+		return
+	}
 	if g.Sub == 1 {
 		if g.unbroken(from, to) {
 			copy(gray[:to-from], gplane[g.Pixel[from]:])
@@ -165,6 +188,47 @@ func (g *Grid) Unbin(gray, gplane []float64, from, to int) {
 		v := gplane[p] * inv
 		for i := k * n; i < (k+1)*n; i++ {
 			gray[i] = v
+		}
+	}
+}
+
+// cell is where pixel k of Pixel begins in a refined plane, and the length of its rows.
+func (g *Grid) cell(k int) (first, width int) {
+	p := int(g.Pixel[k])
+	width = g.Fine * g.Box.W
+	return p/g.Box.W*g.Fine*width + p%g.Box.W*g.Fine, width
+}
+
+func (g *Grid) binFine(plane, ray []float64, from, to, start int) {
+	m := g.Sub / g.Fine
+	inv := 1 / float64(m*m)
+	for k := from; k < to; k++ {
+		first, width := g.cell(k)
+		first -= start * g.Fine * g.Fine
+		rays := ray[(k-from)*g.Sub*g.Sub:]
+		for b := range g.Fine {
+			row := plane[first+b*width:][:g.Fine]
+			for a := range row {
+				s := 0.0
+				for j := b * m; j < (b+1)*m; j++ {
+					for _, v := range rays[j*g.Sub+a*m:][:m] {
+						s += v
+					}
+				}
+				row[a] = s * inv
+			}
+		}
+	}
+}
+
+func (g *Grid) unbinFine(gray, gplane []float64, from, to int) {
+	m := g.Sub / g.Fine
+	inv := 1 / float64(m*m)
+	for k := from; k < to; k++ {
+		first, width := g.cell(k)
+		rays := gray[(k-from)*g.Sub*g.Sub:][:g.Sub*g.Sub]
+		for i := range rays {
+			rays[i] = inv * gplane[first+i/g.Sub/m*width+i%g.Sub/m]
 		}
 	}
 }

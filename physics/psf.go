@@ -18,10 +18,13 @@ type PSF interface {
 	BlurAdj(gsrc, gdst []float64)
 }
 
-// PSFSpec says which PSF: at most one of its fields is set; none means no blurring.
+// PSFSpec says which PSF: at most one of Gaussian and Kernel is set; neither means no blurring.
 type PSFSpec struct {
 	Gaussian float64 // standard deviation in arcsec of a round Gaussian
-	Kernel   *Image  // sampled at the image's pixel scale, its centre at the middle
+	Kernel   *Image  // its centre at the middle
+	// Sampling is the number of the PSF's pixels along a side of the image's, 0 being 1. With more than 1 the source of
+	// Blur and BlurAdj is a plane of Sampling·w x Sampling·h pixels, as a Grid refined by Sampling makes it.
+	Sampling int
 }
 
 // gaussianRadius is where a Gaussian's taps end, in standard deviations: 6e-7 of its weight lies beyond.
@@ -41,6 +44,10 @@ func NewPSF(spec PSFSpec, w, h int, scale float64, pool *Pool) (psf PSF, notices
 	switch {
 	case spec.Kernel != nil && spec.Gaussian != 0:
 		return nil, nil, fmt.Errorf("physics: psf: found both a Gaussian and a kernel, expected one")
+	case spec.Sampling < 0:
+		return nil, nil, fmt.Errorf("physics: psf: found sampling %d, expected at least 1", spec.Sampling)
+	case spec.Sampling > 1:
+		return newFinePSF(spec, w, h, scale, pool)
 	case spec.Kernel != nil:
 		k, notices, err := centredKernel(spec.Kernel)
 		if err != nil {

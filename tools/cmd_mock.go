@@ -136,7 +136,7 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 		{Name: "MODEL", Bitpix: -64, Axes: axes, Pix: img.Model.Pix, Cards: place},
 	}
 	if k := o.PSF.Kernel; k != nil {
-		images = append(images, fitsOut{Name: "PSF", Bitpix: -64, Axes: []int{k.W, k.H}, Pix: k.Pix, Cards: gridWCS(k.W, k.H, o.Scale, 0, 0)})
+		images = append(images, fitsOut{Name: "PSF", Bitpix: -64, Axes: []int{k.W, k.H}, Pix: k.Pix, Cards: gridWCS(k.W, k.H, k.Scale, 0, 0)})
 	}
 	if s := img.Source; s != nil {
 		images = append(images, fitsOut{Name: "SOURCE", Bitpix: -64, Axes: []int{s.W, s.H}, Pix: s.Pix, Cards: gridWCS(s.W, s.H, s.Scale, img.SourceX, img.SourceY)})

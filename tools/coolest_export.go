@@ -730,7 +730,7 @@ func (x *coolestExport) psf(p *coolestPSF) error {
 		if err != nil {
 			return withPlace(x.cfg, "data.psf.file", err)
 		}
-		img, err := imageOf(m, x.scale)
+		img, err := imageOf(m, x.scale/float64(max(1, d.PSFSampling)))
 		if err != nil {
 			return withPlace(x.cfg, "data.psf.file", err)
 		}

@@ -192,7 +192,8 @@ func (o *observation) readNoise(c *config) (err error) {
 }
 
 func (o *observation) readPSF(c *config) error {
-	o.PSF = physics.PSFSpec{Gaussian: c.Data.PSFSigma}
+	n := max(1, c.Data.PSFSampling)
+	o.PSF = physics.PSFSpec{Gaussian: c.Data.PSFSigma, Sampling: n}
 	if s := c.Data.PSFSigma; s > 0 && (2*s > float64(o.W)*o.Scale || 2*s > float64(o.H)*o.Scale) {
 		return c.fail("data.psf", "a Gaussian of %g arcsec is larger than the image of %.4g x %.4g arcsec", s, float64(o.W)*o.Scale, float64(o.H)*o.Scale)
 	}
@@ -203,10 +204,10 @@ func (o *observation) readPSF(c *config) error {
 	if err != nil {
 		return err
 	}
-	if size[0] > o.W || size[1] > o.H {
-		return c.fail("data.psf.file", "%s is %d x %d pixels, larger than the image of %d x %d", img.Path, size[0], size[1], o.W, o.H)
+	if size[0] > n*o.W || size[1] > n*o.H {
+		return c.fail("data.psf.file", "%s is %d x %d pixels, larger than the image of %d x %d", img.Path, size[0], size[1], n*o.W, n*o.H)
 	}
-	o.PSF = physics.PSFSpec{Kernel: &physics.Image{W: size[0], H: size[1], Scale: o.Scale, Pix: pix}}
+	o.PSF.Kernel = &physics.Image{W: size[0], H: size[1], Scale: o.Scale / float64(n), Pix: pix}
 	if _, _, err := physics.NewPSF(o.PSF, o.W, o.H, o.Scale, nil); err != nil {
 		return c.fail("data.psf.file", "%s: %v", img.Path, err)
 	}

@@ -65,13 +65,14 @@ func (o *observation) coarsen(k int) *observation {
 	return c
 }
 
-// coarsePSF is the PSF as pixels k times as large see it. A Gaussian keeps its width; each weight of a kernel is shared
+// coarsePSF is the PSF as pixels k times as large as the image's see it, in these pixels. A Gaussian keeps its width; each weight of a kernel is shared
 // between the large pixels on both sides.
 func coarsePSF(spec physics.PSFSpec, k int) physics.PSFSpec {
 	if spec.Kernel == nil {
-		return spec
+		return physics.PSFSpec{Gaussian: spec.Gaussian}
 	}
 	in := spec.Kernel
+	k *= max(1, spec.Sampling)
 	half := func(n int) int { return (n/2 + k - 1) / k }
 	rx, ry := half(in.W), half(in.H)
 	out := &physics.Image{W: 2*rx + 1, H: 2*ry + 1, Scale: in.Scale * float64(k)}

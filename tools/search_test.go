@@ -51,12 +51,18 @@ func TestCoarsePSFKeepsWeightAndCentre(t *testing.T) {
 		}
 		return sum, x, y
 	}
-	out := coarsePSF(physics.PSFSpec{Kernel: in}, 3).Kernel
-	s0, x0, y0 := moments(in)
-	s1, x1, y1 := moments(out)
-	check.Close(t, "sum", s1, s0, 1e-13, 1)
-	check.Close(t, "x", x1, x0, 1e-13, 1)
-	check.Close(t, "y", y1, y0, 1e-13, 1)
+	for _, sampling := range []int{0, 1, 2} {
+		spec := coarsePSF(physics.PSFSpec{Kernel: in, Sampling: sampling}, 3)
+		out := spec.Kernel
+		if want := 0.3 * float64(max(1, sampling)); math.Abs(out.Scale-want) > 1e-15 || spec.Sampling > 1 {
+			t.Errorf("sampling %d: got pixels of %g arcsec and sampling %d, want %g and none", sampling, out.Scale, spec.Sampling, want)
+		}
+		s0, x0, y0 := moments(in)
+		s1, x1, y1 := moments(out)
+		check.Close(t, "sum", s1, s0, 1e-13, 1)
+		check.Close(t, "x", x1, x0, 1e-13, 1)
+		check.Close(t, "y", y1, y0, 1e-13, 1)
+	}
 }
 
 // A frame with the pixels of the image itself, behind no lens, gets the image back.
