@@ -206,6 +206,7 @@ func TestDefaultFluxesFollowTheImage(t *testing.T) {
 func FuzzConfig(f *testing.F) {
 	f.Add([]byte("lens: [{type: sis, redshift: 0.5}, {type: nfw, redshift: 0.9}]\nsource: [{type: sersic, redshift: 2}]\ncosmology: {H0: 67, Omega_m: 0.3, Omega_lambda: 0.6}"))
 	f.Add([]byte(goodConfig))
+	f.Add([]byte("data: {noise: {exposure: 500, background: b.fits, gain: 2}, mask: [{any: [{circle: 2}, {not: {box: [1, 2], center: [1, 1]}}]}, {neighbours: {beyond: 2}}],\n  psf: {gaussian: 0.1, supersampling: 2}}\nnoise_scale: {lognormal: [0, 0.3]}\nlikelihood: {student_t: {nu: 4}}\nlens: [{type: sis}]"))
 	f.Add([]byte("lens: [{type: sple, priors: {q: {normal: [0.7, .inf]}}}]"))
 	f.Add([]byte("? a\n: b\n"))
 	f.Add([]byte("lens:\n  - type: !!str sple\n    <<: *x\n"))
