@@ -139,8 +139,8 @@ func (c *chain) forward() {
 	}
 }
 
-// reverse writes the gradient by θ of what gModel is the gradient by the model of to gTheta, after misfit(true). Entries of fixed parameters are left zero
-// unless all is set.
+// reverse carries gModel, the derivative by the model that misfit(true) left, back to θ and writes it to gTheta. Entries of
+// fixed parameters are left zero unless all is set.
 func (c *chain) reverse(all bool) error {
 	c.all = all
 	clear(c.gPlane)

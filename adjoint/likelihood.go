@@ -58,7 +58,7 @@ type likely struct {
 	base     float64 // log likelihood at r = 0
 }
 
-// logLikelihood at the point.
+// value is the log likelihood.
 func (v *likely) value() float64 { return v.base - 0.5*v.deviance }
 
 // at reads the factor of the noise.

@@ -244,6 +244,9 @@ func (n node) parseSize(size *[2]int) error {
 	return nil
 }
 
+// maxPSFSampling bounds the pixels of a PSF along a side of the image's.
+const maxPSFSampling = 16
+
 func (d *dataConfig) parsePSF(n node) error {
 	if s, err := n.text(); err == nil && s == "none" || n.isNull() {
 		return nil
@@ -261,7 +264,7 @@ func (d *dataConfig) parsePSF(n node) error {
 				err = e.fail("found %g, expected a standard deviation in arcsec above 0", d.PSFSigma)
 			}
 		case "supersampling":
-			d.PSFSampling, err = e.whole(1, 16)
+			d.PSFSampling, err = e.whole(1, maxPSFSampling)
 		}
 		if err != nil {
 			return err

@@ -111,8 +111,12 @@ func (m *coolestImport) data() (err error) {
 			if d.PSFFile, err = m.file("instrument.psf.pixels", p.Pixels); err != nil {
 				return err
 			}
-			if s := p.Pixels.pixelSize(); s > 0 && math.Abs(s/d.PixelScale-1) > 1e-6 {
-				return m.fail("instrument.psf.pixels", "found pixels of %.6g arcsec, expected those of the image, %.6g", s, d.PixelScale)
+			if s := p.Pixels.pixelSize(); s > 0 {
+				n := math.Round(d.PixelScale / s)
+				if n < 1 || n > maxPSFSampling || math.Abs(n*s/d.PixelScale-1) > 1e-6 {
+					return m.fail("instrument.psf.pixels", "found pixels of %.6g arcsec, expected those of the image, %.6g, or a whole number of them along its side", s, d.PixelScale)
+				}
+				d.PSFSampling, d.Supersampling = int(n), int(n)
 			}
 		case "GaussianPSF":
 			if p.FWHM == nil || !(*p.FWHM >= 0) {
