@@ -5,9 +5,9 @@ package models
 import "embed"
 
 // Shipped is the bundle that a config without a model uses.
-const Shipped = "linear"
+const Shipped = "cosmos"
 
-// Files holds the bundles as they lie in this folder, so that the command works from any folder.
+// Files holds that bundle as it lies in this folder, so that the command works from any folder.
 //
-//go:embed *
+//go:embed cosmos
 var Files embed.FS

@@ -89,15 +89,19 @@ def ess(summary, peer):
     own = {k: v["ess_bulk"] for k, v in s["parameters"].items() if k.startswith("lens.")}
     assert len(own) == len(LENS), sorted(own)
     slowest = min(own, key=own.get)
-    print(f"lenskit: {s['draws']} draws of {s['chains']} chain(s), warm-up included: {s['seconds']:.1f} s, {s['gradients']} gradients, {s['divergences']} divergences")
-    print(f"  slowest lens parameter {slowest}: ESS {own[slowest]:.0f}, {s['gradients'] / own[slowest]:.1f} gradients each, {own[slowest] / s['seconds']:.1f} a second")
+    rate = own[slowest] / s["seconds"]
+    print(f"lenskit, {s['chains']} chain(s) of {s['draws']} draws: {s['seconds']:.1f} s with warm-up, {s['gradients']} gradients, {s['divergences']} divergences")
+    print(f"  slowest lens parameter {slowest}: ESS {own[slowest]:.0f}, {s['gradients'] / own[slowest]:.1f} gradients each, {rate:.1f} a second with warm-up")
+    warmup = 0.0
     for line in open(peer):
-        r = json.loads(line)
+        r = json.loads(line) if line.startswith("{") else {}
+        if r.get("name", "").endswith(".warmup"):
+            warmup = r["seconds"]
         if r.get("name", "").endswith(".sampling"):
-            rate = r["ess_lens_per_s"]
-            print(f"NumPyro {r['name']}: {r['transitions']} draws, warm-up not counted: {r['seconds']:.1f} s, {r['gradients']} gradients, {r['divergent']} divergences")
-            print(f"  slowest lens parameter: ESS {r['min_bulk_ess_lens']:.0f}, {r['grads_per_ess_lens']:.1f} gradients each, {rate:.2f} a second")
-            print(f"ratio of effective draws a second: {own[slowest] / s['seconds'] / rate:.1f}")
+            other, whole = r["ess_lens_per_s"], r["min_bulk_ess_lens"] / (r["seconds"] + warmup)
+            print(f"NumPyro {r['name']}: {r['transitions']} draws, {warmup:.1f} s of warm-up, {r['seconds']:.1f} s, {r['gradients']} gradients, {r['divergent']} divergences")
+            print(f"  slowest lens parameter: ESS {r['min_bulk_ess_lens']:.0f}, {r['grads_per_ess_lens']:.1f} gradients each, {other:.2f} a second, {whole:.2f} with warm-up")
+            print(f"ratio of effective draws a second, warm-up counted in both: {rate / whole:.1f}; counted in lenskit's alone: {rate / other:.1f}")
             for i, name in enumerate(LENS):
                 key = f"lens.{'shear' if name.startswith('gamma') and name != 'gamma' else 'sple'}.{name}"
                 p = s["parameters"][key]

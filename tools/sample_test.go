@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -17,23 +18,25 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/adjoint"
+	"lenskit/internal/check"
 	"lenskit/samplers"
 )
 
-// sampleTestModel has a decoder whose amplitude and latents can make up for each other.
+// sampleTestModel has a decoder, to be named, whose amplitude and latents can make up for each other. Differences need one
+// without kinks.
 const sampleTestModel = `
 data: {size: 40, pixel_scale: 0.1, noise: 0.05, psf: {gaussian: 0.1}}
 lens:
   - {type: sie, priors: {theta_E: {truth: 1.2, normal: [1.2, 0.3]}, e1: {truth: 0.1}, e2: {truth: -0.05}, center_x: {fixed: 0}, center_y: {fixed: 0}}}
 source:
-  - {type: decoder, interpolation: bicubic, priors: {z: {truth: 0.2}, s: {normal: [2, 0.5], truth: 2}, iota: {normal: [1, 0.3], bounds: [0.1, 4], truth: 1}, x: {normal: [0, 0.1], truth: 0.02}, y: {normal: [0, 0.1], truth: 0}}}
+  - {type: decoder, model: %q, interpolation: bicubic, priors: {z: {truth: 0.2}, s: {normal: [2, 0.5], truth: 2}, iota: {normal: [1, 0.3], bounds: [0.1, 4], truth: 1}, x: {normal: [0, 0.1], truth: 0.02}, y: {normal: [0, 0.1], truth: 0}}}
 `
 
 func sampleTestProblem(t *testing.T) (*problem, []float64) {
 	t.Helper()
 	dir := t.TempDir()
 	model := filepath.Join(dir, "model.yaml")
-	if err := os.WriteFile(model, []byte(sampleTestModel), 0o644); err != nil {
+	if err := os.WriteFile(model, fmt.Appendf(nil, sampleTestModel, filepath.Join(check.Root(), "models", "linear")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	made, err := Mock(context.Background(), MockOptions{Config: model, Output: filepath.Join(dir, "mock.fits"), Seed: 1, Compute: adjoint.Options{Device: "reference"}}, newProgress(io.Discard, true))
