@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"reflect"
+	"sync"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -24,7 +25,8 @@ import (
 type bundle struct {
 	Path    string // folder or .onnx file; "shipped:NAME" for the one in the binary
 	Decoder *onnx.Graph
-	Encoder *onnx.Graph // nil when the bundle has none
+	// Encoder gives the encoder; nil when the bundle has none. The shipped one is read when it is first asked for.
+	Encoder func() (*onnx.Graph, error)
 	Latents int
 	// Mean and Cov are the latents' prior as the bundle states it, N(0, I) where it states none.
 	Mean   []float64
@@ -72,8 +74,12 @@ func readBundle(name string, files fs.FS, dir string) (*bundle, error) {
 	if b.Decoder == nil {
 		return nil, badInput("%s: has no decoder.onnx, expected a decoder bundle", name)
 	}
-	if b.Encoder, err = b.model(files, dir, "encoder.onnx"); err != nil {
+	if _, err := fs.Stat(files, "encoder.onnx"); dir == "" && err == nil {
+		b.Encoder = sync.OnceValues(func() (*onnx.Graph, error) { return b.model(files, dir, "encoder.onnx") })
+	} else if e, err := b.model(files, dir, "encoder.onnx"); err != nil {
 		return nil, err
+	} else if e != nil {
+		b.Encoder = func() (*onnx.Graph, error) { return e, nil }
 	}
 	if err := b.standard(); err != nil {
 		return nil, err

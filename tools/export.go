@@ -54,7 +54,14 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 			if err != nil {
 				return nil, err
 			}
-			ws = append(initialisers(b.Decoder), initialisers(b.Encoder)...)
+			ws = initialisers(b.Decoder)
+			if b.Encoder != nil {
+				e, err := b.Encoder()
+				if err != nil {
+					return nil, err
+				}
+				ws = append(ws, initialisers(e)...)
+			}
 			s.file = filepath.Join(path, "decoder.onnx")
 		} else {
 			return nil, badInput("%s: holds neither %s nor decoder.onnx, expected a training run or a bundle", path, fileTrainBest)

@@ -306,7 +306,11 @@ func reconstruct(b *bundle, set *cube) (*reconstruction, error) {
 		}
 		return s.Output(g.Outputs[0].Name), nil
 	}
-	z, err := run(b.Encoder, []int64{int64(n), 1, int64(set.H), int64(set.W)}, in)
+	e, err := b.Encoder()
+	if err != nil {
+		return nil, err
+	}
+	z, err := run(e, []int64{int64(n), 1, int64(set.H), int64(set.W)}, in)
 	if err != nil {
 		return nil, err
 	}

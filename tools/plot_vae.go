@@ -89,7 +89,12 @@ func newVAERunner(b *bundle, w, h int) (*vaeRunner, error) {
 	if b.Encoder == nil {
 		return r, nil
 	}
-	e, err := b.Encoder.BindInput(b.Encoder.Inputs[0].Name, []int64{int64(r.batch), 1, int64(h), int64(w)})
+	e, err := b.Encoder()
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	e, err = e.BindInput(e.Inputs[0].Name, []int64{int64(r.batch), 1, int64(h), int64(w)})
 	if err != nil {
 		r.close()
 		return nil, badInput("%s: encoder: %w", b.Path, err)

@@ -306,7 +306,10 @@ func newEncoder(b *bundle, w, h int) (*encoder, error) {
 	if b.Encoder == nil {
 		return nil, nil
 	}
-	g := b.Encoder
+	g, err := b.Encoder()
+	if err != nil {
+		return nil, err
+	}
 	if len(g.Inputs) != 1 || len(g.Outputs) == 0 {
 		return nil, badInput("%s: encoder has %d inputs and %d outputs, expected one image in and the latents' means out", b.Path, len(g.Inputs), len(g.Outputs))
 	}
@@ -317,7 +320,7 @@ func newEncoder(b *bundle, w, h int) (*encoder, error) {
 	case 3:
 		shape = []int64{1, int64(h), int64(w)}
 	}
-	g, err := g.BindInput(g.Inputs[0].Name, shape)
+	g, err = g.BindInput(g.Inputs[0].Name, shape)
 	if err != nil {
 		return nil, badInput("%s: encoder: %v", b.Path, err)
 	}
