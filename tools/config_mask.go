@@ -133,17 +133,6 @@ func (m *maskConfig) text(moved func(string) string) string {
 	return "{" + m.Kind + ": " + s + "}"
 }
 
-// and is the part of region m that lies in q too.
-func (m maskConfig) and(q maskConfig) maskConfig {
-	switch m.Kind {
-	case "":
-		return q
-	case "all":
-		return maskConfig{Kind: "all", Parts: append(append([]maskConfig(nil), m.Parts...), q)}
-	}
-	return maskConfig{Kind: "all", Parts: []maskConfig{m, q}}
-}
-
 // readMask makes the config's mask.
 func (o *observation) readMask(c *config) (err error) {
 	if c.Data.Mask.Kind != "" {
