@@ -195,6 +195,18 @@ func (p *problem) start(path string, named namedValues) ([]float64, error) {
 	return theta, nil
 }
 
+// namesOf are the names of a parameter of a component: one, or one for each latent.
+func (p *problem) namesOf(comp *component, q *param) []string {
+	names := make([]string, 1)
+	if b := p.Bundles[comp.Group+"."+comp.Name]; b != nil && q.Vector {
+		names = make([]string, b.Latents)
+	}
+	for k := range names {
+		names[k] = comp.nameOf(q, k)
+	}
+	return names
+}
+
 // stated are the parameters to which the config gives a truth.
 func (p *problem) stated() map[string]bool {
 	out := map[string]bool{}
@@ -204,12 +216,8 @@ func (p *problem) stated() map[string]bool {
 			if q.Prior.Truth == nil {
 				continue
 			}
-			count := 1
-			if b := p.Bundles[comp.Group+"."+comp.Name]; b != nil && q.Vector {
-				count = b.Latents
-			}
-			for k := range count {
-				out[comp.nameOf(q, k)] = true
+			for _, name := range p.namesOf(comp, q) {
+				out[name] = true
 			}
 		}
 	}
@@ -224,13 +232,10 @@ func (p *problem) setTruth(theta []float64) {
 	for _, comp := range p.Config.components() {
 		for i := range comp.Params {
 			q := &comp.Params[i]
-			count := 1
-			if b := p.Bundles[comp.Group+"."+comp.Name]; b != nil && q.Vector {
-				count = b.Latents
-			}
-			q.Prior.Truth = make([]float64, count)
-			for k := range count {
-				q.Prior.Truth[k] = theta[p.index[comp.nameOf(q, k)]]
+			names := p.namesOf(comp, q)
+			q.Prior.Truth = make([]float64, len(names))
+			for k, name := range names {
+				q.Prior.Truth[k] = theta[p.index[name]]
 			}
 			q.Prior.Init = nil
 		}

@@ -306,14 +306,7 @@ func (s *search) given() ([]float64, error) {
 	for _, c := range cfg.components() {
 		for i := range c.Params {
 			q := &c.Params[i]
-			names := make([]string, 1)
-			if b := s.p.Bundles[c.Group+"."+c.Name]; b != nil && q.Vector {
-				names = make([]string, b.Latents)
-			}
-			for k := range names {
-				names[k] = c.nameOf(q, k)
-			}
-			if !set(&q.Prior, names...) {
+			if !set(&q.Prior, s.p.namesOf(c, q)...) {
 				return nil, nil
 			}
 		}
