@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 )
 
@@ -73,19 +74,26 @@ func StartNear(g *Gaussian, spread float64) func(x []float64, rng *rand.Rand) {
 	}
 }
 
-// Sample runs the chains to their end, each in its own goroutine, and hands every draw to rec (nil: none). When ctx is
-// cancelled, a target fails for good or rec returns an error, all chains stop after their last whole draw and the causes
-// are returned; Sample may be called again to go on.
+// Sample runs the chains to their end, each in its own goroutine, as many at a time as there are processors, and hands
+// every draw to rec (nil: none). When ctx is cancelled, a target fails for good or rec returns an error, all chains stop
+// after their last whole draw and the causes are returned; Sample may be called again to go on.
 func Sample(ctx context.Context, chains []*Chain, rec Recorder) error {
+	return SampleInTurns(ctx, chains, runtime.GOMAXPROCS(0), rec)
+}
+
+// SampleInTurns is Sample with atOnce chains at a time. A turn is a few draws, so that what a target keeps in the
+// processor's cache serves more than one evaluation. The draws are the same whatever atOnce is.
+func SampleInTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorder) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	turns := make(chan struct{}, max(1, atOnce))
 	errs := make([]error, len(chains))
 	var wg sync.WaitGroup
 	for i, c := range chains {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if errs[i] = c.run(ctx, rec); errs[i] != nil {
+			if errs[i] = c.run(ctx, turns, rec); errs[i] != nil {
 				cancel()
 			}
 		}()
@@ -104,8 +112,17 @@ func Sample(ctx context.Context, chains []*Chain, rec Recorder) error {
 	return errors.Join(errs...)
 }
 
-func (c *Chain) run(ctx context.Context, rec Recorder) error {
-	for !c.Done() {
+// turnDraws is the length of a turn.
+const turnDraws = 8
+
+func (c *Chain) run(ctx context.Context, turns chan struct{}, rec Recorder) error {
+	turns <- struct{}{}
+	defer func() { <-turns }()
+	for draw := 1; !c.Done(); draw++ {
+		if draw%turnDraws == 0 {
+			<-turns
+			turns <- struct{}{}
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}

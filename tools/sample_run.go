@@ -146,7 +146,7 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 	for i := range due {
 		due[i] = time.Now().Add(checkpointEvery)
 	}
-	return samplers.Sample(ctx, r.chains, samplers.RecorderFunc(func(d samplers.Draw) error {
+	return samplers.SampleInTurns(ctx, r.chains, r.threads(), samplers.RecorderFunc(func(d samplers.Draw) error {
 		i := d.Chain.ID()
 		if err := r.files[i].Record(d); err != nil {
 			return err
@@ -165,17 +165,20 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 	}))
 }
 
+// threads is how many threads the chains have together.
+func (r *sampling) threads() int {
+	if r.compute.Threads == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return r.compute.Threads
+}
+
 // targets makes a posterior for each chain. Chains that outnumber the threads take turns.
 func (r *sampling) targets() ([]samplers.Target, error) {
-	threads := r.compute.Threads
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
-	}
 	n := r.opt.Chains
-	gate := make(chan struct{}, threads)
 	out := make([]samplers.Target, n)
 	for i := range out {
-		c, err := r.p.Post.Clone(max(1, threads/n))
+		c, err := r.p.Post.Clone(max(1, r.threads()/n))
 		if err != nil {
 			return nil, err
 		}
@@ -183,23 +186,9 @@ func (r *sampling) targets() ([]samplers.Target, error) {
 		r.scratch = append(r.scratch, make([]float64, len(c.Names())))
 		t := r.saved.Bend.target(c)
 		r.bents = append(r.bents, t)
-		if out[i] = t; n > threads {
-			out[i] = gated{t, gate}
-		}
+		out[i] = t
 	}
 	return out, nil
-}
-
-// gated is a target of which only so many are evaluated at a time.
-type gated struct {
-	samplers.Target
-	gate chan struct{}
-}
-
-func (g gated) LogProb(grad, x []float64) (float64, error) {
-	g.gate <- struct{}{}
-	defer func() { <-g.gate }()
-	return g.Target.LogProb(grad, x)
 }
 
 // round finds the coordinates of the run.
