@@ -100,7 +100,8 @@ func BenchmarkHess256(b *testing.B) {
 	j := p.jac
 	b.Run("decoder-jacobian", func(b *testing.B) {
 		check.Measure(b, func() {
-			if err := j.prepare(); err != nil {
+			j.images[0].z = j.images[0].z[:0]
+			if err := j.prepare(nil); err != nil {
 				b.Fatal(err)
 			}
 		})

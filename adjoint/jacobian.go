@@ -2,6 +2,7 @@ package adjoint
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"gonum.org/v1/gonum/mat"
@@ -50,6 +51,8 @@ type jacobian struct {
 // latentCols is the images that a decoder's free latents move the source by, a padded one for each coordinate.
 type latentCols struct {
 	directions []float64   // ∂z/∂u, a row of latents for each coordinate
+	z          []float64   // where the images were computed, empty before that
+	before     []float64   // a row of directions
 	free       []int       // the coordinate of each latent, -1 when it is fixed
 	imgs       [][]float64 // of each direction
 	padded     [][]float64
@@ -100,7 +103,7 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 		}
 		latents = max(latents, l.nz)
 		m := &j.images[i]
-		m.directions = make([]float64, l.nz*l.nz)
+		m.directions, m.before, m.z = make([]float64, l.nz*l.nz), make([]float64, l.nz), make([]float64, 0, l.nz)
 		m.free = p.params.freeOf[l.zFirst : l.zFirst+l.nz]
 		m.imgs, m.padded = planes(l.nz, len(l.img)), planes(l.nz, l.pixels.PadLen())
 	}
@@ -154,8 +157,9 @@ func planes(n, size int) [][]float64 {
 	return out
 }
 
-// prepare reads the slopes of the scalars and the decoders' Jacobians at the point that the chain is at.
-func (j *jacobian) prepare() error {
+// prepare reads the slopes of the scalars at the point that the chain is at, and the decoders' Jacobians there or, given
+// other named parameters, at theirs. Those of the latents they were last computed at are not computed again.
+func (j *jacobian) prepare(origin []float64) error {
 	p := j.p
 	for i := range j.scale {
 		j.scale[i] = 1 // the columns of latents are made in their coordinates
@@ -165,16 +169,27 @@ func (j *jacobian) prepare() error {
 		if m.imgs == nil {
 			continue
 		}
+		z := l.z
+		if origin != nil {
+			z = origin[l.zFirst : l.zFirst+l.nz]
+		}
+		same := slices.Equal(m.z, z)
 		for k := range l.nz {
 			row := m.directions[k*l.nz : (k+1)*l.nz]
+			copy(m.before, row)
 			if l.block != nil {
 				l.block.column(row, k)
 			} else {
 				clear(row)
 				row[k] = p.slope[l.zFirst+k]
 			}
+			same = same && slices.Equal(m.before, row)
 		}
-		if err := l.dec.jacobian(m.imgs, m.directions, l.z); err != nil {
+		if same {
+			continue
+		}
+		m.z = m.z[:0]
+		if err := l.dec.jacobian(m.imgs, m.directions, z); err != nil {
 			return err
 		}
 		for k := range m.imgs {
@@ -183,6 +198,7 @@ func (j *jacobian) prepare() error {
 			}
 			l.pixels.Pad(m.padded[k], m.imgs[k])
 		}
+		m.z = append(m.z, z...)
 	}
 	for _, s := range p.params.scalars {
 		j.scale[s.free] = p.slope[s.at]
@@ -197,9 +213,9 @@ func (j *jacobian) prepare() error {
 	return nil
 }
 
-// matrix writes JᵀJ to hess.
-func (j *jacobian) matrix(hess *mat.SymDense) error {
-	if err := j.prepare(); err != nil {
+// matrix writes JᵀJ to hess, with the decoders' Jacobians at the point of the chain or at origin.
+func (j *jacobian) matrix(hess *mat.SymDense, origin []float64) error {
+	if err := j.prepare(origin); err != nil {
 		return err
 	}
 	for _, g := range j.groups {
@@ -380,6 +396,23 @@ func (j *jacobian) syrk(group int) {
 // that of the scale by ν/(ν+3). For MAP the prior's share is
 // (dθ/du)² of the positive part of −d² log p/dθ², for Sampling the identity.
 func (v *View) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (float64, error) {
+	return v.logProbHess(grad, hess, u, nil)
+}
+
+// LogProbHessFrom is LogProbHess with the decoders' Jacobians, which take most of its time, computed at the coordinates
+// origin: where they were already, the next matrix costs little more than the gradient.
+func (v *View) LogProbHessFrom(grad []float64, hess *mat.SymDense, u, origin []float64) (float64, error) {
+	if len(origin) != v.p.params.dim {
+		panic("adjoint: LogProbHessFrom: coordinates of another model")
+	}
+	if v.p.origin == nil {
+		v.p.origin, v.p.originSlope = make([]float64, len(v.p.theta)), make([]float64, len(v.p.theta))
+	}
+	v.p.params.push(v.p.origin, v.p.originSlope, origin)
+	return v.logProbHess(grad, hess, u, v.p.origin)
+}
+
+func (v *View) logProbHess(grad []float64, hess *mat.SymDense, u, origin []float64) (float64, error) {
 	p := v.p
 	if hess.SymmetricDim() != p.params.dim {
 		panic("adjoint: LogProbHess: matrix of another model")
@@ -393,7 +426,7 @@ func (v *View) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (flo
 			return 0, fmt.Errorf("adjoint: Gauss-Newton matrix: %w", err)
 		}
 	}
-	if err := p.jac.matrix(hess); err != nil {
+	if err := p.jac.matrix(hess, origin); err != nil {
 		return 0, err
 	}
 	fit, factor := &p.chain.fit, 1.0

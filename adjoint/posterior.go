@@ -45,6 +45,8 @@ type Posterior struct {
 	slope   []float64
 	gBuffer []float64
 
+	origin, originSlope []float64 // of LogProbHessFrom
+
 	mapView, relaxedView, samplingView View
 }
 

@@ -221,10 +221,69 @@ func TestGaussNewtonMatrixIsThatOfTheModelImage(t *testing.T) {
 		if err := strips.cut(5); err != nil {
 			t.Fatal(err)
 		}
-		if err := strips.matrix(hess); err != nil {
+		if err := strips.matrix(hess, nil); err != nil {
 			t.Fatal(err)
 		}
 		compare("strips", hess, func(int) float64 { return 0 })
+	}
+}
+
+func TestGaussNewtonMatrixFromAnotherPoint(t *testing.T) {
+	p := open(t, richModel(t, "bicubic"), richObservation(20, 2), Options{Device: "reference"})
+	d := p.Dim()
+	rng := rand.New(rand.NewPCG(16, 1))
+	u, origin := check.Normals(rng, d), check.Normals(rng, d)
+	grad, plain := make([]float64, d), make([]float64, d)
+	matrix := func(f func(h *mat.SymDense) (float64, error)) *mat.SymDense {
+		t.Helper()
+		h := mat.NewSymDense(d, nil)
+		if _, err := f(h); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	from := func(u, origin []float64) *mat.SymDense {
+		return matrix(func(h *mat.SymDense) (float64, error) { return p.MAP().LogProbHessFrom(grad, h, u, origin) })
+	}
+	whole := func(u []float64) *mat.SymDense {
+		return matrix(func(h *mat.SymDense) (float64, error) { return p.MAP().LogProbHess(plain, h, u) })
+	}
+	at := whole(u)
+	if !mat.Equal(from(u, u), at) {
+		t.Error("from the point itself: another matrix")
+	}
+	// the latents' Jacobian alone is another's: the lens's columns, and the gradient, stay
+	mixed := from(u, origin)
+	for i := range grad {
+		if grad[i] != plain[i] {
+			t.Errorf("gradient %d is %v, want %v", i, grad[i], plain[i])
+		}
+	}
+	differs := false
+	for i, n := range p.Names() {
+		for j, m := range p.Names() {
+			a, b := p.Free()[i], p.Free()[j]
+			if a < 0 || b < 0 {
+				continue
+			}
+			latent := strings.Contains(n, ".z.") || strings.Contains(m, ".z.")
+			same := mixed.At(a, b) == at.At(a, b)
+			if !latent && !same {
+				t.Errorf("element (%s, %s) changed", n, m)
+			}
+			differs = differs || latent && !same
+		}
+	}
+	if !differs {
+		t.Error("the Jacobian of the origin was not used")
+	}
+	// what was computed before does not show
+	whole(origin)
+	if !mat.Equal(from(u, origin), mixed) {
+		t.Error("the matrix depends on what was computed before")
+	}
+	if !mat.Equal(whole(u), at) {
+		t.Error("the whole matrix depends on what was computed before")
 	}
 }
 

@@ -56,6 +56,8 @@ type LMState struct {
 	Scale     []float64 // the largest diagonal of H seen, per parameter
 	Iteration int       // accepted steps
 	Idle      int       // accepted steps in a row that raised log p by less than TolGain
+	Origin    []float64 `json:",omitempty"` // where the slow parts of a Lagged target's curvature at X were computed; nil: at X
+	Age       int       // accepted steps since then
 	Tally
 	Started bool
 }
@@ -68,14 +70,16 @@ func NewLMState(x []float64) *LMState {
 // Clone is a deep copy.
 func (s *LMState) Clone() *LMState {
 	c := *s
-	c.X, c.Scale = cloneFloats(s.X), cloneFloats(s.Scale)
+	c.X, c.Scale, c.Origin = cloneFloats(s.X), cloneFloats(s.Scale), cloneFloats(s.Origin)
 	c.Tally = s.Tally.clone()
 	return &c
 }
 
 // LevenbergMarquardt climbs log p by steps (H + μD) δ = ∇ log p, D the largest diagonal of H seen so far (Moré 1978), μ
 // by the gain ratio (Nielsen 1999; Madsen, Nielsen & Tingleff 2004, algorithm 3.16). A trial costs one LogProb without
-// gradient, an accepted step one LogProbHess; a rejected point raises μ.
+// gradient, an accepted step one LogProbHess; a rejected point raises μ. Of a Lagged target the slow parts of H are kept
+// for up to lmLag steps as long as log p rises as foreseen (a chord method): the gradient is always that of the point,
+// so only the way is another, not the end. They are computed anew before a step is given up and at the end.
 //
 // It has converged when a full Newton step is expected to gain less than TolGain in log p; with a rough density it may
 // stall before, and Result.Gain then says how much the model still promised.
@@ -94,7 +98,7 @@ func LevenbergMarquardt(ctx context.Context, t Curved, s *LMState, opt LMOptions
 	}
 	w := newLMWork(n)
 	before := s.Tally.clone()
-	lp, ok, err := s.logProbHess(t, w.grad, w.hess, s.X)
+	lp, ok, err := s.logProbHess(t, w.grad, w.hess, s.X, s.Origin)
 	if !ok {
 		return nil, startError("lm", t, s.X, err)
 	}
@@ -109,6 +113,12 @@ func LevenbergMarquardt(ctx context.Context, t Curved, s *LMState, opt LMOptions
 		}
 		w.rescale(s.Scale)
 		gain := w.newtonGain()
+		if s.Origin != nil && (gain <= opt.TolGain || s.Idle >= opt.Patience || s.Iteration >= opt.Steps) {
+			if err := w.renew(t, s); err != nil {
+				return nil, fmt.Errorf("samplers: lm: step %d: %w", s.Iteration, err)
+			}
+			continue
+		}
 		switch {
 		case gain <= opt.TolGain:
 			return w.result(s, Converged, fmt.Sprintf("a full step would raise log p by %.2g", gain)), nil
@@ -209,9 +219,14 @@ func (w *lmWork) climb(ctx context.Context, t Curved, s *LMState, opt LMOptions)
 	for i, x := range s.X {
 		size = math.Hypot(size, x/w.inv[i])
 	}
-	reject := func() {
+	// reject raises the damping, or computes anew what was kept of an earlier point's curvature.
+	reject := func() error {
+		if s.Origin != nil {
+			return w.renew(t, s)
+		}
 		s.Damping *= s.Growth
 		s.Growth *= 2
+		return nil
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -221,7 +236,9 @@ func (w *lmWork) climb(ctx context.Context, t Curved, s *LMState, opt LMOptions)
 			return false, nil
 		}
 		if !w.solve(s.Damping) {
-			reject()
+			if err := reject(); err != nil {
+				return false, err
+			}
 			continue
 		}
 		// The model's gain: gᵀδ − ½δᵀHδ = ½ δᵀ(g + μDδ).
@@ -231,7 +248,7 @@ func (w *lmWork) climb(ctx context.Context, t Curved, s *LMState, opt LMOptions)
 			length = math.Hypot(length, d)
 			w.trial[i] = s.X[i] + d*w.inv[i]
 		}
-		if length <= opt.TolStep*(size+opt.TolStep) {
+		if length <= opt.TolStep*(size+opt.TolStep) && s.Origin == nil {
 			return false, nil
 		}
 		lp, ok, err := s.logProb(t, nil, w.trial)
@@ -239,17 +256,26 @@ func (w *lmWork) climb(ctx context.Context, t Curved, s *LMState, opt LMOptions)
 			return false, err
 		}
 		if !ok || !(lp > s.LogProb) {
-			reject()
+			if err := reject(); err != nil {
+				return false, err
+			}
 			continue
 		}
-		lp, ok, err = s.logProbHess(t, w.grad1, w.hess1, w.trial)
+		origin := s.keep(t, (lp-s.LogProb)/gain)
+		lp, ok, err = s.logProbHess(t, w.grad1, w.hess1, w.trial, origin)
 		if err != nil {
 			return false, err
 		}
 		if !ok || !(lp > s.LogProb) {
-			reject()
+			if err := reject(); err != nil {
+				return false, err
+			}
 			continue
 		}
+		if s.Age++; origin == nil {
+			s.Age = 0
+		}
+		s.Origin = origin
 		if lp-s.LogProb < opt.TolGain {
 			s.Idle++
 		} else {
@@ -265,6 +291,35 @@ func (w *lmWork) climb(ctx context.Context, t Curved, s *LMState, opt LMOptions)
 		w.hess, w.hess1 = w.hess1, w.hess
 		return true, nil
 	}
+}
+
+// How long the slow parts of the curvature are kept, and how far log p may be from what was foreseen.
+const (
+	lmLag      = 8
+	lmForeseen = 0.6
+)
+
+// keep is where the slow parts of the curvature at the next point are taken from, after a step that raised log p by
+// ratio times what was foreseen; nil: they are computed there.
+func (s *LMState) keep(t Curved, ratio float64) []float64 {
+	if _, can := t.(Lagged); !can || s.Age >= lmLag || math.Abs(ratio-1) > lmForeseen {
+		return nil
+	}
+	if s.Origin != nil {
+		return s.Origin
+	}
+	return cloneFloats(s.X)
+}
+
+// renew computes the whole curvature at s.X.
+func (w *lmWork) renew(t Curved, s *LMState) error {
+	_, ok, err := s.logProbHess(t, w.grad, w.hess, s.X, nil)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: the curvature at a point that was accepted", ErrRecoverable)
+	}
+	s.Origin, s.Age = nil, 0
+	w.rescale(s.Scale)
+	return err
 }
 
 func (w *lmWork) result(s *LMState, status Status, why string) *Result {

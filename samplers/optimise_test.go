@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"gonum.org/v1/gonum/mat"
+
 	"lenskit/internal/check"
 )
 
@@ -269,6 +271,15 @@ func TestSearchesResumeToTheBit(t *testing.T) {
 		s = viaJSON(t, s)
 	}
 
+	lmResumes(t, target, start, func(cancel context.CancelFunc) Curved { return cancelling{target, cancel} })
+	curved := newLagged()
+	lmResumes(t, curved, []float64{-1.2, 1, 0.5}, func(cancel context.CancelFunc) Curved { return cancellingLagged{curved, cancel} })
+}
+
+// lmResumes stops a climb after every step, and in the middle of every step.
+func lmResumes(t *testing.T, target Curved, start []float64, cancelling func(context.CancelFunc) Curved) {
+	t.Helper()
+	stop := errors.New("enough")
 	lm := LMOptions{Steps: 30}
 	wholeLM, err := LevenbergMarquardt(context.Background(), target, NewLMState(start), lm, nil)
 	if err != nil {
@@ -293,7 +304,7 @@ func TestSearchesResumeToTheBit(t *testing.T) {
 	ls = NewLMState(start)
 	for {
 		ctx, cancel := context.WithCancel(context.Background())
-		r, err := LevenbergMarquardt(ctx, cancelling{target, cancel}, ls, lm, nil)
+		r, err := LevenbergMarquardt(ctx, cancelling(cancel), ls, lm, nil)
 		cancel()
 		if err == nil {
 			if !reflect.DeepEqual(r, wholeLM) {
@@ -305,6 +316,77 @@ func TestSearchesResumeToTheBit(t *testing.T) {
 			t.Fatal(r, err)
 		}
 		ls = viaJSON(t, ls)
+	}
+}
+
+// lagged is a curved valley whose matrix may be had from another point; it counts those that are not.
+type lagged struct {
+	*leastSquares
+	whole *int
+}
+
+func newLagged() lagged {
+	return lagged{newLeastSquares(3, 3, func(r, jac, x []float64) {
+		for i := range 3 {
+			next := (i + 1) % 3
+			r[i] = 5*(x[i]-1) + 0.3*math.Sin(2*x[next])*x[i] - 0.3*math.Sin(2)
+			clear(jac[3*i : 3*i+3])
+			jac[3*i+i] = 5 + 0.3*math.Sin(2*x[next])
+			jac[3*i+next] = 0.6 * math.Cos(2*x[next]) * x[i]
+		}
+	}), new(int)}
+}
+
+func (l lagged) LogProbHess(grad []float64, hess *mat.SymDense, x []float64) (float64, error) {
+	*l.whole++
+	return l.leastSquares.LogProbHess(grad, hess, x)
+}
+
+func (l lagged) LogProbHessFrom(grad []float64, hess *mat.SymDense, x, origin []float64) (float64, error) {
+	if _, err := l.leastSquares.LogProbHess(make([]float64, len(x)), hess, origin); err != nil {
+		return 0, err
+	}
+	return l.LogProb(grad, x)
+}
+
+type cancellingLagged struct {
+	lagged
+	cancel context.CancelFunc
+}
+
+func (c cancellingLagged) LogProb(grad, x []float64) (float64, error) {
+	if grad == nil {
+		c.cancel()
+	}
+	return c.lagged.LogProb(grad, x)
+}
+
+func TestLMKeepsSlowPartsOfTheCurvature(t *testing.T) {
+	l := newLagged()
+	start := []float64{-1.2, 1, 0.5}
+	want, err := LevenbergMarquardt(context.Background(), l.leastSquares, NewLMState(start), LMOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := LevenbergMarquardt(context.Background(), l, NewLMState(start), LMOptions{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.Status != Converged || got.Status != Converged {
+		t.Fatalf("status %v and %v, expected both converged", want.Status, got.Status)
+	}
+	for i := range want.X {
+		check.Close(t, "maximum", got.X[i], want.X[i], 1e-3, 1)
+	}
+	hess := mat.NewSymDense(3, nil)
+	if _, err := l.leastSquares.LogProbHess(make([]float64, 3), hess, got.X); err != nil {
+		t.Fatal(err)
+	}
+	if !mat.Equal(hess, got.Hess) {
+		t.Error("the curvature returned is not that of the maximum")
+	}
+	if *l.whole >= got.Hessians || *l.whole >= want.Hessians {
+		t.Errorf("%d whole matrices of %d, and of %d without keeping any; expected fewer", *l.whole, got.Hessians, want.Hessians)
 	}
 }
 

@@ -26,6 +26,14 @@ type Curved interface {
 	LogProbHess(grad []float64, hess *mat.SymDense, x []float64) (float64, error)
 }
 
+// Lagged is a Curved target parts of whose curvature are slow to compute and change little from point to point, such as
+// the Jacobian of a network. LogProbHessFrom is LogProbHess at x with these parts computed at origin; density and
+// gradient are those of x.
+type Lagged interface {
+	Curved
+	LogProbHessFrom(grad []float64, hess *mat.SymDense, x, origin []float64) (float64, error)
+}
+
 // Recoverable reports whether err only rejects a point: it wraps ErrRecoverable, or an error in its chain has a method
 // Recoverable() bool that returns true.
 func Recoverable(err error) bool {
@@ -102,10 +110,14 @@ func (c *Tally) logProb(t Target, grad, x []float64) (lp float64, ok bool, err e
 	return c.screen(lp, grad, err)
 }
 
-// logProbHess evaluates gradient and curvature of t at x and counts.
-func (c *Tally) logProbHess(t Curved, grad []float64, hess *mat.SymDense, x []float64) (lp float64, ok bool, err error) {
+// logProbHess evaluates gradient and curvature of t at x and counts. With an origin, the slow parts are computed there.
+func (c *Tally) logProbHess(t Curved, grad []float64, hess *mat.SymDense, x, origin []float64) (lp float64, ok bool, err error) {
 	c.Hessians++
-	lp, err = t.LogProbHess(grad, hess, x)
+	if l, can := t.(Lagged); can && origin != nil {
+		lp, err = l.LogProbHessFrom(grad, hess, x, origin)
+	} else {
+		lp, err = t.LogProbHess(grad, hess, x)
+	}
 	lp, ok, err = c.screen(lp, grad, err)
 	if ok && !finiteSym(hess) {
 		c.reject("curvature is not finite")
