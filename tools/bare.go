@@ -2,6 +2,7 @@ package tools
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -91,15 +92,77 @@ func bareConfig(b bareImage) (*config, error) {
 	} else if b.PSF != "" && b.PSF != "none" {
 		d.PSFFile = b.PSF
 	}
+	d.Noise.Fraction = bareFraction
+	circle := maskConfig{Kind: "circle", Size: [2]float64{0, bareField}}
+	core := maskConfig{Kind: "not", Parts: []maskConfig{{Kind: "circle", Size: [2]float64{0, bareCore}}}}
+	d.Mask = maskConfig{Kind: "all", Parts: []maskConfig{circle, core}}
 	if b.Neighbours {
-		d.Mask.Kind = "neighbours"
+		d.Mask.Parts = append(d.Mask.Parts, maskConfig{Kind: "neighbours"})
+	}
+	for i := range c.Source[0].Params {
+		if p := &c.Source[0].Params[i]; p.Name == "iota" {
+			// the image's brightness is that of the lens
+			p.Prior = lognormal(0.05, 1.5).scaled()
+		}
+	}
+	for i := range c.LensLight {
+		terms := 0
+		for k := range c.LensLight[i].Params {
+			switch p := &c.LensLight[i].Params[k]; {
+			case strings.HasPrefix(p.Name, "amp_"):
+				// a galaxy's brightness falls about as the radius grows
+				width := bareNarrow * math.Pow(bareWide/bareNarrow, float64(terms)/9)
+				p.Prior = lognormal(0.1*2*math.Pi*width, 2).scaled()
+				terms++
+			case p.Name == "sigma_min":
+				p.Prior = fixed(bareNarrow)
+			case p.Name == "sigma_max":
+				p.Prior = fixed(bareWide)
+			case p.Name == "center_x" || p.Name == "center_y":
+				p.Prior = normal(0, 0.05).within(-0.2, 0.2)
+			}
+		}
 	}
 	return c, nil
 }
 
+// What is used of an image without a config.
+const (
+	bareField    = 3.5  // arcsec: radius within which the arcs of galaxies lie
+	bareCore     = 0.2  // arcsec: no profile follows the cusp of an elliptical galaxy, nor does the PSF
+	bareNarrow   = 0.05 // arcsec: the least standard deviation of the Gaussians that make the lens's light,
+	bareWide     = 4    // and the largest
+	bareFraction = 0.02 // of the light of a pixel, to which profiles follow an elliptical galaxy
+)
+
 // bareModel is the model of an image without a config.
 const bareModel = `
-lens: [{type: sple}, {type: shear}]
-source: [{type: decoder, interpolation: bicubic}]
-lens_light: [{type: sersic}]
+lens:
+  - type: epl
+    priors:
+      theta_E: {lognormal: [0.18, 0.45], bounds: [0.1, 5]}
+      gamma: {normal: [2.08, 0.16], bounds: [1.2, 2.8]}
+      e1: {normal: [0, 0.12], bounds: [-0.4, 0.4]}
+      e2: {normal: [0, 0.12], bounds: [-0.4, 0.4]}
+      center_x: {normal: [0, 0.05], bounds: [-0.2, 0.2]}
+      center_y: {normal: [0, 0.05], bounds: [-0.2, 0.2]}
+  - type: shear
+    priors:
+      gamma1: {normal: [0, 0.05], bounds: [-0.25, 0.25]}
+      gamma2: {normal: [0, 0.05], bounds: [-0.25, 0.25]}
+source:
+  - type: decoder
+    interpolation: bicubic
+    priors:
+      s: {lognormal: [0.7, 0.5], bounds: [0.2, 10]}
+      x: {normal: [0, 0.3]}
+      y: {normal: [0, 0.3]}
+lens_light:
+  - type: mge
+    name: inner
+    priors: {e1: {normal: [0, 0.2], bounds: [-0.5, 0.5]}, e2: {normal: [0, 0.2], bounds: [-0.5, 0.5]}}
+  - type: mge
+    name: outer
+    priors: {e1: {normal: [0, 0.2], bounds: [-0.5, 0.5]}, e2: {normal: [0, 0.2], bounds: [-0.5, 0.5]}}
+sky: {}
 `

@@ -15,6 +15,7 @@ type noiseConfig struct {
 	Exposure   quantity // seconds; the image is in counts per second
 	Background quantity // standard deviation of a pixel without light
 	Gain       float64  // electrons per count
+	Fraction   float64  // of the light of a pixel, an error of models that is added to the noise
 }
 
 // quantity is one number for all pixels, or a FITS image of them; not set when both are zero.
@@ -44,7 +45,7 @@ func (d *noiseConfig) parse(n node, place func(entry)) (err error) {
 		d.Sigma, err = n.positive("a standard deviation")
 		return err
 	}
-	keys, err := n.entries([]string{"exposure", "background", "gain"})
+	keys, err := n.entries([]string{"sigma", "exposure", "background", "gain", "fraction"})
 	if err != nil {
 		return err
 	}
@@ -52,6 +53,12 @@ func (d *noiseConfig) parse(n node, place func(entry)) (err error) {
 	for _, e := range keys {
 		place(e)
 		switch e.name {
+		case "sigma":
+			d.Sigma, err = e.positive("a standard deviation")
+		case "fraction":
+			if d.Fraction, err = e.number(); err == nil && !(d.Fraction >= 0 && d.Fraction < 1) {
+				err = e.fail("found %g, expected a fraction of the light, 0 to 1", d.Fraction)
+			}
 		case "exposure":
 			d.Exposure, err = e.positive("seconds")
 		case "background":
@@ -65,12 +72,18 @@ func (d *noiseConfig) parse(n node, place func(entry)) (err error) {
 			return err
 		}
 	}
+	if d.Sigma.isSet() {
+		if d.Exposure.isSet() || d.Background.isSet() {
+			return n.fail("has sigma beside exposure or background, expected either")
+		}
+		return nil
+	}
 	for _, need := range []struct {
 		name string
 		q    quantity
 	}{{"exposure", d.Exposure}, {"background", d.Background}} {
 		if !need.q.isSet() {
-			return n.fail("has no %s, expected {exposure: seconds, background: standard deviation of a pixel without light}", need.name)
+			return n.fail("has no %s, expected {exposure: seconds, background: standard deviation of a pixel without light}, or {sigma: standard deviation of a pixel}", need.name)
 		}
 	}
 	return nil
@@ -85,11 +98,17 @@ func (d *noiseConfig) text(moved func(string) string) string {
 		return yamlNumber(q.Value)
 	}
 	if d.Sigma.isSet() {
-		return one(d.Sigma)
+		if d.Fraction == 0 {
+			return one(d.Sigma)
+		}
+		return fmt.Sprintf("{sigma: %s, fraction: %s}", one(d.Sigma), yamlNumber(d.Fraction))
 	}
 	s := fmt.Sprintf("{exposure: %s, background: %s", one(d.Exposure), one(d.Background))
 	if d.Gain != 1 {
 		s += ", gain: " + yamlNumber(d.Gain)
+	}
+	if d.Fraction != 0 {
+		s += ", fraction: " + yamlNumber(d.Fraction)
 	}
 	return s + "}"
 }

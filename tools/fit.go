@@ -180,7 +180,7 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 		Status: statusConverged, Reason: "every check passed",
 		Parameters: p.named(theta), Uncertainties: p.named(sigma),
 		LogPosterior: jsonFloat(e.LogPosterior()), Chi2: jsonFloat(e.Chi2), Pixels: e.Pixels, ReducedChi2: jsonFloat(e.Chi2 / float64(e.Pixels)),
-		Iterations: res.Iterations, Evaluations: res.Evaluations, Inputs: p.Inputs, Versions: versions(),
+		Iterations: res.Iterations, Evaluations: res.Evaluations, Inputs: p.Inputs, Versions: versions(), Lensing: res.Lensed,
 	}
 	for _, v := range res.Starts {
 		rec.Starts = append(rec.Starts, jsonFloat(v))

@@ -55,6 +55,7 @@ func (c *config) observe() (*observation, error) {
 	if err = o.readNoise(c); err != nil {
 		return nil, err
 	}
+	o.addFraction(c.Data.Noise.Fraction)
 	if err = o.readPSF(c); err != nil {
 		return nil, err
 	}
@@ -189,6 +190,44 @@ func (o *observation) readNoise(c *config) (err error) {
 		err = c.fail("data.noise", "is missing, expected the standard deviation of a pixel, a FITS path, or {exposure: seconds, background: standard deviation}")
 	}
 	return err
+}
+
+// addFraction adds to the noise a fraction of the light of a pixel, that of its neighbours taken with it so that noise does
+// not make its own weight. Masked pixels stay so.
+func (o *observation) addFraction(fraction float64) {
+	if fraction == 0 {
+		return
+	}
+	sigma := o.sigmas()
+	bad := func(k int) bool {
+		return math.IsNaN(o.Data[k]) || math.IsInf(o.Data[k], 0) || !(sigma[k] > 0 && sigma[k] < physics.MaskedSigma)
+	}
+	out := slices.Clone(sigma)
+	for k := range out {
+		if bad(k) {
+			continue
+		}
+		sum, n := 0.0, 0
+		for j := max(0, k/o.W-1); j <= min(o.H-1, k/o.W+1); j++ {
+			for i := max(0, k%o.W-1); i <= min(o.W-1, k%o.W+1); i++ {
+				if !bad(j*o.W + i) {
+					sum += o.Data[j*o.W+i]
+					n++
+				}
+			}
+		}
+		out[k] = math.Hypot(sigma[k], fraction*max(0, sum/float64(n)))
+	}
+	o.Sigma = out
+}
+
+// sigmas is the standard deviation of each pixel.
+func (o *observation) sigmas() []float64 {
+	out := make([]float64, o.W*o.H)
+	for i := range out {
+		out[i] = o.Sigma[min(i, len(o.Sigma)-1)]
+	}
+	return out
 }
 
 func (o *observation) readPSF(c *config) error {

@@ -98,7 +98,8 @@ type fitRecord struct {
 	Evaluations  int                `json:"evaluations"`
 	Seconds      float64            `json:"seconds"`
 	Seed         uint64             `json:"seed"`
-	Starts       []jsonFloat        `json:"starts"` // each start's final log posterior
+	Starts       []jsonFloat        `json:"starts"`            // each start's final log posterior
+	Lensing      *lensed            `json:"lensing,omitempty"` // where the lens shines, too
 	Options      any                `json:"options"`
 	Notices      []string           `json:"notices,omitempty"`
 	Inputs       []input            `json:"inputs"`

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat/distuv"
 
 	"lenskit/adjoint"
 	"lenskit/samplers"
@@ -73,6 +74,8 @@ type search struct {
 	saved *searchRecord
 	save  func() error // writes saved, or not when that was done a moment ago; called after each step
 
+	simple namedValues // the best lens found with simple sources, where the lens shines
+
 	label string // of the stage told, a group of climbs
 	steps int    // about how many steps the group has
 	taken int    // by the climbs of the group that are done
@@ -108,6 +111,7 @@ type searchResult struct {
 	Starts      []float64 // log posterior at which each start of the first stage ended
 	Evaluations int
 	Iterations  int
+	Lensed      *lensed  // of models in which the lens shines, too
 	Doubts      []string // why the maximum is not to be trusted; none when it is
 }
 
@@ -172,16 +176,35 @@ type basin struct {
 // coarse climbs from draws of the priors on a small image with simple sources, and returns the best ends that differ.
 func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 	obs := s.p.Obs
-	simple := s.p.Config.simplified(obs.Brightness)
-	small := obs.coarsen(binning(obs.W, obs.H, coarseSide))
+	if s.p.Config.hasLensLight() {
+		return s.staged(ctx)
+	}
+	return s.scan(ctx, scanOptions{
+		cfg: s.p.Config.simplified(obs.Brightness), obs: obs.coarsen(obs.binning(coarseSide)),
+		starts: s.opt.Starts, basins: maxBasins, fall: 0.4,
+	})
+}
+
+// scanOptions say what is climbed from draws of the priors.
+type scanOptions struct {
+	cfg    *config
+	obs    *observation
+	starts int
+	basins int     // ends that are kept, at most
+	fall   float64 // of ½ log χ² from the best end, down to which others are kept
+	even   bool    // Einstein radii are not drawn, but spread evenly over their prior
+}
+
+// scan climbs from draws of the priors, and returns the best ends whose lenses differ.
+func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, error) {
 	threads := s.run.Threads
 	if threads == 0 {
 		threads = runtime.GOMAXPROCS(0)
 	}
-	workers := min(threads, s.opt.Starts)
+	workers := min(threads, o.starts)
 	posts := make([]*adjoint.Posterior, workers)
 	for i := range posts {
-		p, err := s.posterior(simple, small, 1)
+		p, err := s.posterior(o.cfg, o.obs, 1)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -189,8 +212,8 @@ func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 		posts[i] = p
 	}
 	first := posts[0]
-	s.group("starts", s.opt.Starts)
-	ends := make([]*stageEnd, s.opt.Starts)
+	s.group("starts", o.starts)
+	ends := make([]*stageEnd, o.starts)
 	done := 0
 	each := func(which []int, climb func(p *adjoint.Posterior, i int) error) error {
 		jobs := make(chan int, len(which))
@@ -231,12 +254,12 @@ func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 		s.report(searchState{Step: done, LogPosterior: best})
 		return nil
 	}
-	all := make([]int, s.opt.Starts)
+	all := make([]int, o.starts)
 	for i := range all {
 		all[i] = i
 	}
 	err := each(all, func(p *adjoint.Posterior, i int) error {
-		u, err := s.draw(p, simple, i)
+		u, err := s.draw(p, &o, i)
 		if err != nil {
 			return err
 		}
@@ -247,7 +270,7 @@ func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 	}
 	sort.Slice(all, func(a, b int) bool { return ends[all[a]].LogProb > ends[all[b]].LogProb })
 	kept := all[:(len(all)+2)/3]
-	done = s.opt.Starts - len(kept)
+	done = o.starts - len(kept)
 	err = each(kept, func(p *adjoint.Posterior, i int) error {
 		return climb(p, i, coarseSteps, fmt.Sprintf("start %d kept", i), ends[i].U)
 	})
@@ -264,7 +287,7 @@ func (s *search) coarse(ctx context.Context) ([]basin, []float64, error) {
 	for _, i := range all {
 		e := ends[i]
 		// LogProb falls by half·log(χ²) as χ² rises: 0.4 is a χ² half as large again
-		if len(out) == maxBasins || len(out) > 0 && e.LogProb < out[0].logProb-0.4*half {
+		if len(out) == o.basins || len(out) > 0 && e.LogProb < out[0].logProb-o.fall*half {
 			break
 		}
 		b := basin{theta: namedTheta(first, e.U), logProb: e.LogProb}
@@ -321,18 +344,32 @@ func (s *search) given() ([]float64, error) {
 	return coordinates(post, theta)
 }
 
+// isEinsteinRadius tells whether a parameter is the Einstein radius of a galaxy's mass profile.
+func isEinsteinRadius(name string) bool {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return strings.HasPrefix(name, "lens.") && (last == "theta_E" || last == "r_ein" || last == "b")
+}
+
 // isAmplitude tells whether the image is linear in a parameter.
 func isAmplitude(name string) bool {
 	last := name[strings.LastIndexByte(name, '.')+1:]
-	return last == "amp" || last == "iota" || name == "sky"
+	return last == "amp" || last == "iota" || name == "sky" || strings.HasPrefix(last, "amp_")
 }
 
 // draw makes start i: a draw from the priors, parameters with an init at it for the first, and amplitudes fitted.
-func (s *search) draw(p *adjoint.Posterior, cfg *config, i int) ([]float64, error) {
+func (s *search) draw(p *adjoint.Posterior, o *scanOptions, i int) ([]float64, error) {
+	cfg := o.cfg
 	rng := rand.New(rand.NewPCG(s.opt.Seed, uint64(i)))
 	u := make([]float64, p.Dim())
 	for k := range u {
 		u[k] = math.Max(-2, math.Min(2, rng.NormFloat64()))
+	}
+	if o.even {
+		for k, name := range p.Names() {
+			if f := p.Free()[k]; f >= 0 && isEinsteinRadius(name) {
+				u[f] = distuv.UnitNormal.Quantile((float64(i) + 0.5) / float64(o.starts))
+			}
+		}
 	}
 	theta := make([]float64, len(p.Names()))
 	p.Theta(theta, u)
@@ -408,6 +445,10 @@ func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string)
 		}
 		b.SetVec(c, v)
 	}
+	if slices.ContainsFunc(which, func(k int) bool { return isTerm(p.Names()[k]) }) {
+		positiveAmplitudes(p, theta, which, a, b)
+		return
+	}
 	var chol mat.Cholesky
 	var x mat.VecDense
 	if !chol.Factorize(a) || chol.SolveVecTo(&x, b) != nil {
@@ -420,6 +461,32 @@ func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string)
 		// beyond 2.5 sigma of its prior an amplitude is no help: the start's shape is wrong
 		if p.U(u, theta) != nil || math.Abs(u[p.Free()[k]]) > 2.5 {
 			theta[k] = old[k]
+		}
+	}
+}
+
+// isTerm tells whether a parameter is the amplitude of one of the terms of an expansion.
+func isTerm(name string) bool { return strings.Contains(name, ".amp_") }
+
+// positiveAmplitudes sets amplitudes, those of expansions among them, to the best that are not negative. Those that end at
+// zero are set to what their priors hold least likely.
+func positiveAmplitudes(p *adjoint.Posterior, theta []float64, which []int, a *mat.SymDense, b *mat.VecDense) {
+	x, free := make([]float64, len(which)), -1
+	for c, k := range which {
+		if p.Names()[k] == "sky" {
+			free = c
+		}
+	}
+	nonNegative(x, a, b, free)
+	least := make([]float64, len(theta))
+	u := make([]float64, p.Dim())
+	for i := range u {
+		u[i] = -3
+	}
+	p.Theta(least, u)
+	for c, k := range which {
+		if theta[k] = x[c]; c != free {
+			theta[k] = math.Max(x[c], least[k])
 		}
 	}
 }
@@ -448,10 +515,11 @@ func namedTheta(p *adjoint.Posterior, u []float64) namedValues {
 }
 
 // apart is how far two lenses are apart: the rms difference of their deflections in arcsec over the inner half of the
-// image. Parameters would not do: an angle and half a turn more, or the axis ratio of a round lens, tell nothing.
+// used part of the image. Parameters would not do: an angle and half a turn more, or the axis ratio of a round lens, tell nothing.
 func (s *search) apart(a, b namedValues) (float64, error) {
 	const n = 16
-	half := 0.25 * s.p.Obs.Scale * float64(max(s.p.Obs.W, s.p.Obs.H))
+	w, h := s.p.Obs.extent()
+	half := 0.25 * s.p.Obs.Scale * float64(max(w, h))
 	x, y := make([]float64, n*n), make([]float64, n*n)
 	for k := range x {
 		x[k] = half * (2*(float64(k%n)+0.5)/n - 1)
@@ -490,7 +558,7 @@ func isSource(name string) bool { return strings.HasPrefix(name, "source.") }
 
 // refine takes the basins to the full model: at middle size with the sources traced back, then at full size.
 func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []basin) (*searchResult, error) {
-	k := binning(s.p.Obs.W, s.p.Obs.H, middleSide)
+	k := s.p.Obs.binning(middleSide)
 	middle := s.p.Obs.coarsen(k)
 	post := full
 	if k > 1 {
@@ -542,7 +610,7 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 	if _, err := full.MAP().LogProbHess(grad, res.Hess, top.U); err != nil {
 		return nil, numerical("the curvature at the maximum cannot be computed: %v", err)
 	}
-	res.Doubts = s.doubts(full, top, tried)
+	res.Lensed, res.Doubts = s.doubts(full, top, tried)
 	return res, nil
 }
 
@@ -563,7 +631,11 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 		}
 		return s.lm(ctx, key+": everything", post, post.Relaxed(), u, jointSteps)
 	}
-	ends, err := s.below(ctx, post, src, key, theta, b.theta, src.widths(b.theta))
+	widths := src.widths()
+	if s.p.Config.hasLensLight() && len(widths) == 5 {
+		widths = []float64{widths[0], widths[2], widths[4]} // the middle of a large image is quick enough to be taken as it is
+	}
+	ends, err := s.below(ctx, post, src, key, theta, b.theta, widths)
 	if err != nil {
 		return nil, err
 	}
@@ -579,7 +651,7 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 	// once more through the better lens
 	post.Theta(theta, from.U)
 	named := namedTheta(post, from.U)
-	var widths []float64
+	widths = nil
 	if w := named[src.decoders[0].prefix+"s"]; w > 0 {
 		widths = []float64{0.75 * w, w, 1.3 * w}
 	}
@@ -670,7 +742,7 @@ func (s *search) lm(ctx context.Context, key string, post *adjoint.Posterior, t 
 	}
 	s.saved.Task, s.saved.LM, s.saved.Adam = key, state, nil
 	before := state.Evaluations
-	res, err := samplers.LevenbergMarquardt(ctx, t, state, lmOptions(steps), func(st *samplers.LMState) error {
+	res, err := samplers.LevenbergMarquardt(ctx, t, state, s.lmOptions(steps), func(st *samplers.LMState) error {
 		s.report(searchState{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
 		s.count(&before, st.Evaluations)
 		return s.save()
@@ -686,7 +758,7 @@ func (s *search) lmAlone(ctx context.Context, key string, post *adjoint.Posterio
 	if end != nil {
 		return end, nil
 	}
-	res, err := samplers.LevenbergMarquardt(ctx, t, samplers.NewLMState(from), lmOptions(steps), nil)
+	res, err := samplers.LevenbergMarquardt(ctx, t, samplers.NewLMState(from), s.lmOptions(steps), nil)
 	if err != nil {
 		if ctx.Err() == nil && res == nil {
 			// a start from which nothing can be computed is no start
@@ -704,8 +776,13 @@ func (s *search) lmAlone(ctx context.Context, key string, post *adjoint.Posterio
 	return end, nil
 }
 
-func lmOptions(steps int) samplers.LMOptions {
-	return samplers.LMOptions{Steps: steps, TolGain: 1e-3, Patience: 3}
+// lmOptions are those of a climb. Where the lens shines its profiles, not the noise, limit the fit.
+func (s *search) lmOptions(steps int) samplers.LMOptions {
+	o := samplers.LMOptions{Steps: steps, TolGain: 1e-3, Patience: 3}
+	if s.p.Config.hasLensLight() {
+		o.TolGain = 0.1
+	}
+	return o
 }
 
 // adam climbs by Adam, or returns the end of that climb when it was done before.
@@ -762,7 +839,7 @@ func reducedChi2(p *adjoint.Posterior) float64 { return p.Chi2() / float64(p.Pix
 
 // subset is a Curved target with only some of its coordinates free.
 type subset struct {
-	full  samplers.Curved
+	full  samplers.Lagged
 	which []int
 	dim   int
 	base  []float64
@@ -798,8 +875,19 @@ func (t *subset) LogProb(grad, x []float64) (float64, error) {
 }
 
 func (t *subset) LogProbHess(grad []float64, hess *mat.SymDense, x []float64) (float64, error) {
+	return t.cut(grad, hess, func(g []float64, h *mat.SymDense) (float64, error) { return t.full.LogProbHess(g, h, t.whole(x)) })
+}
+
+func (t *subset) LogProbHessFrom(grad []float64, hess *mat.SymDense, x, origin []float64) (float64, error) {
+	return t.cut(grad, hess, func(g []float64, h *mat.SymDense) (float64, error) {
+		return t.full.LogProbHessFrom(g, h, t.whole(x), t.whole(origin))
+	})
+}
+
+// cut takes the free coordinates' part of a gradient and a curvature.
+func (t *subset) cut(grad []float64, hess *mat.SymDense, whole func(g []float64, h *mat.SymDense) (float64, error)) (float64, error) {
 	g, h := make([]float64, t.dim), mat.NewSymDense(t.dim, nil)
-	lp, err := t.full.LogProbHess(g, h, t.whole(x))
+	lp, err := whole(g, h)
 	copy(grad, t.part(g))
 	for i, a := range t.which {
 		for j := i; j < len(t.which); j++ {
@@ -810,35 +898,50 @@ func (t *subset) LogProbHess(grad []float64, hess *mat.SymDense, x []float64) (f
 }
 
 // doubts says why a maximum is not to be trusted.
-func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEnd) []string {
-	var out []string
+func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEnd) (seen *lensed, out []string) {
 	theta := make([]float64, len(post.Names()))
 	post.Theta(theta, top.U)
-	if top.Gain > 2 {
+	named := namedTheta(post, top.U)
+	lit := s.p.Config.hasLensLight()
+	if top.Gain > 2 && !lit {
 		out = append(out, fmt.Sprintf("the climb stalled where a full step still promises to raise the log posterior by %.3g", top.Gain))
 	}
 	img, err := post.Images(theta)
 	if err != nil {
-		return append(out, err.Error())
+		return nil, append(out, err.Error())
 	}
-	s.p.standardise(img.Residual.Pix, theta)
-	out = append(out, misfits(post, img)...)
+	if lit {
+		if seen, err = s.lensing(post, named, img); err != nil {
+			return nil, append(out, err.Error())
+		}
+		out = append(out, seen.doubts()...)
+		out = append(out, s.strange(post, named, top)...)
+	} else {
+		s.p.standardise(img.Residual.Pix, theta)
+		out = append(out, misfits(post, img)...)
+	}
 	for k, name := range post.Names() {
 		f := post.Free()[k]
-		if f < 0 || strings.Contains(name, ".z.") || strings.HasSuffix(name, ".iota") {
-			continue // a decoder's brightness trades with its latents; the lens does not care
+		if f < 0 || strings.Contains(name, ".z.") || strings.HasSuffix(name, ".iota") || strings.HasPrefix(name, "lens_light.") {
+			continue // a decoder's brightness trades with its latents, profiles of the lens's light with each other
 		}
 		if math.Abs(top.U[f]) > 4 {
 			out = append(out, fmt.Sprintf("%s = %.4g ended at the edge of its prior", name, theta[k]))
 		}
 	}
 	for _, other := range tried[1:] {
-		d, err := s.apart(namedTheta(post, top.U), namedTheta(post, other.U))
-		if err == nil && d > otherLens && top.LogProb-other.LogProb < 3 {
-			out = append(out, fmt.Sprintf("another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, top.LogProb-other.LogProb))
+		d, err := s.apart(named, namedTheta(post, other.U))
+		if err != nil {
+			continue
+		}
+		gap := top.LogProb - other.LogProb
+		if r := seen.radiusOf(s, namedTheta(post, other.U)); r > 0 && math.Abs(r/seen.Radius-1) > mostChange && gap < rivalDoubt {
+			out = append(out, fmt.Sprintf("another lens with an Einstein radius of %.3f arcsec does nearly as well: its log posterior is only %.2g lower", r, gap))
+		} else if !lit && d > otherLens && gap < 3 {
+			out = append(out, fmt.Sprintf("another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap))
 		}
 	}
-	return out
+	return seen, out
 }
 
 // misfits holds the residuals against those of pure noise. The noise map may be off by a factor, as those of drizzled or
@@ -952,7 +1055,11 @@ func (c *config) simplified(brightness float64) *config {
 				continue
 			}
 			centre := map[string]prior{}
+			var peak *prior
 			for _, p := range d.Params {
+				if p.Name == "iota" {
+					peak = &p.Prior
+				}
 				if (p.Name == "x" || p.Name == "y") && p.Prior.Kind != priorFixed {
 					centre["center_"+p.Name] = p.Prior
 				}
@@ -960,6 +1067,11 @@ func (c *config) simplified(brightness float64) *config {
 			r := component{Group: d.Group, Name: d.Name, Type: "sersic", Redshift: d.Redshift, Params: defaultParams(d.Group, "sersic")}
 			for k := range r.Params {
 				p := &r.Params[k].Prior
+				if r.Params[k].Name == "amp" && peak != nil && peak.Kind == priorLognormal {
+					// at its half-light radius a galaxy has about a fifth of its peak, seen through pixels
+					*p = *peak
+					p.A -= math.Log(5)
+				}
 				if q, ok := centre[r.Params[k].Name]; ok && q.Kind == priorNormal {
 					// galaxies need not stand in the middle of their frames
 					*p = normal(q.A, math.Hypot(q.B, 0.15))

@@ -1,15 +1,40 @@
 package tools
 
 import (
+	"cmp"
 	"math"
+	"slices"
 
 	"lenskit/physics"
 )
 
-// binning is the number of pixels along a side that brings an image of w x h close to `side` pixels, 1 where it is no
-// larger. Of the factors near the right one it takes that which loses the fewest pixels at the borders.
-func binning(w, h, side int) int {
-	want := float64(min(w, h)) / float64(side)
+// binning is the number of pixels along a side that brings the used part of an image close to `side` pixels, 1 where it
+// is no larger.
+func (o *observation) binning(side int) int {
+	w, h := o.extent()
+	return binning(o.W, o.H, min(w, h), side)
+}
+
+// extent is the size of the box around the pixels that the mask leaves.
+func (o *observation) extent() (w, h int) {
+	if o.Mask == nil {
+		return o.W, o.H
+	}
+	left, right, low, high := o.W, -1, o.H, -1
+	for k, used := range o.Mask {
+		if used {
+			left, right = min(left, k%o.W), max(right, k%o.W)
+			low, high = min(low, k/o.W), max(high, k/o.W)
+		}
+	}
+	return right - left + 1, high - low + 1
+}
+
+// binning is the number of pixels along a side that brings a part of an image of w x h, extent pixels across, close to
+// `side` pixels, 1 where it is no larger. Of the factors near the right one it takes that which loses the fewest pixels
+// at the borders.
+func binning(w, h, extent, side int) int {
+	want := float64(extent) / float64(side)
 	if want < 1.5 {
 		return 1
 	}
@@ -63,6 +88,35 @@ func (o *observation) coarsen(k int) *observation {
 	}
 	c.PSF = coarsePSF(o.PSF, k)
 	return c
+}
+
+// gaussianPSF is a Gaussian about as wide as the middle of the PSF's kernel, which is quicker to blur with.
+func gaussianPSF(spec physics.PSFSpec) physics.PSFSpec {
+	if spec.Kernel == nil {
+		return spec
+	}
+	k := spec.Kernel
+	peak, sum := 0.0, 0.0
+	for _, v := range k.Pix {
+		peak = math.Max(peak, v)
+		sum += v
+	}
+	if !(peak > 0) || !(sum > 0) {
+		return spec
+	}
+	// the radius that holds half the light of a Gaussian is 1.18 of its standard deviations
+	type ring struct{ r, v float64 }
+	rings := make([]ring, len(k.Pix))
+	for i, v := range k.Pix {
+		rings[i] = ring{math.Hypot(float64(i%k.W)-0.5*float64(k.W-1), float64(i/k.W)-0.5*float64(k.H-1)), v}
+	}
+	slices.SortFunc(rings, func(a, b ring) int { return cmp.Compare(a.r, b.r) })
+	half := 0.0
+	for i, within := 0, 0.0; i < len(rings) && within < 0.5*sum; i++ {
+		within += rings[i].v
+		half = rings[i].r
+	}
+	return physics.PSFSpec{Gaussian: math.Max(half, 0.3) / 1.18 * k.Scale}
 }
 
 // coarsePSF is the PSF as pixels k times as large as the image's see it, in these pixels. A Gaussian keeps its width; each weight of a kernel is shared

@@ -15,11 +15,11 @@ import (
 )
 
 func TestBinningKeepsTheCentre(t *testing.T) {
-	for _, c := range []struct{ w, h, side, want int }{
-		{256, 256, 64, 4}, {256, 256, 128, 2}, {100, 100, 128, 1}, {60, 60, 64, 1}, {201, 201, 64, 3},
+	for _, c := range []struct{ w, h, extent, side, want int }{
+		{256, 256, 256, 64, 4}, {256, 256, 256, 128, 2}, {100, 100, 100, 128, 1}, {60, 60, 60, 64, 1}, {201, 201, 201, 64, 3}, {300, 300, 71, 64, 1},
 	} {
-		if k := binning(c.w, c.h, c.side); k != c.want {
-			t.Errorf("binning(%d, %d, %d) = %d, want %d", c.w, c.h, c.side, k, c.want)
+		if k := binning(c.w, c.h, c.extent, c.side); k != c.want {
+			t.Errorf("binning(%d, %d, %d, %d) = %d, want %d", c.w, c.h, c.extent, c.side, k, c.want)
 		}
 	}
 }

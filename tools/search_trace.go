@@ -54,9 +54,8 @@ func (s *sources) close() {
 	}
 }
 
-// widths are the frames' widths to try: those the prior of s holds likely, and those in which the simple source has the
-// size that galaxies have in their frames.
-func (s *sources) widths(simple namedValues) []float64 {
+// widths are the frames' widths to try: those the prior of s holds likely.
+func (s *sources) widths() []float64 {
 	d := &s.decoders[0]
 	for i := range d.comp.Params {
 		if p := &d.comp.Params[i]; p.Name == "s" {

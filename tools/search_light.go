@@ -1,0 +1,248 @@
+package tools
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+)
+
+// Settings of the search where the lens itself shines.
+const (
+	lightSide   = 100  // pixels along a side of the stages with simple sources
+	lightStarts = 3    // draws of the lens's light
+	lightSteps  = 20   // Levenberg-Marquardt steps of each
+	lightError  = 0.02 // of the lens's light, added to the noise: profiles follow galaxies no better
+	arcError    = 0.5  // of the light above the lens's, likewise for simple sources
+	simpleShear = 0.03 // standard deviation of the shear below simple sources
+	simpleSlope = 0.05 // standard deviation of the slope of the mass below simple sources
+	arcStarts   = 48   // draws of lens and source, their Einstein radii spread evenly over the prior
+	arcBasins   = 6    // of these, ends that are joined with the light
+	maxSource   = 2    // arcsec: half-light radius of simple sources
+	joinSteps   = 30
+	rivalGap    = 60 // of log posterior, from the best of these to others that are followed
+)
+
+// hasLensLight tells whether the lens shines in a way that can be fitted before all else.
+func (c *config) hasLensLight() bool {
+	decoder := func(l component) bool { return l.Type == "decoder" }
+	return len(c.LensLight) > 0 && len(c.Lens) > 0 && len(c.Source) > 0 && !slices.ContainsFunc(c.LensLight, decoder)
+}
+
+// staged finds lenses that explain a small image in which the lens itself shines: its light first, as far as it is
+// smooth; then lens and simple sources below what that leaves; then all together.
+func (s *search) staged(ctx context.Context) ([]basin, []float64, error) {
+	simple := s.p.Config.simplified(s.p.Obs.Brightness).restrained()
+	small := s.p.Obs.coarsen(s.p.Obs.binning(lightSide))
+	smooth, image, err := small.smoothLight()
+	if err != nil {
+		return nil, nil, err
+	}
+	light, err := s.lensLight(ctx, simple, small.dimmed(image).showing(image), smooth)
+	if err != nil {
+		return nil, nil, err
+	}
+	only := *simple
+	only.LensLight, only.Sky = nil, nil
+	arcs := small.dimmed(image).without(image)
+	arcs = arcs.coarsen(arcs.binning(coarseSide))
+	arcs.PSF = gaussianPSF(arcs.PSF)
+	found, starts, err := s.scan(ctx, scanOptions{
+		cfg: &only, obs: arcs, starts: max(arcStarts, s.opt.Starts), basins: arcBasins, fall: 0.4, even: true,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if found, err = s.join(ctx, simple, small.dimmed(image), light, found); err != nil {
+		return nil, nil, err
+	}
+	found = s.rivals(simple, found)
+	s.simple = found[0].theta
+	return found, starts, nil
+}
+
+// rivals are the best of the ends of join, and of the others that come close the next best: first those whose source is
+// seen more than once.
+func (s *search) rivals(simple *config, found []basin) []basin {
+	sort.SliceStable(found, func(a, b int) bool {
+		return s.multiplies(simple, found[a].theta) && !s.multiplies(simple, found[b].theta)
+	})
+	out := found[:1]
+	for _, b := range found[1:] {
+		if len(out) < maxBasins && b.logProb > out[0].logProb-rivalGap {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// multiplies tells whether the lens of a simple model makes several images of some of the first source: of its centre,
+// or of a point half as far from it as half of its light.
+func (s *search) multiplies(simple *config, theta namedValues) bool {
+	c := simple.Source[0]
+	x, y, r := theta[c.key("center_x")], theta[c.key("center_y")], 0.5*theta[c.key("r_sersic")]
+	lens, err := s.p.Config.deflection("", theta, nil)
+	if err != nil {
+		return false
+	}
+	w, h := s.p.Obs.extent()
+	scale := s.p.Obs.Scale
+	for k := range 5 {
+		sin, cos := math.Sincos(float64(k) * math.Pi / 2)
+		if k == 4 {
+			sin, cos = 0, 0
+		}
+		if len(lens.imagesOf(x+r*cos, y+r*sin, 0.5*float64(w)*scale, 0.5*float64(h)*scale, scale)) > 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// lensLight fits the light of the lens alone, from its ellipses where its profiles have such, and returns its parameters.
+func (s *search) lensLight(ctx context.Context, simple *config, obs *observation, smooth *smoothFit) (namedValues, error) {
+	only := *simple
+	only.Lens, only.Source = nil, nil
+	post, err := s.posterior(&only, obs, s.run.Threads)
+	if err != nil {
+		return nil, err
+	}
+	defer post.Close()
+	s.group("light of the lens", lightStarts*lightSteps)
+	var best *stageEnd
+	var from []float64
+	for i := range lightStarts {
+		u, err := s.draw(post, &scanOptions{cfg: &only}, i)
+		if err != nil {
+			return nil, err
+		}
+		theta := make([]float64, len(post.Names()))
+		post.Theta(theta, u)
+		for c := range only.LensLight {
+			smooth.place(&only.LensLight[c], c, post.Names(), theta)
+		}
+		fitAmplitudes(post, theta, nil)
+		if u, err = coordinates(post, theta); err != nil {
+			return nil, err
+		}
+		if slices.Equal(u, from) {
+			break // nothing is left to chance
+		}
+		from = u
+		end, err := s.lm(ctx, fmt.Sprintf("light %d", i), post, post.Relaxed(), u, lightSteps)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || end.LogProb > best.LogProb {
+			best = end
+		}
+	}
+	return namedTheta(post, best.U), nil
+}
+
+// join fits lenses, simple sources and the light of the lens together, from each basin, and returns the ends that
+// differ, best first.
+func (s *search) join(ctx context.Context, simple *config, obs *observation, light namedValues, found []basin) ([]basin, error) {
+	post, err := s.posterior(simple, obs, s.run.Threads)
+	if err != nil {
+		return nil, err
+	}
+	defer post.Close()
+	s.group("lens with its light", len(found)*joinSteps)
+	var ends []basin
+	for i, b := range found {
+		theta := make([]float64, len(post.Names()))
+		for k, name := range post.Names() {
+			v, ok := b.theta[name]
+			if !ok {
+				v = light[name]
+			}
+			theta[k] = v
+		}
+		u, err := coordinates(post, theta)
+		if err != nil {
+			return nil, err
+		}
+		end, err := s.lm(ctx, fmt.Sprintf("joined %d", i), post, post.Relaxed(), u, joinSteps)
+		if err != nil {
+			return nil, err
+		}
+		ends = append(ends, basin{theta: namedTheta(post, end.U), logProb: end.LogProb})
+	}
+	sort.SliceStable(ends, func(a, b int) bool { return ends[a].logProb > ends[b].logProb })
+	var out []basin
+	for _, b := range ends {
+		same := false
+		for _, o := range out {
+			d, err := s.apart(o.theta, b.theta)
+			if err != nil {
+				return nil, err
+			}
+			same = same || d < sameBasin
+		}
+		if !same {
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
+// dimmed is the observation with the errors of simple models added to the noise: fractions of the lens's light and of
+// what lies above it.
+func (o *observation) dimmed(light []float64) *observation {
+	out := *o
+	out.Sigma = o.sigmas()
+	for i, v := range light {
+		out.Sigma[i] = math.Hypot(out.Sigma[i], lightError*v)
+		if arc := o.Data[i] - v; arc > 0 {
+			out.Sigma[i] = math.Hypot(out.Sigma[i], arcError*arc)
+		}
+	}
+	return &out
+}
+
+// showing is the observation with other data.
+func (o *observation) showing(data []float64) *observation {
+	out := *o
+	out.Data = data
+	return &out
+}
+
+// without is the observation with light taken off the data.
+func (o *observation) without(light []float64) *observation {
+	data := slices.Clone(o.Data)
+	for i, v := range light {
+		data[i] -= v
+	}
+	return o.showing(data)
+}
+
+// restrained is the config with slopes of the lenses' mass that stay close to what is held likely beforehand, which simple
+// sources do not tell, and with simple sources no larger than galaxies are.
+func (c *config) restrained() *config {
+	out := *c
+	out.Lens = slices.Clone(c.Lens)
+	for i := range out.Lens {
+		l := &out.Lens[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Name == "gamma" && p.Prior.Kind == priorNormal {
+				p.Prior.B = min(p.Prior.B, simpleSlope)
+			} else if l.Type == "shear" && p.Prior.Kind == priorNormal {
+				p.Prior.B = min(p.Prior.B, simpleShear)
+			}
+		}
+	}
+	out.Source = slices.Clone(c.Source)
+	for i := range out.Source {
+		l := &out.Source[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Name == "r_sersic" && p.Prior.Kind != priorFixed {
+				p.Prior.Hi = min(p.Prior.Hi, maxSource)
+			}
+		}
+	}
+	return &out
+}

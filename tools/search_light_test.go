@@ -1,0 +1,148 @@
+package tools
+
+import (
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gonum.org/v1/gonum/mat"
+
+	"lenskit/internal/check"
+	"lenskit/physics"
+)
+
+// isothermal is a singular isothermal sphere with an Einstein radius of 1.2 arcsec.
+func isothermal(t *testing.T) lensSum {
+	t.Helper()
+	l, err := physics.NewLens("sis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Set([]float64{1.2, 0, 0}); err != nil {
+		t.Fatal(err)
+	}
+	return lensSum{l}
+}
+
+func TestImagesOfAnIsothermalSphere(t *testing.T) {
+	lens := isothermal(t)
+	// within the Einstein radius: β ± θ_E, magnified by θ_E/β ± 1 (Narayan & Bartelmann 1996, §3.1)
+	images := lens.imagesOf(0.3, 0, 3, 3, 0.02)
+	if len(images) != 2 {
+		t.Fatalf("got %d images of a point within the Einstein radius, want 2: %v", len(images), images)
+	}
+	for _, p := range images {
+		want, mu := 1.5, 5.0
+		if p.X < 0 {
+			want, mu = -0.9, 3
+		}
+		check.Close(t, "x", p.X, want, 0.01, 1)
+		check.Close(t, "y", p.Y, 0, 0.02, 1)
+		check.Close(t, "magnification", p.Magnification, mu, 0.1, 1)
+	}
+	if images := lens.imagesOf(1.4, 0, 3, 3, 0.02); len(images) != 1 {
+		t.Errorf("got %d images of a point outside, want 1: %v", len(images), images)
+	}
+}
+
+func TestEinsteinRadiusIsThatOfTheMass(t *testing.T) {
+	check.Close(t, "radius", isothermal(t).einsteinRadius(5), 1.2, 1e-6, 1)
+	check.Close(t, "radius beyond the image", isothermal(t).einsteinRadius(1), 1, 1e-9, 1)
+}
+
+func TestNonNegativeKeepsWhatIsPositive(t *testing.T) {
+	// unconstrained, the solution is (2, -1, -3)
+	a := mat.NewSymDense(3, []float64{2, 0.5, 0, 0.5, 1, 0, 0, 0, 1})
+	b := mat.NewVecDense(3, []float64{3.5, 0, -3})
+	x := make([]float64, 3)
+	nonNegative(x, a, b, 2)
+	check.Close(t, "positive", x[0], 1.75, 1e-3, 1)
+	check.Close(t, "held at zero", x[1], 0, 0, 1)
+	check.Close(t, "free", x[2], -3, 1e-3, 1)
+}
+
+// galaxyWithArc is an elliptical galaxy, and the same with an arc.
+func galaxyWithArc(t *testing.T) (galaxy []float64, o *observation) {
+	t.Helper()
+	const n = 81
+	light, err := physics.NewLight("sersic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := light.Set([]float64{0.5, 1.2, 3, 0.15, -0.1, 0.03, -0.02}); err != nil {
+		t.Fatal(err)
+	}
+	o = &observation{W: n, H: n, Scale: 0.08, Sigma: []float64{0.01}, Data: make([]float64, n*n), Mask: make([]bool, n*n)}
+	x, y := make([]float64, n*n), make([]float64, n*n)
+	rng := rand.New(rand.NewPCG(7, 8))
+	for k := range x {
+		x[k], y[k] = o.place(k%n, k/n)
+		r, phi := math.Hypot(x[k], y[k]), math.Atan2(y[k], x[k])
+		o.Mask[k] = r > 0.2 && r < 3.2
+		o.Data[k] = 0.3*math.Exp(-0.5*math.Pow((r-1.3)/0.12, 2)-0.5*phi*phi) + 0.01*rng.NormFloat64()
+	}
+	galaxy = make([]float64, n*n)
+	light.Brightness(galaxy, x, y)
+	for k, v := range galaxy {
+		o.Data[k] += v
+	}
+	return galaxy, o
+}
+
+func TestSmoothLightLeavesTheArc(t *testing.T) {
+	galaxy, o := galaxyWithArc(t)
+	fit, image, err := o.smoothLight()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check.Close(t, "centre x", fit.x0, 0.03, 0.02, 1)
+	check.Close(t, "centre y", fit.y0, -0.02, 0.02, 1)
+	worst := 0.0
+	for k, v := range galaxy {
+		if o.Mask[k] {
+			worst = math.Max(worst, math.Abs(image[k]-v)/(0.01+0.04*v))
+		}
+	}
+	if worst > 3 {
+		t.Errorf("the smooth light is off by %.1f times 0.01 and 4 %% of the galaxy, want at most 3", worst)
+	}
+	at := 40*o.W + 40 + int(math.Round(1.3/o.Scale))
+	if left := o.Data[at] - image[at]; left < 0.2 {
+		t.Errorf("%.3f of the arc's 0.3 is left", left)
+	}
+}
+
+func TestFractionOfTheLightIsAddedToTheNoise(t *testing.T) {
+	o := &observation{W: 4, H: 1, Scale: 1, Data: []float64{10, 10, 10, math.NaN()}, Sigma: []float64{0.3, 0.3, 1e8, 0.3}}
+	o.addFraction(0.04)
+	for k, want := range []float64{0.5, 0.5, 1e8, 0.3} {
+		check.Close(t, "sigma", o.Sigma[k], want, 1e-12, 1)
+	}
+}
+
+func TestBareConfigReadsBackTheSame(t *testing.T) {
+	dir := t.TempDir()
+	image := filepath.Join(dir, "a.fits")
+	if err := writeFITS(image, fitsOut{Axes: []int{8, 8}, Pix: make([]float64, 64)}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := bareConfig(bareImage{Image: image, Noise: "0.1", PixelScale: 0.05, Neighbours: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.scalePriors(2)
+	want := c.text(dir)
+	path := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	again, err := loadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := again.text(dir); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
