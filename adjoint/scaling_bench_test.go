@@ -9,11 +9,11 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/physics"
 	"lenskit/samplers"
 )
 
@@ -91,6 +91,23 @@ func BenchmarkScaling(b *testing.B) {
 	for _, side := range []int{64, 128, 256, 512, 1024, 2048} {
 		run(fmt.Sprintf("side=%d", side), paper(64), side, 1)
 	}
+	for _, side := range []int{64, 128, 256, 512, 1024, 2048} {
+		b.Run(fmt.Sprintf("physics/side=%d", side), func(b *testing.B) {
+			p := open(b, paper(64)(), flatObservation(rand.New(rand.NewPCG(31, 1)), side, 0.05*256/float64(side)), Options{Threads: 1})
+			us, grad := benchPoints(p), make([]float64, p.Dim())
+			mustLogProb(b, p.MAP(), grad, us[0])
+			l := &p.scene.lights[0]
+			own := l.dec
+			l.dec = idleDecoder{own}
+			defer func() { l.dec = own }()
+			i := 0
+			median := check.Measure(b, func() {
+				i++
+				mustLogProb(b, p.MAP(), grad, us[i%2])
+			})
+			b.ReportMetric(float64(median.Nanoseconds())/float64(side*side), "ns/pixel")
+		})
+	}
 	for _, latents := range []int{16, 64, 256} {
 		run(fmt.Sprintf("latents=%d", latents), paper(latents), 256, 1)
 	}
@@ -113,35 +130,36 @@ func BenchmarkScaling(b *testing.B) {
 			before := held()
 			p := open(b, paper(64)(), flatObservation(rand.New(rand.NewPCG(31, 1)), 256, 0.05), Options{Threads: 1})
 			us := benchPoints(p)
-			ps := []*Posterior{p}
+			ps, grads := []*Posterior{p}, [][]float64{make([]float64, p.Dim())}
 			for len(ps) < chains {
 				q, err := p.Clone(1)
 				if err != nil {
 					b.Fatal(err)
 				}
 				b.Cleanup(func() { q.Close() })
-				ps = append(ps, q)
+				ps, grads = append(ps, q), append(grads, make([]float64, p.Dim()))
 			}
-			// one step of every chain
-			turn := 0
-			step := func() {
-				turn++
-				var wg sync.WaitGroup
-				for _, p := range ps {
-					wg.Add(1)
-					go func() {
-						defer wg.Done()
-						grad := make([]float64, p.Dim())
-						mustLogProb(b, p.MAP(), grad, us[turn%2])
-					}()
+			pool := physics.NewPool(0)
+			defer pool.Close()
+			turn := func(chain int) {
+				for k := range turnSteps {
+					mustLogProb(b, ps[chain].MAP(), grads[chain], us[k%2])
 				}
-				wg.Wait()
 			}
-			check.Measure(b, step)
+			check.Measure(b, func() { pool.Run(chains, turn) })
 			b.ReportMetric(held()-before, "MB")
 		})
 	}
 }
+
+// turnSteps is how many steps a chain takes when it is its turn, as in samplers.SampleInTurns.
+const turnSteps = 8
+
+// idleDecoder leaves the image as it is.
+type idleDecoder struct{ decoder }
+
+func (idleDecoder) forward(img, z []float64) error   { return nil }
+func (idleDecoder) reverse(gz, gimg []float64) error { return nil }
 
 // held is the memory that the process has, in MB: all of it where the system tells, else that of live Go objects.
 func held() float64 {
