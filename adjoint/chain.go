@@ -32,7 +32,7 @@ type chain struct {
 	baseOf       int       // scene.frozen when they were computed
 
 	tiles     []tile
-	tilePix   int
+	blockLen  int // rays of a block, at most
 	rowChunks int
 	rowSky    []float64
 	like      *likelihood
@@ -81,12 +81,11 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 		}
 	}
 	count := min(maxTiles, (len(grid.Pixel)+minPixels-1)/minPixels)
-	c.tilePix = (len(grid.Pixel) + count - 1) / count
-	for from := 0; from < len(grid.Pixel); from += c.tilePix {
-		t := tile{from: from, to: min(from+c.tilePix, len(grid.Pixel))}
-		b := c.blockPixels() * grid.Sub * grid.Sub
-		t.ax, t.ay, t.v = make([]float64, b), make([]float64, b), make([]float64, b)
-		t.many = newManyPlanes(s, b)
+	c.blockLen = max(blockRays, grid.Most*grid.Most)
+	for k := range count {
+		t := tile{from: grid.Share(0, len(grid.Pixel), k, count), to: grid.Share(0, len(grid.Pixel), k+1, count)}
+		t.ax, t.ay, t.v = make([]float64, c.blockLen), make([]float64, c.blockLen), make([]float64, c.blockLen)
+		t.many = newManyPlanes(s, c.blockLen)
 		c.tiles = append(c.tiles, t)
 	}
 	c.rowChunks = (box + rowPixels - 1) / rowPixels
@@ -120,9 +119,6 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 	}
 	return c
 }
-
-// blockPixels is the number of pixels whose rays make a block.
-func (c *chain) blockPixels() int { return max(1, blockRays/(c.grid.Sub*c.grid.Sub)) }
 
 // forward computes the model image of the scene as it is set.
 func (c *chain) forward() {
@@ -184,11 +180,11 @@ func (c *chain) reverse(all bool) error {
 	return nil
 }
 
-// rays are the grid's rays of the pixels from ≤ k < to.
-func (c *chain) rays(v []float64, from, to int) []float64 {
-	n := c.grid.Sub * c.grid.Sub
-	return v[from*n : to*n]
-}
+// rays are those of the pixels from ≤ k < to.
+func (c *chain) rays(v []float64, from, to int) []float64 { return c.grid.Rays(v, from, to) }
+
+// block is where the block ends that begins with pixel from, before `to` at the latest.
+func (c *chain) block(from, to int) int { return c.grid.Reach(from, to, c.blockLen) }
 
 // seen is where the rays of the pixels from ≤ k < to meet the light l.
 func (c *chain) seen(l *lightUnit, from, to int) (x, y []float64) {
@@ -224,9 +220,9 @@ func (c *chain) baseTile(k int) {
 }
 
 func (c *chain) forwardTile(k int) {
-	t, step := &c.tiles[k], c.blockPixels()
-	for from := t.from; from < t.to; from += step {
-		to := min(from+step, t.to)
+	t := &c.tiles[k]
+	for from, to := t.from, 0; from < t.to; from = to {
+		to = c.block(from, t.to)
 		x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
 		v := t.v[:len(x)]
 		if t.many != nil {
@@ -268,7 +264,7 @@ func (c *chain) shoot(t *tile, x, y []float64, from, to int) {
 }
 
 func (c *chain) reverseTile(k int) {
-	t, step := &c.tiles[k], c.blockPixels()
+	t := &c.tiles[k]
 	s := c.scene
 	clear(t.gp)
 	clear(t.galpha)
@@ -289,8 +285,8 @@ func (c *chain) reverseTile(k int) {
 			}
 		}
 	}
-	for from := t.from; from < t.to; from += step {
-		to := min(from+step, t.to)
+	for from, to := t.from, 0; from < t.to; from = to {
+		to = c.block(from, t.to)
 		x, y := c.rays(c.grid.X, from, to), c.rays(c.grid.Y, from, to)
 		n := len(x)
 		g := t.v[:n]

@@ -23,7 +23,7 @@ func TestFinePSFIsThatOfAFinerImage(t *testing.T) {
 	for _, n := range []int{2, 3} {
 		o := fineObservation(16, 2*n, n)
 		o.Mask = nil
-		big := Observation{W: n * o.W, H: n * o.H, PixelScale: o.PixelScale / float64(n), Sigma: []float64{1}, PSF: o.PSF, Supersampling: 2}
+		big := Observation{W: n * o.W, H: n * o.H, PixelScale: o.PixelScale / float64(n), Sigma: []float64{1}, PSF: o.PSF, Supersampling: []int{2}}
 		big.Data, big.PSF.Sampling = make([]float64, big.W*big.H), 0
 		p := open(t, richModel(t, "bicubic"), o, Options{Device: "reference"})
 		q := open(t, richModel(t, "bicubic"), big, Options{Device: "reference"})

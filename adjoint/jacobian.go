@@ -107,7 +107,7 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 		m.free = p.params.freeOf[l.zFirst : l.zFirst+l.nz]
 		m.imgs, m.padded = planes(l.nz, len(l.img)), planes(l.nz, l.pixels.PadLen())
 	}
-	n := c.blockPixels() * c.grid.Sub * c.grid.Sub
+	n := c.blockLen
 	j.tiles = make([]jacTile, maxTiles)
 	for k := range j.tiles {
 		t := &j.tiles[k]
@@ -287,11 +287,10 @@ func (j *jacobian) column(free int) []float64 { return j.cols[(free+1)*j.stride:
 
 // tile computes the columns' brightness on its share of the strip's pixels.
 func (j *jacobian) tile(k int) {
-	share := (j.to - j.from + len(j.tiles) - 1) / len(j.tiles)
-	end := min(j.from+(k+1)*share, j.to)
-	step := j.c.blockPixels()
-	for from := j.from + k*share; from < end; from += step {
-		j.block(&j.tiles[k], from, min(from+step, end))
+	g, n := j.c.grid, len(j.tiles)
+	for from, to, end := g.Share(j.from, j.to, k, n), 0, g.Share(j.from, j.to, k+1, n); from < end; from = to {
+		to = j.c.block(from, end)
+		j.block(&j.tiles[k], from, to)
 	}
 }
 

@@ -67,7 +67,7 @@ type Observation struct {
 	Sigma         []float64 // one value, or W·H; see physics.NewNoise
 	Mask          []bool    // W·H, true where used; nil: everywhere
 	PSF           physics.PSFSpec
-	Supersampling int // rays along a pixel's side, a multiple of PSF.Sampling; 0 is that
+	Supersampling []int // rays along a pixel's side, multiples of PSF.Sampling: one value, or W·H; nil is that
 }
 
 // Options says how a Posterior is computed. The zero value takes all threads and the CPU.

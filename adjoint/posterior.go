@@ -59,8 +59,8 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 		opt.Threads = runtime.GOMAXPROCS(0)
 	}
 	obs.PSF.Sampling = max(obs.PSF.Sampling, 1)
-	if obs.Supersampling == 0 {
-		obs.Supersampling = obs.PSF.Sampling
+	if obs.Supersampling == nil {
+		obs.Supersampling = []int{obs.PSF.Sampling}
 	}
 	if obs.W <= 0 || obs.H <= 0 || len(obs.Data) != obs.W*obs.H {
 		return nil, fmt.Errorf("adjoint: observation: found %d pixels, expected %d x %d", len(obs.Data), obs.W, obs.H)

@@ -50,7 +50,7 @@ func richModel(t testing.TB, interpolation string) Model {
 // richObservation has masked and broken pixels, a noise map, an asymmetric PSF and supersampling.
 func richObservation(side, sub int) Observation {
 	rng := rand.New(rand.NewPCG(12, 1))
-	o := Observation{W: side, H: side + 3, PixelScale: 8 / float64(side), Supersampling: sub}
+	o := Observation{W: side, H: side + 3, PixelScale: 8 / float64(side), Supersampling: []int{sub}}
 	n := o.W * o.H
 	o.Data, o.Sigma, o.Mask = check.Normals(rng, n), make([]float64, n), make([]bool, n)
 	for i := range o.Data {

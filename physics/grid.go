@@ -2,6 +2,9 @@ package physics
 
 import (
 	"fmt"
+	"math"
+	"slices"
+	"sort"
 
 	"lenskit/physics/internal/kern"
 )
@@ -9,29 +12,34 @@ import (
 // Box is a rectangle of pixels: columns X0 ≤ i < X0+W of rows Y0 ≤ j < Y0+H.
 type Box struct{ X0, Y0, W, H int }
 
-// Grid is the rays of an image: for each pixel that matters, Sub x Sub of them. What matters is a used pixel or one whose
+// Grid is the rays of an image: for each pixel that matters, a square of them. What matters is a used pixel or one whose
 // light the PSF spreads into a used pixel. All planes made on a grid cover the Box around these pixels, row by row.
 type Grid struct {
 	W, H  int     // of the whole image
 	Scale float64 // arcsec per pixel
-	Sub   int     // rays along each side of a pixel
+	Most  int     // rays along each side of the pixel that has most
 	Fine  int     // pixels of a plane of light along each side of a pixel; 1 unless Refine was called
 	Box   Box
 	Pixel []int32 // index in the box of each pixel that has rays, in rising order
-	// X, Y are the rays' positions in arcsec, Sub² for each entry of Pixel, one pixel after another.
+	Side  []int32 // rays along each side of each entry of Pixel
+	First []int32 // the first ray of each entry of Pixel, and after the last the number of rays
+	// X, Y are the rays' positions in arcsec, one entry of Pixel after another, row by row in each.
 	X, Y []float64
 }
 
 // NewGrid lays out the rays of an image of w x h pixels of `scale` arcsec. used tells which pixels are compared with
-// data (nil: all); rx, ry is the PSF's margin; sub >= 1 is the number of rays along a pixel's side.
-func NewGrid(w, h int, scale float64, used []bool, rx, ry, sub int) (*Grid, error) {
+// data (nil: all); rx, ry is the PSF's margin; sub is the number of rays along a pixel's side, at least 1: one value for
+// all pixels of the image, or one for each.
+func NewGrid(w, h int, scale float64, used []bool, rx, ry int, sub []int) (*Grid, error) {
 	switch {
 	case w <= 0 || h <= 0:
 		return nil, fmt.Errorf("physics: grid: found %d x %d pixels, expected at least 1 x 1", w, h)
 	case !(scale > 0):
 		return nil, fmt.Errorf("physics: grid: found a pixel scale of %g arcsec, expected a positive number", scale)
-	case sub < 1:
-		return nil, fmt.Errorf("physics: grid: found supersampling %d, expected at least 1", sub)
+	case len(sub) != 1 && len(sub) != w*h:
+		return nil, fmt.Errorf("physics: grid: found supersampling of %d pixels, expected 1 value or %d x %d", len(sub), w, h)
+	case slices.Min(sub) < 1:
+		return nil, fmt.Errorf("physics: grid: found supersampling %d, expected at least 1", slices.Min(sub))
 	case used != nil && len(used) != w*h:
 		return nil, fmt.Errorf("physics: grid: found a mask of %d pixels, expected %d x %d", len(used), w, h)
 	}
@@ -40,37 +48,46 @@ func NewGrid(w, h int, scale float64, used []bool, rx, ry, sub int) (*Grid, erro
 	if !ok {
 		return nil, fmt.Errorf("physics: grid: no pixel of %d x %d is used", w, h)
 	}
-	g := &Grid{W: w, H: h, Scale: scale, Sub: sub, Fine: 1, Box: box}
-	n := 0
-	for _, b := range need {
+	side := func(p int) int { return sub[min(p, len(sub)-1)] }
+	n, rays := 0, 0
+	for p, b := range need {
 		if b {
 			n++
+			rays += side(p) * side(p)
 		}
 	}
-	g.Pixel = make([]int32, 0, n)
-	g.X, g.Y = make([]float64, 0, n*sub*sub), make([]float64, 0, n*sub*sub)
+	if rays > math.MaxInt32 {
+		return nil, fmt.Errorf("physics: grid: found %d rays, expected at most %d", rays, math.MaxInt32)
+	}
+	g := &Grid{W: w, H: h, Scale: scale, Fine: 1, Box: box}
+	g.Pixel, g.Side, g.First = make([]int32, 0, n), make([]int32, 0, n), make([]int32, 1, n+1)
+	g.X, g.Y = make([]float64, 0, rays), make([]float64, 0, rays)
 	for j := box.Y0; j < box.Y0+box.H; j++ {
 		for i := box.X0; i < box.X0+box.W; i++ {
 			if !need[j*w+i] {
 				continue
 			}
-			g.Pixel = append(g.Pixel, int32((j-box.Y0)*box.W+i-box.X0))
-			for b := range sub {
-				for a := range sub {
-					g.X = append(g.X, (float64(i)-float64(w-1)/2+(float64(a)+0.5)/float64(sub)-0.5)*scale)
-					g.Y = append(g.Y, (float64(j)-float64(h-1)/2+(float64(b)+0.5)/float64(sub)-0.5)*scale)
+			m := side(j*w + i)
+			for b := range m {
+				for a := range m {
+					g.X = append(g.X, (float64(i)-float64(w-1)/2+(float64(a)+0.5)/float64(m)-0.5)*scale)
+					g.Y = append(g.Y, (float64(j)-float64(h-1)/2+(float64(b)+0.5)/float64(m)-0.5)*scale)
 				}
 			}
+			g.Pixel = append(g.Pixel, int32((j-box.Y0)*box.W+i-box.X0))
+			g.Side, g.First, g.Most = append(g.Side, int32(m)), append(g.First, int32(len(g.X))), max(g.Most, m)
 		}
 	}
 	return g, nil
 }
 
 // Refine makes the planes that Bin writes finer: fine x fine pixels, each the mean of its rays, for each of the image's,
-// as a PSF with Sampling fine takes them. Sub must be a multiple of fine.
+// as a PSF with Sampling fine takes them. The rays along each pixel's side must be a multiple of fine.
 func (g *Grid) Refine(fine int) error {
-	if fine < 1 || g.Sub%fine != 0 {
-		return fmt.Errorf("physics: grid: found %d pixels of the PSF along a pixel's side, expected a divisor of the supersampling %d", fine, g.Sub)
+	for _, m := range g.Side {
+		if fine < 1 || int(m)%fine != 0 {
+			return fmt.Errorf("physics: grid: found %d pixels of the PSF along a pixel's side, expected a divisor of the supersampling %d", fine, m)
+		}
 	}
 	g.Fine = fine
 	return nil
@@ -78,6 +95,24 @@ func (g *Grid) Refine(fine int) error {
 
 // PlaneLen is the number of pixels of a plane that Bin writes.
 func (g *Grid) PlaneLen() int { return g.Fine * g.Fine * g.Box.W * g.Box.H }
+
+// Rays are those of the pixels from ≤ k < to of Pixel among v, which has a value for each ray.
+func (g *Grid) Rays(v []float64, from, to int) []float64 { return v[g.First[from]:g.First[to]] }
+
+// Share is the pixel of Pixel with which the k-th of n shares of about as many rays begins, of the pixels from ≤ i < to.
+// That of k = n is to.
+func (g *Grid) Share(from, to, k, n int) int {
+	first := int(g.First[from])
+	at := first + k*(int(g.First[to])-first)/n
+	return from + sort.Search(to-from, func(i int) bool { return int(g.First[from+i]) >= at })
+}
+
+// Reach is the first pixel after from ≤ k < to of Pixel that cannot be taken with those before it into a stretch of at
+// most n rays; a pixel of more rays is a stretch of its own.
+func (g *Grid) Reach(from, to, n int) int {
+	limit := int(g.First[from]) + n
+	return from + max(1, sort.Search(to-from, func(k int) bool { return int(g.First[from+1+k]) > limit }))
+}
 
 // spread marks every pixel within rx columns and ry rows of a used one.
 func spread(used []bool, w, h, rx, ry int) []bool {
@@ -142,24 +177,17 @@ func (g *Grid) Bin(plane, ray []float64, from, to, start int) {
 		g.binFine(plane, ray, from, to, start)
 		return
 	}
-	if g.Sub == 1 {
-		if g.unbroken(from, to) {
-			copy(plane[int(g.Pixel[from])-start:], ray[:to-from])
-			return
-		}
-		for k, p := range g.Pixel[from:to] {
-			plane[int(p)-start] = ray[k]
-		}
+	if g.Most == 1 && g.unbroken(from, to) {
+		copy(plane[int(g.Pixel[from])-start:], ray[:to-from])
 		return
 	}
-	n := g.Sub * g.Sub
-	inv := 1 / float64(n)
-	for k, p := range g.Pixel[from:to] {
-		s := 0.0
-		for _, v := range ray[k*n : (k+1)*n] {
-			s += v
+	first := g.First[from]
+	for k := from; k < to; k++ {
+		rays, sum := ray[g.First[k]-first:g.First[k+1]-first], 0.0
+		for _, v := range rays {
+			sum += v
 		}
-		plane[int(p)-start] = s * inv
+		plane[int(g.Pixel[k])-start] = sum / float64(len(rays))
 	}
 }
 
@@ -172,22 +200,16 @@ func (g *Grid) Unbin(gray, gplane []float64, from, to int) {
 		g.unbinFine(gray, gplane, from, to)
 		return
 	}
-	if g.Sub == 1 {
-		if g.unbroken(from, to) {
-			copy(gray[:to-from], gplane[g.Pixel[from]:])
-			return
-		}
-		for k, p := range g.Pixel[from:to] {
-			gray[k] = gplane[p]
-		}
+	if g.Most == 1 && g.unbroken(from, to) {
+		copy(gray[:to-from], gplane[g.Pixel[from]:])
 		return
 	}
-	n := g.Sub * g.Sub
-	inv := 1 / float64(n)
-	for k, p := range g.Pixel[from:to] {
-		v := gplane[p] * inv
-		for i := k * n; i < (k+1)*n; i++ {
-			gray[i] = v
+	first := g.First[from]
+	for k := from; k < to; k++ {
+		rays := gray[g.First[k]-first : g.First[k+1]-first]
+		share := gplane[g.Pixel[k]] / float64(len(rays))
+		for i := range rays {
+			rays[i] = share
 		}
 	}
 }
@@ -200,18 +222,18 @@ func (g *Grid) cell(k int) (first, width int) {
 }
 
 func (g *Grid) binFine(plane, ray []float64, from, to, start int) {
-	m := g.Sub / g.Fine
-	inv := 1 / float64(m*m)
 	for k := from; k < to; k++ {
 		first, width := g.cell(k)
 		first -= start * g.Fine * g.Fine
-		rays := ray[(k-from)*g.Sub*g.Sub:]
+		rays, side := ray[g.First[k]-g.First[from]:], int(g.Side[k])
+		m := side / g.Fine
+		inv := 1 / float64(m*m)
 		for b := range g.Fine {
 			row := plane[first+b*width:][:g.Fine]
 			for a := range row {
 				s := 0.0
 				for j := b * m; j < (b+1)*m; j++ {
-					for _, v := range rays[j*g.Sub+a*m:][:m] {
+					for _, v := range rays[j*side+a*m:][:m] {
 						s += v
 					}
 				}
@@ -222,13 +244,13 @@ func (g *Grid) binFine(plane, ray []float64, from, to, start int) {
 }
 
 func (g *Grid) unbinFine(gray, gplane []float64, from, to int) {
-	m := g.Sub / g.Fine
-	inv := 1 / float64(m*m)
 	for k := from; k < to; k++ {
 		first, width := g.cell(k)
-		rays := gray[(k-from)*g.Sub*g.Sub:][:g.Sub*g.Sub]
+		rays, side := gray[g.First[k]-g.First[from]:g.First[k+1]-g.First[from]], int(g.Side[k])
+		m := side / g.Fine
+		inv := 1 / float64(m*m)
 		for i := range rays {
-			rays[i] = inv * gplane[first+i/g.Sub/m*width+i%g.Sub/m]
+			rays[i] = inv * gplane[first+i/side/m*width+i%side/m]
 		}
 	}
 }

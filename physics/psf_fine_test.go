@@ -80,7 +80,7 @@ func TestRefinedGridBinsIntoFinePixels(t *testing.T) {
 	}
 	for _, c := range [][2]int{{2, 2}, {6, 2}, {6, 3}} {
 		sub, n := c[0], c[1]
-		g, err := NewGrid(w, h, 0.1, used, 0, 0, sub)
+		g, err := NewGrid(w, h, 0.1, used, 0, 0, []int{sub})
 		if err == nil {
 			err = g.Refine(n)
 		}

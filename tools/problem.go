@@ -95,7 +95,7 @@ func (c *config) checkLatents(comp *component, b *bundle) error {
 
 // adjoint is the observation as the posterior takes it.
 func (o *observation) adjoint(supersampling int) adjoint.Observation {
-	return adjoint.Observation{W: o.W, H: o.H, PixelScale: o.Scale, Data: o.Data, Sigma: o.Sigma, Mask: o.Mask, PSF: o.PSF, Supersampling: supersampling}
+	return adjoint.Observation{W: o.W, H: o.H, PixelScale: o.Scale, Data: o.Data, Sigma: o.Sigma, Mask: o.Mask, PSF: o.PSF, Supersampling: []int{supersampling}}
 }
 
 // model is the config's model with the decoders of the bundles.
