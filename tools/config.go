@@ -39,7 +39,8 @@ type dataConfig struct {
 	PSFFile       string // in place of PSFSigma; neither: no PSF
 	PSFSampling   int    // pixels of the PSF along an image pixel's side; 0 is 1
 	PixelScale    float64
-	Supersampling int // rays per pixel and axis
+	Supersampling int     // rays per pixel and axis; where there is a Tolerance, the most of them
+	Tolerance     float64 // of adaptive supersampling: the error of a pixel in units of its noise; 0: as many rays everywhere
 	Mask          maskConfig
 }
 
@@ -203,7 +204,7 @@ func (c *config) parseData(n node) error {
 				err = e.fail("found %g, expected arcsec per pixel above 0", d.PixelScale)
 			}
 		case "supersampling":
-			d.Supersampling, err = e.whole(1, 32)
+			err = d.parseSupersampling(e.node)
 		case "mask":
 			err = d.Mask.parse(e.node, 0)
 		}
@@ -215,6 +216,38 @@ func (c *config) parseData(n node) error {
 		d.Supersampling = k
 	} else if d.Supersampling%k != 0 {
 		return c.fail("data.supersampling", "found %d, expected a multiple of the PSF's %d", d.Supersampling, k)
+	}
+	return nil
+}
+
+// maxSupersampling bounds the rays along a pixel's side.
+const maxSupersampling = 32
+
+func (d *dataConfig) parseSupersampling(n node) (err error) {
+	if !n.isMapping() {
+		d.Supersampling, err = n.whole(1, maxSupersampling)
+		return err
+	}
+	keys, err := n.entries([]string{"adaptive", "tolerance"})
+	if err != nil {
+		return err
+	}
+	d.Tolerance = defaultTolerance
+	for _, e := range keys {
+		switch e.name {
+		case "adaptive":
+			d.Supersampling, err = e.whole(1, maxSupersampling)
+		case "tolerance":
+			if d.Tolerance, err = e.number(); err == nil && d.Tolerance <= 0 {
+				err = e.fail("found %g, expected an error in units of the noise above 0", d.Tolerance)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if d.Supersampling == 0 {
+		return n.fail("has no adaptive, expected {adaptive: rays along a pixel's side, at the most}")
 	}
 	return nil
 }

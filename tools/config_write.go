@@ -45,7 +45,10 @@ func (c *config) text(dir string) string {
 	if d.PixelScale > 0 {
 		fmt.Fprintf(&b, "  pixel_scale: %s\n", yamlNumber(d.PixelScale))
 	}
-	if d.Supersampling > 1 {
+	switch {
+	case d.Tolerance > 0:
+		fmt.Fprintf(&b, "  supersampling: {adaptive: %d, tolerance: %s}\n", d.Supersampling, yamlNumber(d.Tolerance))
+	case d.Supersampling > 1:
 		fmt.Fprintf(&b, "  supersampling: %d\n", d.Supersampling)
 	}
 	if d.Mask.Kind != "" {

@@ -51,7 +51,7 @@ func (o *observation) neighbours(q neighbourConfig) (*neighbourhood, error) {
 	if err != nil {
 		return nil, err
 	}
-	signal, sigma := o.smoothed(noise)
+	signal, sigma := o.smoothed(noise, neighbourSmooth)
 	radius := make([]float64, len(signal))
 	for k := range radius {
 		radius[k] = math.Hypot(o.place(k%o.W, k/o.W))
@@ -105,13 +105,13 @@ func sign(v float64) int {
 	return 0
 }
 
-// smoothed averages the image over a small Gaussian, each pixel with the weight of its distance, and tells the standard
+// smoothed averages the image over a Gaussian of that many pixels, each pixel with the weight of its distance, and tells the standard
 // deviation that its noise then has. Where no pixel is of use it is NaN.
-func (o *observation) smoothed(noise *physics.Noise) (signal, sigma []float64) {
-	const r = 3
-	var taps [2*r + 1]float64
+func (o *observation) smoothed(noise *physics.Noise, width float64) (signal, sigma []float64) {
+	r := int(math.Ceil(2.5 * width))
+	taps := make([]float64, 2*r+1)
 	for i := range taps {
-		d := float64(i-r) / neighbourSmooth
+		d := float64(i-r) / width
 		taps[i] = math.Exp(-0.5 * d * d)
 	}
 	signal, sigma = make([]float64, o.W*o.H), make([]float64, o.W*o.H)

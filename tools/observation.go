@@ -21,6 +21,7 @@ type observation struct {
 	Counts *physics.PoissonNoise // where Sigma comes from, if from counts
 	Mask   []bool                // true where the config's mask leaves a pixel in use; nil: everywhere
 	PSF    physics.PSFSpec
+	Rays   []int      // along a pixel's side: one value, or W*H; nil: as many as the PSF has pixels there
 	Header fitsHeader // of the image; nil where the config has none
 	// Brightness is the height of the brightest 0.5 % of used pixels above their median, to two digits: the unit of
 	// default priors of fluxes.
@@ -62,6 +63,7 @@ func (c *config) observe() (*observation, error) {
 	if err = o.readMask(c); err != nil {
 		return nil, err
 	}
+	o.chooseRays(&c.Data)
 	return o, o.check(c)
 }
 

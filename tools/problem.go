@@ -48,7 +48,7 @@ func newProblem(c *config, opt adjoint.Options) (*problem, error) {
 	if p.Model, err = c.model(p.Bundles); err != nil {
 		return nil, err
 	}
-	if p.Post, err = adjoint.New(p.Model, obs.adjoint(c.Data.Supersampling), opt); err != nil {
+	if p.Post, err = adjoint.New(p.Model, obs.adjoint(), opt); err != nil {
 		return nil, withHint(badInput("%s: %w", c.file, err), "lenskit doctor tells whether onnxruntime is found; lenskit onnx inspect tells what a decoder holds")
 	}
 	p.index = map[string]int{}
@@ -94,8 +94,8 @@ func (c *config) checkLatents(comp *component, b *bundle) error {
 }
 
 // adjoint is the observation as the posterior takes it.
-func (o *observation) adjoint(supersampling int) adjoint.Observation {
-	return adjoint.Observation{W: o.W, H: o.H, PixelScale: o.Scale, Data: o.Data, Sigma: o.Sigma, Mask: o.Mask, PSF: o.PSF, Supersampling: []int{supersampling}}
+func (o *observation) adjoint() adjoint.Observation {
+	return adjoint.Observation{W: o.W, H: o.H, PixelScale: o.Scale, Data: o.Data, Sigma: o.Sigma, Mask: o.Mask, PSF: o.PSF, Supersampling: o.Rays}
 }
 
 // model is the config's model with the decoders of the bundles.

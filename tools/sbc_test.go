@@ -159,7 +159,7 @@ func calibrate(config string, seed uint64) (*calibrated, error) {
 		return nil, err
 	}
 	p.Obs = &obs
-	if p.Post, err = adjoint.New(model, obs.adjoint(cfg.Data.Supersampling), adjoint.Options{Threads: 1}); err != nil {
+	if p.Post, err = adjoint.New(model, obs.adjoint(), adjoint.Options{Threads: 1}); err != nil {
 		return nil, err
 	}
 	defer p.Close()

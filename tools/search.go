@@ -158,13 +158,9 @@ func (s *search) posterior(cfg *config, obs *observation, threads int) (*adjoint
 	if err != nil {
 		return nil, err
 	}
-	rays := 1 // along a pixel's side
-	if obs == s.p.Obs {
-		rays = cfg.Data.Supersampling
-	}
 	opt := s.run
 	opt.Threads = threads
-	return adjoint.New(m, obs.adjoint(rays), opt)
+	return adjoint.New(m, obs.adjoint(), opt)
 }
 
 // basin is a lens that explains the image with a simple source.
