@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
@@ -29,8 +30,8 @@ func BenchmarkAdamStep256(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1e6/steps, "mean-step-ms")
 }
 
-// BenchmarkFit256 is a whole fit by Levenberg-Marquardt of data that the model made itself.
-func BenchmarkFit256(b *testing.B) {
+// fitStart is the posterior of data that the model made itself, and a start some way from what made them.
+func fitStart(b *testing.B) (fit *Posterior, start []float64) {
 	p, us := paperPosterior(b, "bilinear", 0)
 	theta := make([]float64, len(p.Names()))
 	p.params.push(theta, make([]float64, len(theta)), us[0])
@@ -42,8 +43,8 @@ func BenchmarkFit256(b *testing.B) {
 	for i := range o.Data {
 		o.Data[i] += model[i]
 	}
-	fit := open(b, p.model, o, Options{})
-	start := make([]float64, fit.Dim())
+	fit = open(b, p.model, o, Options{})
+	start = make([]float64, fit.Dim())
 	for i := range start {
 		start[i] = us[0][i]
 		if i < 8 {
@@ -52,6 +53,12 @@ func BenchmarkFit256(b *testing.B) {
 			start[i] *= 0.5
 		}
 	}
+	return fit, start
+}
+
+// BenchmarkFit256 is a whole fit by Levenberg-Marquardt.
+func BenchmarkFit256(b *testing.B) {
+	fit, start := fitStart(b)
 	var last *samplers.Result
 	check.Measure(b, func() {
 		r, err := samplers.LevenbergMarquardt(context.Background(), fit.MAP(), samplers.NewLMState(start), samplers.LMOptions{}, nil)
@@ -61,6 +68,39 @@ func BenchmarkFit256(b *testing.B) {
 		last = r
 	})
 	b.ReportMetric(float64(last.Iterations), "iterations")
+}
+
+// BenchmarkMAP256 takes the paper's 10,000 steps of Adam, and measures how soon Levenberg-Marquardt is within 0.5 of the
+// log posterior at which these end.
+func BenchmarkMAP256(b *testing.B) {
+	fit, start := fitStart(b)
+	for b.Loop() {
+		from := time.Now()
+		adam, err := samplers.Adam(context.Background(), fit.MAP(), samplers.NewAdamState(start), nil, samplers.AdamOptions{Steps: 10000, Rate: 0.05, Final: 0.02}, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		slow := time.Since(from)
+		from = time.Now()
+		fast, end := time.Duration(0), time.Duration(0)
+		lm, err := samplers.LevenbergMarquardt(context.Background(), fit.MAP(), samplers.NewLMState(start), samplers.LMOptions{}, func(s *samplers.LMState) error {
+			if fast == 0 && s.LogProb >= adam.LogProb-0.5 {
+				fast = time.Since(from)
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		end = time.Since(from)
+		if fast == 0 {
+			b.Fatalf("Levenberg-Marquardt ends at %.2f (%s), Adam at %.2f", lm.LogProb, lm.Reason, adam.LogProb)
+		}
+		b.ReportMetric(slow.Seconds(), "adam-s")
+		b.ReportMetric(fast.Seconds(), "as-good-s")
+		b.ReportMetric(end.Seconds(), "lm-s")
+		b.ReportMetric(lm.LogProb-adam.LogProb, "log-posterior-gained")
+	}
 }
 
 // paperDecoder is a decoder of the paper's shape with another number of latents.
