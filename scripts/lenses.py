@@ -20,7 +20,7 @@ def lens_list(root, path, sets):
         file = os.path.abspath(os.path.join(root, file))
         out.append([name] + [f"{file}[{e}]" for e in (image, noise, psf)] + [scale])
 
-    for r in rows(os.path.join(root, "slacs_f814w", "catalogue.csv")):
+    for r in sorted(rows(os.path.join(root, "slacs_f814w", "catalogue.csv")), key=lambda r: r["name"] not in anchors):
         if "f814w" in sets or "anchors" in sets and r["name"] in anchors:
             add(r["name"], f"slacs_f814w/{r['name']}.fits", "IMAGE", "NOISE", "PSF", 0.05)
     if "f555w" in sets:

@@ -43,9 +43,9 @@ func isFITS(arg string) bool {
 	return false
 }
 
-// bareConfig is the config of an image without one: a power law with shear, a Sersic profile for the light of the lens
-// and the shipped decoder for the source. Where the image's file has extensions NOISE and PSF, they stand in for what b
-// leaves out.
+// bareConfig is the config of an image without one: a power law with shear, the light of the lens as two sets of
+// Gaussians on ellipses, and the shipped decoder for the source, within a circle. Where the image's file has extensions
+// NOISE and PSF, they stand in for what b leaves out.
 func bareConfig(b bareImage) (*config, error) {
 	path, _ := splitExtension(b.Image)
 	if b.Noise == "" || b.PSF == "" {

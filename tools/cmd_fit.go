@@ -14,7 +14,8 @@ func fitCommand() *cli.Command {
 		UsageText: "lenskit fit CONFIG [-o DIR] [--then sample]\nlenskit fit IMAGE --noise SIGMA|FILE [--psf SIGMA|FILE] [--pixel-scale ARCSEC] [--mask-neighbours] [-o DIR]",
 		Description: "Needs no start: it draws starts from the priors. Leaves fit.json, fit.fits, fit.png and config.yaml in DIR. Stopped by SIGINT,\n" +
 			"SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the same command goes on from there. Exit code 3: the results are\n" +
-			"written, but fit.json says why they are not to be trusted.\n\n" +
+			"written, but fit.json says why they are not to be trusted. Of a bare IMAGE the 3.5 arcsec around its centre are used, where the\n" +
+			"lens galaxy is to be; the model is in config.yaml.\n\n" +
 			"Examples: lenskit fit examples/paper.yaml -o out/paper\n" +
 			"          lenskit fit lens.fits --noise lens_rms.fits --psf lens_psf.fits --pixel-scale 0.05 -o out/lens",
 		Flags: append([]cli.Flag{
