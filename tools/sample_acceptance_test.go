@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,14 +21,21 @@ import (
 //
 //	LENSKIT_ACCEPTANCE=1 go test ./tools -run AcceptanceSamplers -v -timeout 60m
 //
-// LENSKIT_MOCK names another of the shared mocks than 02.
+// LENSKIT_MOCK names another of the shared mocks than 02, or a config; LENSKIT_LOOKUP asks for one look-up alone.
 func TestAcceptanceSamplers(t *testing.T) {
 	acceptance(t)
 	mock := os.Getenv("LENSKIT_MOCK")
 	if mock == "" {
 		mock = "02"
 	}
-	config := check.Shared(t, "data/mocks/lenstronomy/"+mock+"/config.yaml")
+	config := mock
+	if !strings.HasSuffix(mock, ".yaml") {
+		config = check.Shared(t, "data/mocks/lenstronomy/"+mock+"/config.yaml")
+	}
+	lookups := []string{"bilinear", "bicubic"}
+	if l := os.Getenv("LENSKIT_LOOKUP"); l != "" {
+		lookups = []string{l}
+	}
 	ways := []struct {
 		name string
 		opt  samplers.Options
@@ -40,7 +48,7 @@ func TestAcceptanceSamplers(t *testing.T) {
 		{"nuts, accept 0.65", samplers.Options{Method: samplers.NUTS, TargetAccept: 0.65}},
 	}
 	fmt.Println("| look-up | coordinates | way | accept | divergences | step | gradients/draw | ESS of slowest lens parameter | tail | gradients/ESS | of slowest of all | ESS/s | seconds |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|")
-	for _, lookup := range []string{"bilinear", "bicubic"} {
+	for _, lookup := range lookups {
 		dir := t.TempDir()
 		cfg, err := loadConfig(config)
 		if err != nil {
