@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"io"
 	"math"
 	"path/filepath"
 	"slices"
@@ -15,7 +14,6 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
 
 	"lenskit/physics"
 	"lenskit/samplers"
@@ -65,9 +63,13 @@ var symbols = map[string]label{
 	"iota": {"ι", "", ""}, "s": {"s", "", ""}, "n": {"n", "", ""}, "r_sersic": {"r", "s", ""}, "amp": {"I", "", ""}, "kappa": {"κ", "", ""},
 }
 
-// figuredParams are the parameters that the figures of dir show: those of the lenses, or where these are fixed all but
-// the latents.
-func figuredParams(dir string, d *draws) ([]figured, error) {
+// figuredDraws are the draws of a run and the parameters that its figures show: those of the lenses, or where these are
+// fixed all but the latents.
+func figuredDraws(dir string) (*draws, []figured, error) {
+	d, err := readDraws(dir)
+	if err != nil {
+		return nil, nil, err
+	}
 	units, truth, bounds := map[string]physics.Unit{}, map[string]float64{}, map[string][2]float64{}
 	if cfg, err := loadConfig(filepath.Join(dir, fileConfig)); err == nil {
 		for _, c := range cfg.components() {
@@ -129,7 +131,7 @@ func figuredParams(dir string, d *draws) ([]figured, error) {
 			}
 		}
 	}
-	return out, nil
+	return d, out, nil
 }
 
 func labelOf(name string, unit physics.Unit) label {
@@ -325,24 +327,18 @@ func (f *figured) estimate(c draw.Canvas, p vg.Point) {
 
 // drawCorner draws corner.png of the run in dir from its draws.
 func drawCorner(dir string) error {
-	d, err := readDraws(dir)
-	if err != nil {
-		return err
-	}
-	params, err := figuredParams(dir, d)
+	d, params, err := figuredDraws(dir)
 	if err != nil || len(params) == 0 {
 		return err
 	}
 	n := len(params)
 	side := vg.Length(n)*cornerCell + vg.Length(n-1)*cornerGap
-	canvas := vgimg.NewWith(vgimg.UseWH(cornerLeft+side+cornerRight, cornerBottom+side+cornerTop), vgimg.UseDPI(figureDPI), vgimg.UseBackgroundColor(color.White))
-	all := draw.New(canvas)
+	sheet := newPage(cornerLeft+side+cornerRight, cornerBottom+side+cornerTop, figureDPI)
+	all := sheet.all
 	cell := func(col, row int) frame {
 		x := cornerLeft + vg.Length(col)*(cornerCell+cornerGap)
 		y := cornerBottom + vg.Length(n-1-row)*(cornerCell+cornerGap)
-		c := all
-		c.Rectangle = vg.Rectangle{Min: vg.Point{X: x, Y: y}, Max: vg.Point{X: x + cornerCell, Y: y + cornerCell}}
-		return frame{Canvas: c}
+		return frame{Canvas: sheet.part(x, y, cornerCell, cornerCell)}
 	}
 	for row := range n {
 		for col := 0; col <= row; col++ {
@@ -368,10 +364,7 @@ func drawCorner(dir string) error {
 	if n > 1 {
 		legend(all, vg.Point{X: cornerLeft + side - 3.4*vg.Centimeter, Y: cornerBottom + side - 0.3*vg.Centimeter}, d, params)
 	}
-	return writeAtomic(filepath.Join(dir, fileCorner), func(out io.Writer) error {
-		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
-		return err
-	})
+	return sheet.save(filepath.Join(dir, fileCorner))
 }
 
 // legend explains the colours, its upper left at p.

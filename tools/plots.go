@@ -3,7 +3,6 @@ package tools
 import (
 	"image"
 	"image/color"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
 )
 
 // panel is one image of a figure with its colour bar.
@@ -155,19 +153,13 @@ func sans(size vg.Length) font.Font {
 func drawFigure(path string, panels []panel, columns int) error {
 	columns = min(columns, len(panels))
 	rows := (len(panels) + columns - 1) / columns
-	w, h := vg.Length(columns)*cellWidth, vg.Length(rows)*cellHeight
-	canvas := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(figureDPI), vgimg.UseBackgroundColor(color.White))
-	all := draw.New(canvas)
+	sheet := newPage(vg.Length(columns)*cellWidth, vg.Length(rows)*cellHeight, figureDPI)
 	for i := range panels {
 		x, y := vg.Length(i%columns)*cellWidth, vg.Length(rows-1-i/columns)*cellHeight
-		cell := all
-		cell.Rectangle = vg.Rectangle{Min: vg.Point{X: x, Y: y}, Max: vg.Point{X: x + cellWidth, Y: y + cellHeight}}
+		cell := sheet.part(x, y, cellWidth, cellHeight)
 		panels[i].draw(draw.Crop(cell, 0.15*vg.Centimeter, 0, 0.15*vg.Centimeter, -0.15*vg.Centimeter))
 	}
-	return writeAtomic(path, func(out io.Writer) error {
-		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
-		return err
-	})
+	return sheet.save(path)
 }
 
 // plot is the panel's image with its axes.

@@ -3,14 +3,12 @@ package tools
 import (
 	"fmt"
 	"image/color"
-	"io"
 	"math"
 	"path/filepath"
 	"slices"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
 )
 
 // chainColors tell chains apart, also to those who see few colours (Okabe & Ito 2008).
@@ -32,11 +30,7 @@ const (
 // drawTrace draws trace.png of the run in dir: for each parameter the density that each chain gives, and its course.
 // Draws that diverged are marked below.
 func drawTrace(dir string) error {
-	d, err := readDraws(dir)
-	if err != nil {
-		return err
-	}
-	params, err := figuredParams(dir, d)
+	d, params, err := figuredDraws(dir)
 	if err != nil || len(params) == 0 {
 		return err
 	}
@@ -50,13 +44,11 @@ func drawTrace(dir string) error {
 	h := vg.Length(n)*traceRow + vg.Length(n-1)*traceGap
 	bottom, top := 1.25*vg.Centimeter, 0.75*vg.Centimeter
 	w := traceLeft + traceDens + traceMiddle + traceLines + 0.5*vg.Centimeter
-	canvas := vgimg.NewWith(vgimg.UseWH(w, bottom+h+top), vgimg.UseDPI(figureDPI), vgimg.UseBackgroundColor(color.White))
-	all := draw.New(canvas)
+	sheet := newPage(w, bottom+h+top, figureDPI)
+	all := sheet.all
 	cell := func(x, width vg.Length, row int) frame {
 		y := bottom + vg.Length(n-1-row)*(traceRow+traceGap)
-		c := all
-		c.Rectangle = vg.Rectangle{Min: vg.Point{X: x, Y: y}, Max: vg.Point{X: x + width, Y: y + traceRow}}
-		return frame{Canvas: c}
+		return frame{Canvas: sheet.part(x, y, width, traceRow)}
 	}
 	title := textStyle(9.5, float64(draw.XCenter), float64(draw.YBottom))
 	dashed := draw.LineStyle{Color: color.Black, Width: vg.Points(0.8), Dashes: []vg.Length{vg.Points(3), vg.Points(2)}}
@@ -130,10 +122,7 @@ func drawTrace(dir string) error {
 			all.FillText(title, vg.Point{X: (right.Min.X + right.Max.X) / 2, Y: right.Min.Y - vg.Points(14)}, "draw")
 		}
 	}
-	return writeAtomic(filepath.Join(dir, fileTrace), func(out io.Writer) error {
-		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
-		return err
-	})
+	return sheet.save(filepath.Join(dir, fileTrace))
 }
 
 // premultiplied is a colour as the drawing libraries take a translucent one.

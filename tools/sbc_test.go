@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"image/color"
-	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -22,7 +21,6 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
 
 	"lenskit/adjoint"
 	"lenskit/samplers"
@@ -221,7 +219,7 @@ func calibrate(config string, seed uint64) (*calibrated, error) {
 func drawCalibration(path string, names []string, counts [][]float64, mocks int) error {
 	const columns, width, height = 5, 5 * vg.Centimeter, 3.6 * vg.Centimeter
 	rows := (len(names) + columns - 1) / columns
-	canvas := vgimg.NewWith(vgimg.UseWH(columns*width, vg.Length(rows)*height), vgimg.UseDPI(110))
+	sheet := newPage(columns*width, vg.Length(rows)*height, 110)
 	mean := float64(mocks) / sbcBins
 	normal := distuv.Poisson{Lambda: mean}
 	low, high := 0.0, mean
@@ -255,12 +253,8 @@ func drawCalibration(path string, names []string, counts [][]float64, mocks int)
 		q.Add(band, line)
 		q.Y.Min, q.Y.Max = 0, 2.2*mean
 		x, y := vg.Length(k%columns)*width, vg.Length(rows-1-k/columns)*height
-		cell := draw.New(canvas)
-		cell.Rectangle = vg.Rectangle{Min: vg.Point{X: x, Y: y}, Max: vg.Point{X: x + width, Y: y + height}}
+		cell := sheet.part(x, y, width, height)
 		q.Draw(draw.Crop(cell, 2*vg.Millimeter, -2*vg.Millimeter, 1*vg.Millimeter, -2*vg.Millimeter))
 	}
-	return writeAtomic(path, func(out io.Writer) error {
-		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
-		return err
-	})
+	return sheet.save(path)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"io"
 	"math"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
 )
 
@@ -53,8 +51,8 @@ func (s *survey) contactSheet(path string, rows []standing) error {
 	lines := (len(rows) + columns - 1) / columns
 	tileW := vg.Length(len(sheetPanels))*sheetThumb + sheetGap
 	tileH := sheetThumb + sheetText + sheetGap
-	canvas := vgimg.NewWith(vgimg.UseWH(vg.Length(columns)*tileW+sheetGap, vg.Length(lines)*tileH+sheetGap), vgimg.UseDPI(sheetDPI), vgimg.UseBackgroundColor(color.White))
-	all := draw.New(canvas)
+	sheet := newPage(vg.Length(columns)*tileW+sheetGap, vg.Length(lines)*tileH+sheetGap, sheetDPI)
+	all := sheet.all
 	for k, r := range rows {
 		at := vg.Point{X: sheetGap + vg.Length(k%columns)*tileW, Y: sheetGap + vg.Length(lines-1-k/columns)*tileH}
 		title := fmt.Sprintf("%d %s: %s", r.Index, r.Name, strings.ReplaceAll(r.State, "_", " "))
@@ -67,12 +65,9 @@ func (s *survey) contactSheet(path string, rows []standing) error {
 			style.Color, style.Font = color.Gray{0x60}, sans(6.5)
 			all.FillText(style, at.Add(vg.Point{Y: sheetThumb + 0.1*vg.Centimeter}), shorten(r.Message, 96))
 		}
-		s.drawThumbnails(canvas, at, &r)
+		s.drawThumbnails(sheet.image, at, &r)
 	}
-	return writeAtomic(path, func(out io.Writer) error {
-		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
-		return err
-	})
+	return sheet.save(path)
 }
 
 // drawThumbnails draws the panels of a lens that has results which can be read.

@@ -2,13 +2,11 @@ package tools
 
 import (
 	"image/color"
-	"io"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
 )
 
 // Colours of the training and the validation set, apart for all kinds of sight (Okabe & Ito 2008).
@@ -40,9 +38,7 @@ func drawCurves(path string, epochs []trainEpoch) error {
 			{"training", trainColor, func(e trainEpoch) float64 { return e.TrainKL }},
 			{"validation", validationColor, func(e trainEpoch) float64 { return e.ValidationKL }}}},
 	}
-	w, h := vg.Length(len(all))*cellWidth, cellHeight
-	canvas := vgimg.NewWith(vgimg.UseWH(w, h), vgimg.UseDPI(figureDPI), vgimg.UseBackgroundColor(color.White))
-	page := draw.New(canvas)
+	sheet := newPage(vg.Length(len(all))*cellWidth, cellHeight, figureDPI)
 	for k, a := range all {
 		q := plot.New()
 		q.Title.Text, q.X.Label.Text, q.Y.Label.Text = a.title, "epoch", "nats per image"
@@ -75,12 +71,8 @@ func drawCurves(path string, epochs []trainEpoch) error {
 		pad := 0.05*(hi-lo) + 1e-3
 		q.Y.Min, q.Y.Max = lo-pad, hi+pad
 		q.X.Min, q.X.Max = 0, float64(len(epochs))+0.5
-		cell := page
-		cell.Rectangle = vg.Rectangle{Min: vg.Point{X: vg.Length(k) * cellWidth}, Max: vg.Point{X: vg.Length(k+1) * cellWidth, Y: h}}
+		cell := sheet.part(vg.Length(k)*cellWidth, 0, cellWidth, cellHeight)
 		q.Draw(draw.Crop(cell, 0.2*vg.Centimeter, -0.3*vg.Centimeter, 0.2*vg.Centimeter, -0.2*vg.Centimeter))
 	}
-	return writeAtomic(path, func(out io.Writer) error {
-		_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(out)
-		return err
-	})
+	return sheet.save(path)
 }
