@@ -105,6 +105,8 @@ func bareConfig(b bareImage) (*config, error) {
 			p.Prior = lognormal(0.05, 1.5).scaled()
 		}
 	}
+	sky := normal(0, bareSky).scaled()
+	c.Sky = &sky
 	for i := range c.LensLight {
 		terms := 0
 		for k := range c.LensLight[i].Params {
@@ -128,11 +130,12 @@ func bareConfig(b bareImage) (*config, error) {
 
 // What is used of an image without a config.
 const (
-	bareField    = 3.5  // arcsec: radius within which the arcs of galaxies lie
-	bareCore     = 0.2  // arcsec: no profile follows the cusp of an elliptical galaxy, nor does the PSF
-	bareNarrow   = 0.05 // arcsec: the least standard deviation of the Gaussians that make the lens's light,
-	bareWide     = 4    // and the largest
-	bareFraction = 0.02 // of the light of a pixel, to which profiles follow an elliptical galaxy
+	bareField    = 3.5   // arcsec: radius within which the arcs of galaxies lie
+	bareCore     = 0.2   // arcsec: no profile follows the cusp of an elliptical galaxy, nor does the PSF
+	bareNarrow   = 0.05  // arcsec: the least standard deviation of the Gaussians that make the lens's light,
+	bareWide     = 4     // and the largest
+	bareSky      = 0.005 // of the image's brightness: a source or a lens must not make up for a wrong sky
+	bareFraction = 0.02  // of the light of a pixel, to which profiles follow an elliptical galaxy
 )
 
 // bareModel is the model of an image without a config.
@@ -141,7 +144,7 @@ lens:
   - type: epl
     priors:
       theta_E: {lognormal: [0.18, 0.45], bounds: [0.1, 5]}
-      gamma: {normal: [2.08, 0.16], bounds: [1.2, 2.8]}
+      gamma: {normal: [2.05, 0.05], bounds: [1.2, 2.8]}
       e1: {normal: [0, 0.12], bounds: [-0.4, 0.4]}
       e2: {normal: [0, 0.12], bounds: [-0.4, 0.4]}
       center_x: {normal: [0, 0.05], bounds: [-0.2, 0.2]}
@@ -154,7 +157,7 @@ source:
   - type: decoder
     interpolation: bicubic
     priors:
-      s: {lognormal: [0.7, 0.5], bounds: [0.2, 10]}
+      s: {lognormal: [0.5, 0.4], bounds: [0.2, 5]}
       x: {normal: [0, 0.3]}
       y: {normal: [0, 0.3]}
 lens_light:

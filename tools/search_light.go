@@ -18,9 +18,9 @@ const (
 	simpleShear = 0.03 // standard deviation of the shear below simple sources
 	simpleSlope = 0.05 // standard deviation of the slope of the mass below simple sources
 	arcStarts   = 48   // draws of lens and source, their Einstein radii spread evenly over the prior
-	arcBasins   = 6    // of these, ends that are joined with the light
+	arcBasins   = 4    // of these, ends that are joined with the light
 	maxSource   = 2    // arcsec: half-light radius of simple sources
-	joinSteps   = 30
+	joinSteps   = 20
 	rivalGap    = 60 // of log posterior, from the best of these to others that are followed
 )
 

@@ -118,6 +118,7 @@ type lensed struct {
 	Magnification float64 `json:"magnification"`          // flux seen over flux of the source
 	Radius        float64 `json:"einstein_radius"`        // arcsec: of the circle within which the mean convergence is 1
 	Simple        float64 `json:"einstein_radius_simple"` // that of the lens found with simple sources
+	Misfit        float64 `json:"arcs_misfit"`            // χ² of a pixel where the source shines over that of one where it does not
 	Explained     float64 `json:"arcs_explained"`         // of the squared signal where the source shines
 }
 
@@ -152,6 +153,7 @@ func (s *search) lensing(post *adjoint.Posterior, named namedValues, img *adjoin
 	m := img.Model
 	arcs := make([]float64, len(m.Pix))
 	seen, missed, signal := 0.0, 0.0, 0.0
+	var shine, dark tally
 	for k := range arcs {
 		arcs[k] = m.Pix[k] - img.LensLight.Pix[k] - named["sky"]
 		seen += arcs[k] * m.Scale * m.Scale
@@ -159,6 +161,9 @@ func (s *search) lensing(post *adjoint.Posterior, named namedValues, img *adjoin
 			r := img.Residual.Pix[k]
 			signal += (t + r) * (t + r)
 			missed += r * r
+			shine.add(r)
+		} else if noise.Used[k] {
+			dark.add(img.Residual.Pix[k])
 		}
 	}
 	out := &lensed{Magnification: seen / flux, Explained: 1 - missed/signal, Radius: lens.einsteinRadius(max(halfW, halfH))}
@@ -166,6 +171,9 @@ func (s *search) lensing(post *adjoint.Posterior, named namedValues, img *adjoin
 	var places []imageOfPoint
 	if s.simple != nil {
 		out.Simple = out.radiusOf(s, s.simple)
+	}
+	if dark.n >= darkEnough && shine.n > 0 {
+		out.Misfit = shine.mean() / dark.mean()
 	}
 	for _, p := range lens.imagesOf(bx, by, halfW, halfH, m.Scale) {
 		value, n := s.aperture(post, img, arcs, p)
@@ -241,6 +249,9 @@ func (l *lensed) doubts() []string {
 	if l.Explained < leastExplained {
 		doubt("only %.0f %% of the arcs are explained", 100*l.Explained)
 	}
+	if l.Misfit > mostMisfit {
+		doubt("χ² of a pixel where the source shines is %.1f times that of the others: source or lens cannot follow the arcs", l.Misfit)
+	}
 	if l.Simple > 0 && math.Abs(l.Radius/l.Simple-1) > mostChange {
 		doubt("the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a simple source", l.Radius, l.Simple)
 	}
@@ -252,6 +263,7 @@ const (
 	leastSignal        = 8
 	leastMagnification = 2
 	leastExplained     = 0.85
-	mostChange         = 0.03 // of the Einstein radius
+	mostMisfit         = 4
+	mostChange         = 0.02 // of the Einstein radius
 	rivalDoubt         = 20   // of log posterior, to a lens with another Einstein radius
 )
