@@ -625,7 +625,7 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 		if err != nil {
 			return nil, err
 		}
-		return s.lm(ctx, key+": everything", post, post.Relaxed(), u, jointSteps)
+		return s.lm(ctx, key+": everything", post, s.joint(post), u, jointSteps)
 	}
 	widths := src.widths()
 	if s.p.Config.hasLensLight() && len(widths) == 5 {
@@ -636,7 +636,7 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 		return nil, err
 	}
 	for i, e := range ends[:min(2, len(ends))] {
-		end, err := s.lm(ctx, fmt.Sprintf("%s: everything %d", key, i+1), post, post.Relaxed(), e.U, jointSteps)
+		end, err := s.lm(ctx, fmt.Sprintf("%s: everything %d", key, i+1), post, s.joint(post), e.U, jointSteps)
 		if err != nil {
 			return nil, err
 		}
@@ -655,7 +655,7 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 	if err != nil {
 		return nil, err
 	}
-	end, err := s.lm(ctx, key+" again: everything", post, post.Relaxed(), ends[0].U, jointSteps)
+	end, err := s.lm(ctx, key+" again: everything", post, s.joint(post), ends[0].U, jointSteps)
 	if err != nil {
 		return nil, err
 	}
@@ -663,6 +663,15 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 		from = end
 	}
 	return from, nil
+}
+
+// joint is the density that is climbed with everything free. The relaxed one is flat in a factor of the noise; where the
+// light of the lens was fitted first, the start is good enough to do without.
+func (s *search) joint(post *adjoint.Posterior) samplers.Curved {
+	if s.p.Config.NoiseScale != nil && s.p.Config.hasLensLight() {
+		return post.MAP()
+	}
+	return post.Relaxed()
 }
 
 // below fits the decoder sources under the fixed lens of theta, from the image traced back at each width, and returns
