@@ -122,12 +122,7 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	}
 	o := p.Obs
 	data, sigma := o.simulate(img.Model.Pix, !opt.NoNoise, p.noiseScale(theta), cfg.StudentT, rng)
-	place := gridWCS(o.W, o.H, o.Scale, 0, 0)
-	if o.Header != nil {
-		if sky := copyWCS(o.Header); sky != nil {
-			place = sky
-		}
-	}
+	place, _ := o.frame()
 	axes := []int{o.W, o.H}
 	cards := append(append([]fitsKey(nil), place...), fitsKey{"PIXSCALE", o.Scale, "arcsec per pixel"}, fitsKey{"LKSEED", int(opt.Seed & math.MaxInt64), "seed of the simulation"})
 	images := []fitsOut{

@@ -14,8 +14,8 @@ func plotCommand() *cli.Command {
 		Usage:     "draw the figures of a run or of a decoder bundle",
 		ArgsUsage: "DIR",
 		UsageText: "lenskit plot DIR\nlenskit plot BUNDLE [--data CUBE] [-o DIR]",
-		Description: "Draws what the folder of a run holds data for: fit.png (data, model, residual, source), corner.png and\n" +
-			"trace.png. The paths of the figures go to stdout.\n" +
+		Description: "Draws what the folder of a run holds data for: fit.png (data, model, residual, source), corner.png,\n" +
+			"trace.png and moments.png (mean and standard deviation of source and model). The paths of the figures go to stdout.\n" +
 			"Of a bundle: reconstructions of galaxies, reconstructions of turned ones turned back, draws from the prior, walks\n" +
 			"between latents, and vae.json: residuals, equivariance, KL divergence by latent. --refine adds the residuals that\n" +
 			"remain when the latents are optimised for each galaxy, at about half a second each.\n\n" +
@@ -59,6 +59,7 @@ var figureMakers = []struct {
 	{fileFitFITS, fileFitPNG, plotRun},
 	{fileSummary, fileCorner, drawCorner},
 	{fileSummary, fileTrace, drawTrace},
+	{fileSamplesFITS, fileMoments, plotMoments},
 }
 
 // Plot draws the figures of the run in dir and returns their paths.

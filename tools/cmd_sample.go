@@ -14,10 +14,10 @@ func sampleCommand() *cli.Command {
 		ArgsUsage: "CONFIG|DIR",
 		UsageText: "lenskit sample DIR [-o DIR]\nlenskit sample CONFIG [-o DIR]",
 		Description: "DIR is the folder of a fit: the chains start around its maximum and are written beside it. A CONFIG is fitted first. Leaves\n" +
-			"samples.csv (samples_1.csv, … with several chains; Stan's format), summary.json, corner.png, trace.png and samples.fits with\n" +
-			"the source's mean and standard deviation. Stopped by SIGINT, SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the\n" +
-			"same command goes on from there and ends with the same draws. What speaks against the draws is said; with --strict the exit\n" +
-			"code is then 3.\n\n" +
+			"samples.csv (samples_1.csv, … with several chains; Stan's format), summary.json, corner.png, trace.png, samples.fits with the\n" +
+			"mean and standard deviation of source and model, and moments.png, which shows them. Stopped by SIGINT, SIGTERM or SIGUSR1 it\n" +
+			"saves a checkpoint and exits with 75; the same command goes on from there and ends with the same draws. What speaks against\n" +
+			"the draws is said; with --strict the exit code is then 3.\n\n" +
 			"Samplers: hmc (jittered trajectories) and nuts (trajectories that find their length) draw from the posterior, in coordinates\n" +
 			"made round by its curvature at the maximum. laplace, advi and advi-fullrank fit a Gaussian, a quick look, and tell how good it is.\n\n" +
 			"Examples: lenskit sample out/paper\n" +

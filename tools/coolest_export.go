@@ -112,7 +112,7 @@ func (x *coolestExport) read() (err error) {
 		}
 	}
 	path := filepath.Join(dir, fileFitFITS)
-	if x.planes, _, err = readPlanes(path); err != nil {
+	if x.planes, _, err = readPlanes(path, fitPlanes); err != nil {
 		return err
 	}
 	data, err := readFITS(path + "[DATA]")

@@ -223,6 +223,20 @@ func (o *observation) addFraction(fraction float64) {
 	o.Sigma = out
 }
 
+// frame is where the image's pixels lie, in the header's coordinates where it has any, and the unit of its values.
+func (o *observation) frame() (place []fitsKey, unit string) {
+	place, unit = gridWCS(o.W, o.H, o.Scale, 0, 0), "image units"
+	if o.Header != nil {
+		if sky := copyWCS(o.Header); sky != nil {
+			place = sky
+		}
+		if u := o.Header.text("BUNIT"); u != "" {
+			unit = u
+		}
+	}
+	return place, unit
+}
+
 // sigmas is the standard deviation of each pixel.
 func (o *observation) sigmas() []float64 {
 	out := make([]float64, o.W*o.H)

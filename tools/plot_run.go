@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"lenskit/physics"
 )
@@ -15,7 +16,7 @@ func plotRun(dir string) error {
 	if err != nil {
 		return err
 	}
-	planes, unit, err := readPlanes(filepath.Join(dir, fileFitFITS))
+	planes, unit, err := readPlanes(filepath.Join(dir, fileFitFITS), fitPlanes)
 	if err != nil {
 		return err
 	}
@@ -33,14 +34,46 @@ func plotRun(dir string) error {
 	return drawFigure(filepath.Join(dir, fileFitPNG), panels, columns)
 }
 
-// plane is an image of fit.fits with its place.
+// plotMoments draws moments.png of the samples in dir from their samples.fits: mean and standard deviation of the source, and
+// of the model.
+func plotMoments(dir string) error {
+	planes, unit, err := readPlanes(filepath.Join(dir, fileSamplesFITS), momentPlanes)
+	if err != nil {
+		return err
+	}
+	var panels []panel
+	for _, name := range []string{"source", "model"} {
+		mean, ok := planes[strings.ToUpper(name)+"_MEAN"]
+		sd := planes[strings.ToUpper(name)+"_SD"]
+		if !ok || sd.Image == nil || len(sd.Pix) != len(mean.Pix) {
+			continue
+		}
+		scale := wholeRange
+		if name == "model" { // its brightest part is the lens
+			scale = func(v []float64) colorScale { return brightness(v, percentile(v, 0.5)) }
+		}
+		panels = append(panels,
+			panelOf(name+", mean of the draws", mean, mean.Pix, unit, scale(mean.Pix)),
+			panelOf(name+", standard deviation", sd, sd.Pix, unit, scale(sd.Pix)))
+	}
+	return drawFigure(filepath.Join(dir, fileMoments), panels, 2)
+}
+
+// plane is an image of fit.fits or samples.fits with its place.
 type plane struct {
 	*physics.Image
 	X, Y float64 // of its centre, arcsec
 }
 
-// readPlanes reads the images of a fit.fits by extension name, and the unit of their values.
-func readPlanes(path string) (map[string]plane, string, error) {
+// What a fit.fits and a samples.fits always hold.
+var (
+	fitPlanes    = []string{"DATA", "NOISE", "MODEL", "RESIDUAL", "LENS_LIGHT", "MASK"}
+	momentPlanes = []string{"MODEL_MEAN", "MODEL_SD"}
+)
+
+// readPlanes reads the images of a fit.fits or samples.fits by extension name, and the unit of their values. Those that are
+// required are of one size.
+func readPlanes(path string, required []string) (map[string]plane, string, error) {
 	out := map[string]plane{}
 	unit := "image units"
 	hdus, data, err := openFITS(path)
@@ -66,22 +99,22 @@ func readPlanes(path string) (map[string]plane, string, error) {
 			return nil, "", err
 		}
 		p := plane{Image: img}
-		if m.Name == "SOURCE" {
+		if strings.HasPrefix(m.Name, "SOURCE") {
 			p.X, _ = m.Header.number("CRVAL1", 0)
 			p.Y, _ = m.Header.number("CRVAL2", 0)
 		}
 		out[m.Name] = p
-		if u := m.Header.text("BUNIT"); m.Name == "DATA" && u != "" {
+		if u := m.Header.text("BUNIT"); m.Name == required[0] && u != "" {
 			unit = u
 		}
 	}
-	for _, name := range []string{"DATA", "NOISE", "MODEL", "RESIDUAL", "LENS_LIGHT", "MASK"} {
+	for _, name := range required {
 		p, ok := out[name]
 		if !ok {
-			return nil, "", badInput("%s: has no extension %s, expected the images of a fit", path, name)
+			return nil, "", badInput("%s: has no extension %s, expected the images of a run", path, name)
 		}
-		if d := out["DATA"]; p.W != d.W || p.H != d.H {
-			return nil, "", badInput("%s[%s]: found %d x %d pixels, expected %d x %d as DATA", path, name, p.W, p.H, d.W, d.H)
+		if d := out[required[0]]; p.W != d.W || p.H != d.H {
+			return nil, "", badInput("%s[%s]: found %d x %d pixels, expected %d x %d as %s", path, name, p.W, p.H, d.W, d.H, required[0])
 		}
 	}
 	return out, unit, nil
@@ -140,12 +173,7 @@ func fitPanels(planes map[string]plane, unit string, reducedChi2 float64) ([]pan
 		panels = append(panels, panelOf("data without lens light", data, used(arcs), unit, scale), panelOf("lens light", data, light.Pix, unit, shared))
 	}
 	if s, ok := planes["SOURCE"]; ok {
-		scale := brightness(s.Pix, 0)
-		scale.Lo, scale.Hi = math.Min(0, percentile(s.Pix, 0)), percentile(s.Pix, 1)
-		if !(scale.Hi > scale.Lo) {
-			scale.Hi = scale.Lo + 1
-		}
-		panels = append(panels, panelOf("source", s, s.Pix, unit, scale))
+		panels = append(panels, panelOf("source", s, s.Pix, unit, wholeRange(s.Pix)))
 	}
 	if hasLight {
 		return panels, 3

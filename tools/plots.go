@@ -279,6 +279,15 @@ func percentile(v []float64, f float64) float64 {
 	return s[int(math.Round(f*float64(len(s)-1)))]
 }
 
+// wholeRange is the linear colour scale from zero, or the lowest value below it, to the highest.
+func wholeRange(v []float64) colorScale {
+	s := colorScale{Lo: math.Min(0, percentile(v, 0)), Hi: percentile(v, 1), Map: inferno}
+	if !(s.Hi > s.Lo) {
+		s.Hi = s.Lo + 1
+	}
+	return s
+}
+
 // brightness is the colour scale of an image: linear, or asinh above soft when its peak is far above that.
 func brightness(v []float64, soft float64) colorScale {
 	s := colorScale{Lo: percentile(v, 0.005), Hi: percentile(v, 0.9985), Map: inferno}

@@ -160,16 +160,7 @@ func (p *problem) writeImages(path string, theta []float64) error {
 		return numerical("%s: the model cannot be drawn: %w", p.Config.file, err)
 	}
 	o := p.Obs
-	place := gridWCS(o.W, o.H, o.Scale, 0, 0)
-	unit := "image units"
-	if o.Header != nil {
-		if sky := copyWCS(o.Header); sky != nil {
-			place = sky
-		}
-		if u := o.Header.text("BUNIT"); u != "" {
-			unit = u
-		}
-	}
+	place, unit := o.frame()
 	axes := []int{o.W, o.H}
 	scale := fitsKey{"PIXSCALE", o.Scale, "arcsec per pixel"}
 	flux := func(cards []fitsKey) []fitsKey {

@@ -96,6 +96,7 @@ const (
 	fileSamplesFITS = "samples.fits"
 	fileCorner      = "corner.png"
 	fileTrace       = "trace.png"
+	fileMoments     = "moments.png"
 )
 
 // samplesFile is the file of a chain, counted from 0.

@@ -47,17 +47,13 @@ func (r *sampling) writeSourceMoments(d *draws) error {
 		}
 	}
 	o := r.p.Obs
-	place := gridWCS(o.W, o.H, o.Scale, 0, 0)
-	if o.Header != nil {
-		if sky := copyWCS(o.Header); sky != nil {
-			place = sky
-		}
-	}
+	place, name := o.frame()
+	unit := fitsKey{"BUNIT", name, ""}
 	count := fitsKey{"NDRAWS", int(model.n), "draws that the moments are of"}
-	cards := append(append([]fitsKey(nil), place...), fitsKey{"PIXSCALE", o.Scale, "arcsec per pixel"}, count)
+	cards := append(append([]fitsKey(nil), place...), fitsKey{"PIXSCALE", o.Scale, "arcsec per pixel"}, unit, count)
 	out := []fitsOut{{}}
 	if s := top.Source; s != nil {
-		own := append(gridWCS(s.W, s.H, s.Scale, top.SourceX, top.SourceY), fitsKey{"PIXSCALE", s.Scale, "arcsec per pixel, source plane"}, count)
+		own := append(gridWCS(s.W, s.H, s.Scale, top.SourceX, top.SourceY), fitsKey{"PIXSCALE", s.Scale, "arcsec per pixel, source plane"}, unit, count)
 		out = append(out,
 			fitsOut{Name: "SOURCE_MEAN", Bitpix: -64, Axes: []int{s.W, s.H}, Pix: source.mean, Cards: own},
 			fitsOut{Name: "SOURCE_SD", Bitpix: -64, Axes: []int{s.W, s.H}, Pix: source.sd(), Cards: own})

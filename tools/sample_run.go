@@ -300,7 +300,7 @@ func removeSamples(dir string) error {
 			old = append(old, filepath.Join(dir, name))
 		}
 	}
-	for _, f := range []string{fileSummary, fileSamplesFITS, fileCorner, fileTrace} {
+	for _, f := range []string{fileSummary, fileSamplesFITS, fileCorner, fileTrace, fileMoments} {
 		old = append(old, filepath.Join(dir, f))
 	}
 	for _, f := range old {

@@ -216,6 +216,9 @@ func (r *sampling) finish() (*summaryRecord, error) {
 	if err := drawTrace(r.dir); err != nil {
 		return nil, err
 	}
+	if err := plotMoments(r.dir); err != nil {
+		return nil, err
+	}
 	if err := writeJSON(filepath.Join(r.dir, fileSummary), sum); err != nil {
 		return nil, err
 	}
@@ -310,7 +313,7 @@ func (s *summaryRecord) print(w io.Writer, dir string) error {
 	if len(s.Verdict) == 0 {
 		fmt.Fprintln(&b, "nothing speaks against the draws")
 	}
-	for _, f := range []string{fileSummary, fileCorner, fileTrace, fileSamplesFITS} {
+	for _, f := range []string{fileSummary, fileCorner, fileTrace, fileMoments, fileSamplesFITS} {
 		fmt.Fprintln(&b, filepath.Join(dir, f))
 	}
 	_, err := io.WriteString(w, b.String())

@@ -75,7 +75,7 @@ func (s *survey) drawThumbnails(canvas *vgimg.Canvas, at vg.Point, r *standing) 
 	if r.rec == nil {
 		return
 	}
-	planes, unit, err := readPlanes(filepath.Join(s.folder(r.Index), fileFitFITS))
+	planes, unit, err := readPlanes(filepath.Join(s.folder(r.Index), fileFitFITS), fitPlanes)
 	if err != nil {
 		return
 	}
