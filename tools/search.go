@@ -908,7 +908,8 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	post.Theta(theta, top.U)
 	named := namedTheta(post, top.U)
 	lit := s.p.Config.hasLensLight()
-	if top.Gain > 2 && !lit {
+	followed := !lit || s.p.Config.Data.Noise.Fraction == 0 // χ² counts
+	if top.Gain > 2 && followed {
 		out = append(out, fmt.Sprintf("the climb stalled where a full step still promises to raise the log posterior by %.3g", top.Gain))
 	}
 	img, err := post.Images(theta)
@@ -921,7 +922,8 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 		}
 		out = append(out, seen.doubts()...)
 		out = append(out, s.strange(post, named, top)...)
-	} else {
+	}
+	if followed {
 		s.p.standardise(img.Residual.Pix, theta)
 		out = append(out, misfits(post, img)...)
 	}
