@@ -172,6 +172,11 @@ func fitPanels(planes map[string]plane, unit string, reducedChi2 float64) ([]pan
 		scale.Lo = math.Min(scale.Lo, -2*soft/2)
 		panels = append(panels, panelOf("data without lens light", data, used(arcs), unit, scale), panelOf("lens light", data, light.Pix, unit, shared))
 	}
+	if x0, y0, x1, y1 := usedBox(mask); x1 > x0 {
+		for i := range panels {
+			panels[i] = panels[i].crop(x0, y0, x1, y1)
+		}
+	}
 	if s, ok := planes["SOURCE"]; ok {
 		panels = append(panels, panelOf("source", s, s.Pix, unit, wholeRange(s.Pix)))
 	}
@@ -179,6 +184,22 @@ func fitPanels(planes map[string]plane, unit string, reducedChi2 float64) ([]pan
 		return panels, 3
 	}
 	return panels, 2
+}
+
+// usedMargin is how much more than the used pixels a figure shows, as a fraction of their extent.
+const usedMargin = 0.15
+
+// usedBox are the columns x0 ≤ i < x1 and rows y0 ≤ j < y1 of the used pixels with a margin around them.
+func usedBox(mask plane) (x0, y0, x1, y1 int) {
+	x0, y0 = mask.W, mask.H
+	for k, v := range mask.Pix {
+		if v != 0 {
+			i, j := k%mask.W, k/mask.W
+			x0, y0, x1, y1 = min(x0, i), min(y0, j), max(x1, i+1), max(y1, j+1)
+		}
+	}
+	mx, my := int(usedMargin*float64(x1-x0)), int(usedMargin*float64(y1-y0))
+	return max(0, x0-mx), max(0, y0-my), min(mask.W, x1+mx), min(mask.H, y1+my)
 }
 
 // runCurves are the critical curves and caustics of a run's lens; nil where they cannot be had.

@@ -27,6 +27,19 @@ type panel struct {
 	Curves         [][]point // drawn over the image, in arcsec
 }
 
+// crop is the panel of the columns x0 ≤ i < x1 and rows y0 ≤ j < y1.
+func (p panel) crop(x0, y0, x1, y1 int) panel {
+	c := p
+	c.W, c.H, c.Pix = x1-x0, y1-y0, make([]float64, 0, (x1-x0)*(y1-y0))
+	for j := y0; j < y1; j++ {
+		c.Pix = append(c.Pix, p.Pix[j*p.W+x0:j*p.W+x1]...)
+	}
+	dx, dy := (p.X1-p.X0)/float64(p.W), (p.Y1-p.Y0)/float64(p.H)
+	c.X0, c.X1 = p.X0+float64(x0)*dx, p.X0+float64(x1)*dx
+	c.Y0, c.Y1 = p.Y0+float64(y0)*dy, p.Y0+float64(y1)*dy
+	return c
+}
+
 // point is a place in arcsec.
 type point struct{ X, Y float64 }
 
