@@ -88,6 +88,7 @@ type bent struct {
 	shrink  []float64 // ι₀/ι
 	hess    *mat.SymDense
 	columns *mat.Dense
+	origin  []float64 // u where decoders' Jacobians are computed
 }
 
 func (b *bend) target(post *adjoint.Posterior) *bent {
@@ -190,15 +191,21 @@ func (b *bent) back(grad, g []float64) {
 
 // LogProbHess is LogProb with the Gauss-Newton matrix of v.
 func (b *bent) LogProbHess(grad []float64, hess *mat.SymDense, v []float64) (float64, error) {
+	return b.LogProbHessFrom(grad, hess, v, v)
+}
+
+// LogProbHessFrom is LogProbHess with the decoders' Jacobians computed at origin.
+func (b *bent) LogProbHessFrom(grad []float64, hess *mat.SymDense, v, origin []float64) (float64, error) {
 	n := b.Dim()
 	if b.hess == nil {
-		b.hess, b.columns = mat.NewSymDense(n, nil), mat.NewDense(n, n, nil)
+		b.hess, b.columns, b.origin = mat.NewSymDense(n, nil), mat.NewDense(n, n, nil), make([]float64, n)
 	}
+	b.push(b.origin, origin)
 	det := b.push(b.u, v)
 	if math.IsNaN(det) || math.IsInf(det, 0) {
 		return math.Inf(-1), nil
 	}
-	lp, err := b.view.LogProbHess(b.gu, b.hess, b.u)
+	lp, err := b.view.LogProbHessFrom(b.gu, b.hess, b.u, b.origin)
 	if err != nil {
 		return lp, err
 	}
@@ -409,6 +416,7 @@ const (
 	centreGain  = 0.01
 	probes      = 15
 	maxBent     = 60 // coordinates that are not latents up to which a second-order term is measured
+	roundEnough = 3  // misfit up to which no other coordinates are tried
 )
 
 // rounded is the posterior in coordinates in which it is nearly a Gaussian.
@@ -422,8 +430,8 @@ type rounded struct {
 	tally  samplers.Tally
 }
 
-// round finds coordinates for sampling, from the named parameters at a maximum: plain or with scaled latents, whichever
-// makes the density more like a Gaussian, and then bent if that is better still.
+// round finds coordinates for sampling, from the named parameters at a maximum: plain ones where the density is like a
+// Gaussian in them; otherwise plain or with scaled latents, whichever is better, and then bent if that is better still.
 func (p *problem) round(ctx context.Context, theta []float64, rng *rand.Rand) (*rounded, error) {
 	u := make([]float64, p.Post.Dim())
 	if err := p.Post.U(u, theta); err != nil {
@@ -431,8 +439,8 @@ func (p *problem) round(ctx context.Context, theta []float64, rng *rand.Rand) (*
 	}
 	plain, amps := newBend(p.Post)
 	best, err := p.probe(ctx, plain, u, rng)
-	if err != nil {
-		return nil, err
+	if err != nil || best.misfit <= roundEnough {
+		return best, err
 	}
 	tally := best.tally
 	try := func(b *bend) error {
