@@ -74,7 +74,7 @@ type search struct {
 	saved *searchRecord
 	save  func() error // writes saved, or not when that was done a moment ago; called after each step
 
-	simple namedValues // the best lens found with simple sources, where the lens shines
+	free namedValues // the lens of the best evidence with a free source, where the lens shines
 
 	label string // of the stage told, a group of climbs
 	steps int    // about how many steps the group has
