@@ -14,6 +14,7 @@ import (
 
 	"lenskit/adjoint"
 	"lenskit/physics"
+	"lenskit/samplers"
 )
 
 // Settings of the free source.
@@ -26,6 +27,7 @@ const (
 	freeLight  = 0.1  // of the lens's light, by which each of its Gaussians may be off
 	freeRadius = 0.15 // of an Einstein radius, up to which others are tried on both sides,
 	freeTried  = 5    // so many
+	otherBasin = 0.1  // of the logarithm of an Einstein radius, from which two lenses are not variants of one
 	freeSteps  = 40   // Nelder-Mead evaluations from each lens found with simple sources,
 	freeLast   = 120  // and from the best
 )
@@ -271,7 +273,11 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 	if chol.SolveVecTo(x, b) != nil {
 		return math.Inf(-1)
 	}
-	return 0.5 * (mat.Dot(b, x) - f.chi2 + f.logDet + n*logStrength - chol.LogDet())
+	misfit := f.chi2 - mat.Dot(b, x)
+	if pixels := float64(len(f.d)); misfit > pixels {
+		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
+	}
+	return 0.5 * (f.logDet + n*logStrength - chol.LogDet() - misfit)
 }
 
 // freed takes lenses found with simple sources, and those found with the light of the lens as well, to those of the best
@@ -416,4 +422,37 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 		return nil, err
 	}
 	return at(res.X), ctx.Err()
+}
+
+// between is the best fit with the Einstein radius held halfway between those of the maximum and of the lens found with a
+// free source. Both err, and rarely alike: a decoder draws no more detail than it has learnt and leaves the rest to the lens
+// and its light, a free source is smooth everywhere. A maximum further away is another basin: then placed, the decoder below
+// the lens of the free source, is gone on from with the radius as it is.
+func (s *search) between(ctx context.Context, post *adjoint.Posterior, top, placed *stageEnd, seen *lensed) (*stageEnd, error) {
+	if math.Abs(math.Log(seen.Radius/seen.Free)) > otherBasin {
+		return s.heldRadius(ctx, "between", post, post.MAP(), placed.U)
+	}
+	theta := make([]float64, len(post.Names()))
+	post.Theta(theta, top.U)
+	for k, name := range post.Names() {
+		if post.Free()[k] >= 0 && isEinsteinRadius(name) {
+			theta[k] *= math.Sqrt(seen.Free / seen.Radius)
+		}
+	}
+	u, err := coordinates(post, theta)
+	if err != nil {
+		return nil, err
+	}
+	return s.heldRadius(ctx, "between", post, post.MAP(), u)
+}
+
+// heldRadius climbs with everything free but the Einstein radius.
+func (s *search) heldRadius(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, from []float64) (*stageEnd, error) {
+	only := &subset{full: t, dim: post.Dim(), base: from}
+	only.which = coordinatesOf(post, func(name string) bool { return !isEinsteinRadius(name) })
+	end, err := s.lm(ctx, key, post, only, only.part(from), jointSteps)
+	if err != nil {
+		return nil, err
+	}
+	return &stageEnd{U: only.whole(end.U), LogProb: end.LogProb, Gain: end.Gain, Status: end.Status, Reason: end.Reason}, nil
 }

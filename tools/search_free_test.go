@@ -1,12 +1,16 @@
 package tools
 
 import (
+	"context"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
 
+	"lenskit/adjoint"
 	"lenskit/internal/check"
 	"lenskit/physics"
 )
@@ -88,4 +92,48 @@ func TestLaplacianIsDarkAllAround(t *testing.T) {
 	out.MulVec(m, flat)
 	// the Laplacian of a flat source is 2 at corners, 1 at edges, 0 within: 4·4 + 4·1
 	check.Close(t, "sum of squares", mat.Dot(flat, out), 20, 1e-12, 1)
+}
+
+// Where a free source has another Einstein radius than the maximum, halfway is given, or that of the free source where the
+// two are far apart.
+func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
+	o := galaxyWithKnots(t)
+	dir := t.TempDir()
+	if err := writeFITS(filepath.Join(dir, "a.fits"), fitsOut{Bitpix: -64, Axes: []int{o.W, o.H}, Pix: o.Data}); err != nil {
+		t.Fatal(err)
+	}
+	config := "data: {image: a.fits, noise: 0.01, pixel_scale: 0.08, mask: {annulus: [0.2, 3.2]}}\nlens: [{type: sis}]\nsource: [{type: sersic}]\nlens_light: [{type: sersic}]\n"
+	if err := os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := loadConfig(filepath.Join(dir, "c.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newProblem(cfg, adjoint.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	at := func(radius float64) *stageEnd {
+		theta := make([]float64, len(p.Post.Names()))
+		p.Post.Theta(theta, make([]float64, p.Post.Dim()))
+		theta[p.index["lens.sis.theta_E"]] = radius
+		u, err := coordinates(p.Post, theta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &stageEnd{U: u}
+	}
+	for _, c := range []struct{ free, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
+		s := &search{p: p, saved: &searchRecord{Done: map[string]*stageEnd{}}, save: func() error { return nil }}
+		end, err := s.between(context.Background(), p.Post, at(1.1), at(c.free), &lensed{Radius: 1.1, Free: c.free})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check.Close(t, "radius", namedTheta(p.Post, end.U)["lens.sis.theta_E"], c.want, 1e-9, 1)
+		if from, err := p.Post.MAP().LogProb(nil, at(1.1).U); err != nil || end.LogProb < from+100 {
+			t.Errorf("the rest has climbed from %.1f to %.1f only (%v)", from, end.LogProb, err)
+		}
+	}
 }

@@ -116,7 +116,7 @@ type lensed struct {
 	Images        int     `json:"images"`               // of the source's brightest point, apart and within the used pixels
 	Second        float64 `json:"second_image_snr"`     // signal to noise of the second of them
 	Magnification float64 `json:"magnification"`        // flux seen over flux of the source
-	Radius        float64 `json:"einstein_radius"`      // arcsec: of the circle within which the mean convergence is 1
+	Radius        float64 `json:"einstein_radius"`      // arcsec: of the circle within which the mean convergence is 1, at the maximum
 	Free          float64 `json:"einstein_radius_free"` // that of the lens of the best evidence with a free source
 	Misfit        float64 `json:"arcs_misfit"`          // χ² of a pixel where the source shines over that of one where it does not
 	Explained     float64 `json:"arcs_explained"`       // of the squared signal where the source shines
@@ -231,6 +231,11 @@ func (s *search) aperture(post *adjoint.Posterior, img *adjoint.Images, arcs []f
 	return sum / math.Sqrt(variance), n
 }
 
+// disagrees tells whether a free source has another Einstein radius.
+func (l *lensed) disagrees() bool {
+	return l != nil && l.Free > 0 && math.Abs(l.Radius/l.Free-1) > mostChange
+}
+
 // doubts says why an arc may be no image of a lensed source, or the lens not the one that makes it.
 func (l *lensed) doubts() []string {
 	var out []string
@@ -252,7 +257,7 @@ func (l *lensed) doubts() []string {
 	if l.Misfit > mostMisfit {
 		doubt("χ² of a pixel where the source shines is %.1f times that of the others: source or lens cannot follow the arcs", l.Misfit)
 	}
-	if l.Free > 0 && math.Abs(l.Radius/l.Free-1) > mostChange {
+	if l.disagrees() {
 		doubt("the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a free one", l.Radius, l.Free)
 	}
 	return out
