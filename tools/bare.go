@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -125,7 +126,41 @@ func bareConfig(b bareImage) (*config, error) {
 			}
 		}
 	}
+	c.follow = true
 	return c, nil
+}
+
+// followLight centres the priors of a bare image's lens on its light: mass and light of elliptical galaxies have the same
+// centre and about the same ellipticity (Koopmans et al. 2006), and arcs alone tell them so badly that the errors of a source
+// end up there.
+func (c *config) followLight(obs *observation) error {
+	if !c.follow {
+		return nil
+	}
+	c.follow = false
+	small := obs.coarsen(obs.binning(lightSide))
+	x0, y0 := obs.brightCentre()
+	light, _, err := small.smoothLight(x0, y0)
+	if err != nil {
+		return err
+	}
+	e1, e2 := light.ellipticity(bareField / 2)
+	at := map[string]prior{
+		"center_x": normal(x0, bareCentre).within(x0-5*bareCentre, x0+5*bareCentre),
+		"center_y": normal(y0, bareCentre).within(y0-5*bareCentre, y0+5*bareCentre),
+	}
+	mass := map[string]prior{"e1": normal(e1, bareEllipse).within(-0.5, 0.5), "e2": normal(e2, bareEllipse).within(-0.5, 0.5)}
+	for _, comp := range slices.Concat(c.Lens[:1], c.LensLight) {
+		for k := range comp.Params {
+			p := &comp.Params[k]
+			if q, ok := at[p.Name]; ok {
+				p.Prior = q
+			} else if q, ok := mass[p.Name]; ok && comp.Group == "lens" {
+				p.Prior = q
+			}
+		}
+	}
+	return nil
 }
 
 // What is used of an image without a config.
@@ -134,6 +169,8 @@ const (
 	bareCore     = 0.2   // arcsec: no profile follows the cusp of an elliptical galaxy, nor does the PSF
 	bareNarrow   = 0.05  // arcsec: the least standard deviation of the Gaussians that make the lens's light,
 	bareWide     = 4     // and the largest
+	bareCentre   = 0.01  // arcsec: standard deviation of the centre of the mass from that of the light,
+	bareEllipse  = 0.08  // and of its ellipticity from the light's
 	bareSky      = 0.005 // of the image's brightness: a source or a lens must not make up for a wrong sky
 	bareFraction = 0.02  // of the light of a pixel, to which profiles follow an elliptical galaxy
 )
@@ -144,15 +181,15 @@ lens:
   - type: epl
     priors:
       theta_E: {lognormal: [0.18, 0.45], bounds: [0.1, 5]}
-      gamma: {normal: [2.05, 0.05], bounds: [1.2, 2.8]}
+      gamma: {normal: [2, 0.03], bounds: [1.5, 2.5]}
       e1: {normal: [0, 0.12], bounds: [-0.4, 0.4]}
       e2: {normal: [0, 0.12], bounds: [-0.4, 0.4]}
       center_x: {normal: [0, 0.05], bounds: [-0.2, 0.2]}
       center_y: {normal: [0, 0.05], bounds: [-0.2, 0.2]}
   - type: shear
     priors:
-      gamma1: {normal: [0, 0.05], bounds: [-0.25, 0.25]}
-      gamma2: {normal: [0, 0.05], bounds: [-0.25, 0.25]}
+      gamma1: {normal: [0, 0.03], bounds: [-0.1, 0.1]}
+      gamma2: {normal: [0, 0.03], bounds: [-0.1, 0.1]}
 source:
   - type: decoder
     interpolation: bicubic

@@ -28,6 +28,8 @@ type config struct {
 	NoiseScale *prior            // a factor of the noise; nil: none
 	StudentT   float64           // degrees of freedom of the residuals' distribution; 0: Gaussian
 	Cosmology  physics.Cosmology // read where redshifts are stated
+
+	follow bool // priors of the lens's centre and ellipticity are still to be taken from its light
 }
 
 // dataConfig says what was observed. Lengths are in arcsec.

@@ -26,6 +26,9 @@ func newProblem(c *config, opt adjoint.Options) (*problem, error) {
 		return nil, err
 	}
 	c.scalePriors(obs.Brightness)
+	if err := c.followLight(obs); err != nil {
+		return nil, err
+	}
 	p := &problem{Config: c, Obs: obs, Bundles: map[string]*bundle{}, Inputs: slices.Clone(obs.Inputs)}
 	for _, comp := range c.components() {
 		if comp.Type != "decoder" {

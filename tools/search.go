@@ -74,7 +74,7 @@ type search struct {
 	saved *searchRecord
 	save  func() error // writes saved, or not when that was done a moment ago; called after each step
 
-	simple namedValues // the best lens found with simple sources, where the lens shines
+	free namedValues // the lens of the best evidence with a free source, where the lens shines
 
 	label string // of the stage told, a group of climbs
 	steps int    // about how many steps the group has
@@ -572,8 +572,12 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 	defer src.close()
 	var best *stageEnd
 	var ends []*stageEnd
+	steps := 8*sourceSteps + 3*jointSteps
+	if s.free != nil {
+		steps = 3*sourceSteps + 2*jointSteps
+	}
 	for i, b := range basins {
-		s.group(fmt.Sprintf("lens %d of %d", i+1, len(basins)), 8*sourceSteps+3*jointSteps)
+		s.group(fmt.Sprintf("lens %d of %d", i+1, len(basins)), steps)
 		end, err := s.place(ctx, post, src, fmt.Sprintf("basin %d", i+1), b)
 		if err != nil {
 			return nil, err
@@ -601,12 +605,21 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 	}
 	sort.SliceStable(tried, func(a, b int) bool { return tried[a].LogProb > tried[b].LogProb })
 	top := tried[0]
-	res := &searchResult{U: top.U, LogProb: top.LogProb, Hess: mat.NewSymDense(full.Dim(), nil)}
+	res := &searchResult{Hess: mat.NewSymDense(full.Dim(), nil)}
+	res.Lensed, res.Doubts = s.doubts(full, top, tried)
+	hold := slices.ContainsFunc(full.Names(), isEinsteinRadius)
+	if hold && s.p.Config.Data.Noise.Fraction > 0 && res.Lensed.disagrees() {
+		held, err := s.between(ctx, full, top, ends[0], res.Lensed)
+		if err != nil {
+			return nil, err
+		}
+		top = held
+	}
+	res.U, res.LogProb = top.U, top.LogProb
 	grad := make([]float64, full.Dim())
 	if _, err := full.MAP().LogProbHess(grad, res.Hess, top.U); err != nil {
 		return nil, numerical("the curvature at the maximum cannot be computed: %v", err)
 	}
-	res.Lensed, res.Doubts = s.doubts(full, top, tried)
 	return res, nil
 }
 
@@ -636,13 +649,23 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 		return nil, err
 	}
 	for i, e := range ends[:min(2, len(ends))] {
-		end, err := s.lm(ctx, fmt.Sprintf("%s: everything %d", key, i+1), post, s.joint(post), e.U, jointSteps)
+		key := fmt.Sprintf("%s: everything %d", key, i+1)
+		var end *stageEnd
+		if s.free != nil {
+			// while source and light settle, a radius that is free may leave its basin
+			end, err = s.heldRadius(ctx, key, post, s.joint(post), e.U)
+		} else {
+			end, err = s.lm(ctx, key, post, s.joint(post), e.U, jointSteps)
+		}
 		if err != nil {
 			return nil, err
 		}
 		if end.LogProb > from.LogProb {
 			from = end
 		}
+	}
+	if s.free != nil {
+		return from, nil // the lens that a free source has found is as good as one found with the decoder
 	}
 	// once more through the better lens
 	post.Theta(theta, from.U)
@@ -667,7 +690,7 @@ func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *source
 
 // joint is the density that is climbed with everything free. The relaxed one is flat in a factor of the noise; where the
 // light of the lens was fitted first, the start is good enough to do without.
-func (s *search) joint(post *adjoint.Posterior) samplers.Curved {
+func (s *search) joint(post *adjoint.Posterior) samplers.Lagged {
 	if s.p.Config.NoiseScale != nil && s.p.Config.hasLensLight() {
 		return post.MAP()
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 )
 
 // Settings of the search where the lens itself shines.
@@ -16,10 +17,9 @@ const (
 	lightError  = 0.02 // of the lens's light, added to the noise: profiles follow galaxies no better
 	arcError    = 0.5  // of the light above the lens's, likewise for simple sources
 	simpleShear = 0.03 // standard deviation of the shear below simple sources
-	simpleSlope = 0.05 // standard deviation of the slope of the mass below simple sources
 	arcStarts   = 48   // draws of lens and source, their Einstein radii spread evenly over the prior
 	arcBasins   = 4    // of these, ends that are joined with the light
-	maxSource   = 2    // arcsec: half-light radius of simple sources
+	maxSource   = 1    // arcsec: half-light radius of simple sources
 	joinSteps   = 20
 	rivalGap    = 60 // of log posterior, from the best of these to others that are followed
 )
@@ -35,7 +35,7 @@ func (c *config) hasLensLight() bool {
 func (s *search) staged(ctx context.Context) ([]basin, []float64, error) {
 	simple := s.p.Config.simplified(s.p.Obs.Brightness).restrained()
 	small := s.p.Obs.coarsen(s.p.Obs.binning(lightSide))
-	smooth, image, err := small.smoothLight()
+	smooth, image, err := small.smoothLight(s.p.Obs.brightCentre())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -54,12 +54,21 @@ func (s *search) staged(ctx context.Context) ([]basin, []float64, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if found, err = s.join(ctx, simple, small.dimmed(image), light, found); err != nil {
+	joined, err := s.join(ctx, "joined", simple, small.dimmed(image), light, found, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	sort.SliceStable(joined, func(a, b int) bool { return joined[a].logProb > joined[b].logProb })
+	if joined, err = s.distinct(joined); err != nil {
+		return nil, nil, err
+	}
+	if found, err = s.freed(ctx, simple, small, found, joined); err != nil {
 		return nil, nil, err
 	}
 	found = s.rivals(simple, found)
-	s.simple = found[0].theta
-	return found, starts, nil
+	s.free = found[0].theta
+	found, err = s.join(ctx, "joined again", simple, small.dimmed(image), light, found, func(name string) bool { return !strings.HasPrefix(name, "lens.") })
+	return found, starts, err
 }
 
 // rivals are the best of the ends of join, and of the others that come close the next best: first those whose source is
@@ -141,16 +150,20 @@ func (s *search) lensLight(ctx context.Context, simple *config, obs *observation
 	return namedTheta(post, best.U), nil
 }
 
-// join fits lenses, simple sources and the light of the lens together, from each basin, and returns the ends that
-// differ, best first.
-func (s *search) join(ctx context.Context, simple *config, obs *observation, light namedValues, found []basin) ([]basin, error) {
+// join fits lenses, simple sources and the light of the lens together, from each basin; where free is given, only the
+// parameters that it names.
+func (s *search) join(ctx context.Context, key string, simple *config, obs *observation, light namedValues, found []basin, free func(name string) bool) ([]basin, error) {
 	post, err := s.posterior(simple, obs, s.run.Threads)
 	if err != nil {
 		return nil, err
 	}
 	defer post.Close()
+	if free == nil {
+		free = func(string) bool { return true }
+	}
 	s.group("lens with its light", len(found)*joinSteps)
-	var ends []basin
+	only := &subset{full: post.Relaxed(), which: coordinatesOf(post, free), dim: post.Dim()}
+	var out []basin
 	for i, b := range found {
 		theta := make([]float64, len(post.Names()))
 		for k, name := range post.Names() {
@@ -160,19 +173,22 @@ func (s *search) join(ctx context.Context, simple *config, obs *observation, lig
 			}
 			theta[k] = v
 		}
-		u, err := coordinates(post, theta)
+		if only.base, err = coordinates(post, theta); err != nil {
+			return nil, err
+		}
+		end, err := s.lm(ctx, fmt.Sprintf("%s %d", key, i), post, only, only.part(only.base), joinSteps)
 		if err != nil {
 			return nil, err
 		}
-		end, err := s.lm(ctx, fmt.Sprintf("joined %d", i), post, post.Relaxed(), u, joinSteps)
-		if err != nil {
-			return nil, err
-		}
-		ends = append(ends, basin{theta: namedTheta(post, end.U), logProb: end.LogProb})
+		out = append(out, basin{theta: namedTheta(post, only.whole(end.U)), logProb: end.LogProb})
 	}
-	sort.SliceStable(ends, func(a, b int) bool { return ends[a].logProb > ends[b].logProb })
+	return out, nil
+}
+
+// distinct are those of the basins whose lenses differ, of the same ones the first.
+func (s *search) distinct(found []basin) ([]basin, error) {
 	var out []basin
-	for _, b := range ends {
+	for _, b := range found {
 		same := false
 		for _, o := range out {
 			d, err := s.apart(o.theta, b.theta)
@@ -218,8 +234,8 @@ func (o *observation) without(light []float64) *observation {
 	return o.showing(data)
 }
 
-// restrained is the config with slopes of the lenses' mass that stay close to what is held likely beforehand, which simple
-// sources do not tell, and with simple sources no larger than galaxies are.
+// restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not
+// tell, and with simple sources no larger than galaxies are.
 func (c *config) restrained() *config {
 	out := *c
 	out.Lens = slices.Clone(c.Lens)
@@ -228,7 +244,7 @@ func (c *config) restrained() *config {
 		l.Params = slices.Clone(l.Params)
 		for k := range l.Params {
 			if p := &l.Params[k]; p.Name == "gamma" && p.Prior.Kind == priorNormal {
-				p.Prior.B = min(p.Prior.B, simpleSlope)
+				p.Prior = fixed(p.Prior.A)
 			} else if l.Type == "shear" && p.Prior.Kind == priorNormal {
 				p.Prior.B = min(p.Prior.B, simpleShear)
 			}

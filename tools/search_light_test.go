@@ -96,7 +96,7 @@ func galaxyWithArc(t *testing.T) (galaxy []float64, o *observation) {
 
 func TestSmoothLightLeavesTheArc(t *testing.T) {
 	galaxy, o := galaxyWithArc(t)
-	fit, image, err := o.smoothLight()
+	fit, image, err := o.smoothLight(o.brightCentre())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,5 +205,43 @@ func TestGalaxyBesideAGalaxyIsNotCalledALens(t *testing.T) {
 	rec := fitGalaxy(t, func(x, y float64) float64 { return 0.5 * math.Exp(-math.Hypot(x-1.5, y-0.8)/0.15) })
 	if rec.Status != statusNotConverged {
 		t.Errorf("got θ_E %.4f, %s, lensing %+v, want a fit that is not converged", einsteinOf(rec), rec.Status, rec.Lensing)
+	}
+}
+
+// The mass of a bare image's lens is looked for where its light is.
+func TestBareLensFollowsItsLight(t *testing.T) {
+	const n = 81
+	o := &observation{W: n, H: n, Scale: 0.08, Sigma: []float64{0.01}, Data: make([]float64, n*n), Mask: make([]bool, n*n)}
+	light, err := physics.NewLight("sersic")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := light.Set([]float64{0.5, 1.2, 3, 0.2, -0.1, 0.05, -0.03}); err != nil {
+		t.Fatal(err)
+	}
+	x, y := make([]float64, n*n), make([]float64, n*n)
+	for k := range x {
+		x[k], y[k] = o.place(k%n, k/n)
+		r := math.Hypot(x[k], y[k])
+		o.Mask[k] = r > 0.2 && r < 3.2
+	}
+	light.Brightness(o.Data, x, y)
+	dir := t.TempDir()
+	image := filepath.Join(dir, "a.fits")
+	if err := writeFITS(image, fitsOut{Axes: []int{n, n}, Pix: o.Data}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := bareConfig(bareImage{Image: image, Noise: "0.01", PixelScale: 0.08})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.followLight(o); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]float64{"center_x": 0.05, "center_y": -0.03, "e1": 0.2, "e2": -0.1}
+	for _, p := range c.Lens[0].Params {
+		if v, ok := want[p.Name]; ok {
+			check.Close(t, p.Name, p.Prior.A, v, 0.02, 1)
+		}
 	}
 }

@@ -18,16 +18,15 @@ const (
 	smoothTail   = 1.5 // standard deviations above the light from which a pixel is taken to show something else
 )
 
-// smoothLight is the light of a lens as a sum of Gaussians with positive amplitudes on two sets of ellipses around its
+// smoothLight is the light of a lens as a sum of Gaussians with positive amplitudes on two sets of ellipses around a
 // centre (Emsellem, Monnet & Bacon 1994, with two ellipticities), and a sky. It falls outward everywhere and is the same
 // at opposite sides, so that arcs are not in it; pixels that stand above it count the less the more they do.
-func (o *observation) smoothLight() (*smoothFit, []float64, error) {
+func (o *observation) smoothLight(x0, y0 float64) (*smoothFit, []float64, error) {
 	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &smoothFit{}
-	f.x0, f.y0 = o.brightCentre(noise)
+	f := &smoothFit{x0: x0, y0: y0}
 	inner, outer := math.Inf(1), 0.0
 	for j := range o.H {
 		for i := range o.W {
@@ -64,9 +63,14 @@ func (o *observation) smoothLight() (*smoothFit, []float64, error) {
 	return f, f.image(shape), nil
 }
 
-// brightCentre is the centre of the light within half an arcsec of the image's, where it stands above that further out.
-func (o *observation) brightCentre(noise *physics.Noise) (x0, y0 float64) {
+// brightCentre is the centre of the light within half an arcsec of the image's, where it stands above that further out. What
+// is masked, as the core of a galaxy often is, tells it too.
+func (o *observation) brightCentre() (x0, y0 float64) {
 	const reach = 0.5
+	noise, err := physics.NewNoise(o.Data, o.Sigma, nil)
+	if err != nil { // observe has made it once already
+		panic("tools: bright centre: " + err.Error())
+	}
 	for range 5 {
 		floor := math.Inf(1)
 		each := func(visit func(k int, x, y float64)) {
@@ -74,7 +78,7 @@ func (o *observation) brightCentre(noise *physics.Noise) (x0, y0 float64) {
 				for i := range o.W {
 					x, y := o.place(i, j)
 					if k := j*o.W + i; noise.Used[k] && math.Hypot(x-x0, y-y0) < reach {
-						// where a pixel or the one opposite is masked, neither counts
+						// where a pixel or the one opposite is bad, neither counts
 						a, b := int(math.Round((2*x0-x)/o.Scale+0.5*float64(o.W-1))), int(math.Round((2*y0-y)/o.Scale+0.5*float64(o.H-1)))
 						if a >= 0 && b >= 0 && a < o.W && b < o.H && noise.Used[b*o.W+a] {
 							visit(k, x, y)
@@ -219,6 +223,23 @@ func (f *smoothFit) reweigh(shape []float64) {
 		}
 		f.weight[i] = w
 	}
+}
+
+// ellipticity is the mean of the two sets of ellipses, weighted by their light within a radius of the centre.
+func (f *smoothFit) ellipticity(radius float64) (e1, e2 float64) {
+	total := 0.0
+	for k, a := range f.amp[:2*len(f.widths)] {
+		w := f.widths[k%len(f.widths)]
+		flux := a * w * w * -math.Expm1(-0.5*radius*radius/(w*w))
+		set := 2 * (k / len(f.widths))
+		total += flux
+		e1 += flux * f.shape[set]
+		e2 += flux * f.shape[set+1]
+	}
+	if !(total > 0) {
+		return 0, 0
+	}
+	return e1 / total, e2 / total
 }
 
 // image is the light on all pixels, the sky with it.

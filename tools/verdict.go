@@ -113,13 +113,13 @@ const strangeLens = 3
 
 // lensed is what speaks for an arc being the image of a source behind a lens.
 type lensed struct {
-	Images        int     `json:"images"`                 // of the source's brightest point, apart and within the used pixels
-	Second        float64 `json:"second_image_snr"`       // signal to noise of the second of them
-	Magnification float64 `json:"magnification"`          // flux seen over flux of the source
-	Radius        float64 `json:"einstein_radius"`        // arcsec: of the circle within which the mean convergence is 1
-	Simple        float64 `json:"einstein_radius_simple"` // that of the lens found with simple sources
-	Misfit        float64 `json:"arcs_misfit"`            // χ² of a pixel where the source shines over that of one where it does not
-	Explained     float64 `json:"arcs_explained"`         // of the squared signal where the source shines
+	Images        int     `json:"images"`               // of the source's brightest point, apart and within the used pixels
+	Second        float64 `json:"second_image_snr"`     // signal to noise of the second of them
+	Magnification float64 `json:"magnification"`        // flux seen over flux of the source
+	Radius        float64 `json:"einstein_radius"`      // arcsec: of the circle within which the mean convergence is 1, at the maximum
+	Free          float64 `json:"einstein_radius_free"` // that of the lens of the best evidence with a free source
+	Misfit        float64 `json:"arcs_misfit"`          // χ² of a pixel where the source shines over that of one where it does not
+	Explained     float64 `json:"arcs_explained"`       // of the squared signal where the source shines
 }
 
 // Apertures and errors of the test of images.
@@ -169,8 +169,8 @@ func (s *search) lensing(post *adjoint.Posterior, named namedValues, img *adjoin
 	out := &lensed{Magnification: seen / flux, Explained: 1 - missed/signal, Radius: lens.einsteinRadius(max(halfW, halfH))}
 	var best []float64
 	var places []imageOfPoint
-	if s.simple != nil {
-		out.Simple = out.radiusOf(s, s.simple)
+	if s.free != nil {
+		out.Free = out.radiusOf(s, s.free)
 	}
 	if dark.n >= darkEnough && shine.n > 0 {
 		out.Misfit = shine.mean() / dark.mean()
@@ -231,6 +231,11 @@ func (s *search) aperture(post *adjoint.Posterior, img *adjoint.Images, arcs []f
 	return sum / math.Sqrt(variance), n
 }
 
+// disagrees tells whether a free source has another Einstein radius.
+func (l *lensed) disagrees() bool {
+	return l != nil && l.Free > 0 && math.Abs(l.Radius/l.Free-1) > mostChange
+}
+
 // doubts says why an arc may be no image of a lensed source, or the lens not the one that makes it.
 func (l *lensed) doubts() []string {
 	var out []string
@@ -252,8 +257,8 @@ func (l *lensed) doubts() []string {
 	if l.Misfit > mostMisfit {
 		doubt("χ² of a pixel where the source shines is %.1f times that of the others: source or lens cannot follow the arcs", l.Misfit)
 	}
-	if l.Simple > 0 && math.Abs(l.Radius/l.Simple-1) > mostChange {
-		doubt("the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a simple source", l.Radius, l.Simple)
+	if l.disagrees() {
+		doubt("the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a free one", l.Radius, l.Free)
 	}
 	return out
 }

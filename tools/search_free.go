@@ -1,0 +1,458 @@
+package tools
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/optimize"
+
+	"lenskit/adjoint"
+	"lenskit/physics"
+	"lenskit/samplers"
+)
+
+// Settings of the free source.
+const (
+	freeSide   = 72   // pixels of the image along a side
+	freeNodes  = 21   // of the source along a side
+	freeReach  = 1    // arcsec from the source's centre to the outermost nodes
+	freeRays   = 2    // along a pixel's side
+	freeError  = 0.1  // of the light above the lens's, added to the noise: nodes and rays are as coarse
+	freeLight  = 0.1  // of the lens's light, by which each of its Gaussians may be off
+	freeRadius = 0.15 // of an Einstein radius, up to which others are tried on both sides,
+	freeTried  = 5    // so many
+	otherBasin = 0.1  // of the logarithm of an Einstein radius, from which two lenses are not variants of one
+	freeSteps  = 40   // Nelder-Mead evaluations from each lens found with simple sources,
+	freeLast   = 120  // and from the best
+)
+
+// freeSource is a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
+// are what an image is linear in, so that for any lens the best are solved for, and what speaks for the lens is the
+// evidence, an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the
+// lens so, which no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
+type freeSource struct {
+	x0, y0, w, h int       // box of image pixels that is drawn, in the image's
+	rayX, rayY   []float64 // of these, freeRays² each
+	taps         []freeTap
+	pixel        []int // of the box, that are used
+	d, weight    []float64
+	light        [][]float64   // Gaussians at the used pixels, times weight and standard deviation
+	gramLight    *mat.SymDense // their products and prior
+	chi2         float64       // without source
+	smooth       *mat.SymDense // prior of the source's pixels, times a strength
+	logDet       float64       // of smooth
+}
+
+// freeTap is a weight of the PSF.
+type freeTap struct {
+	dx, dy int
+	w      float64
+}
+
+// newFreeSource prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
+// left out where the lens's light is measured.
+func newFreeSource(full *observation, arcs []float64) (*freeSource, error) {
+	w, h := full.extent()
+	k := max(1, int(math.Round(float64(min(w, h))/freeSide)))
+	o, dark := full.coarsen(k), full
+	if arcs != nil {
+		dark = full.without(arcs)
+	}
+	// whole blocks may have another centre than the image
+	shiftX, shiftY := -0.5*float64((full.W-o.W*k)%2)*full.Scale, -0.5*float64((full.H-o.H*k)%2)*full.Scale
+	x0, y0 := full.brightCentre()
+	light, smooth, err := dark.coarsen(k).smoothLight(x0-shiftX, y0-shiftY)
+	if err != nil {
+		return nil, err
+	}
+	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
+	if err != nil {
+		return nil, err
+	}
+	f := &freeSource{taps: freeTaps(o)}
+	margin := 0
+	for _, t := range f.taps {
+		margin = max(margin, t.dx, t.dy)
+	}
+	x1, y1 := 0, 0
+	f.x0, f.y0 = o.W, o.H
+	for k, used := range noise.Used {
+		if used {
+			f.x0, f.y0 = min(f.x0, k%o.W), min(f.y0, k/o.W)
+			x1, y1 = max(x1, k%o.W), max(y1, k/o.W)
+		}
+	}
+	f.x0, f.y0 = f.x0-margin, f.y0-margin
+	f.w, f.h = x1+margin-f.x0+1, y1+margin-f.y0+1
+	var px, py, level []float64
+	for j := range f.h {
+		for i := range f.w {
+			x, y := o.place(f.x0+i, f.y0+j)
+			x, y = x+shiftX, y+shiftY
+			for r := range freeRays * freeRays {
+				f.rayX = append(f.rayX, x+((float64(r%freeRays)+0.5)/freeRays-0.5)*o.Scale)
+				f.rayY = append(f.rayY, y+((float64(r/freeRays)+0.5)/freeRays-0.5)*o.Scale)
+			}
+			k := (f.y0+j)*o.W + f.x0 + i
+			if i < margin || j < margin || i >= f.w-margin || j >= f.h-margin || !noise.Used[k] {
+				continue
+			}
+			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], lightError*smooth[k]), freeError*math.Max(0, noise.Data[k]-smooth[k]))
+			f.pixel, f.weight = append(f.pixel, j*f.w+i), append(f.weight, w)
+			f.d = append(f.d, (noise.Data[k]-smooth[k])*w)
+			px, py, level = append(px, x-x0), append(py, y-y0), append(level, smooth[k])
+		}
+	}
+	for _, d := range f.d {
+		f.chi2 += d * d
+	}
+	f.light = light.columns(light.shape[:], px, py)
+	for k, col := range f.light {
+		sd := 0.3 * percentile(o.sigmas(), 0.5) // of the sky
+		if k < len(light.amp)-1 {
+			// the light where the Gaussian has fallen to its standard deviation
+			sum, n := 0.0, 0.0
+			for i, v := range level {
+				if c := col[i]; c > 0.5 && c < 0.7 {
+					sum, n = sum+v, n+1
+				}
+			}
+			sd = freeLight * (light.amp[k] + sum/math.Max(1, n))
+		}
+		for i := range col {
+			col[i] *= sd * f.weight[i]
+		}
+	}
+	n := len(f.light)
+	m := mat.NewDense(n, len(f.d), nil)
+	for k, col := range f.light {
+		m.SetRow(k, col)
+	}
+	f.gramLight = mat.NewSymDense(n, nil)
+	f.gramLight.SymOuterK(1, m)
+	for k := range n {
+		f.gramLight.SetSym(k, k, f.gramLight.At(k, k)+1)
+	}
+	f.smooth = laplacianSquared(freeNodes)
+	var chol mat.Cholesky
+	chol.Factorize(f.smooth)
+	f.logDet = chol.LogDet()
+	return f, nil
+}
+
+// freeTaps are the weights of a Gaussian as wide as the PSF.
+func freeTaps(o *observation) []freeTap {
+	sigma := gaussianPSF(o.PSF).Gaussian / o.Scale
+	r := int(math.Ceil(2.5 * sigma))
+	var out []freeTap
+	sum := 0.0
+	for j := -r; j <= r; j++ {
+		for i := -r; i <= r; i++ {
+			w := 1.0
+			if sigma > 0 {
+				w = math.Exp(-0.5 * float64(i*i+j*j) / (sigma * sigma))
+			}
+			if w > 0.01 {
+				out = append(out, freeTap{i, j, w})
+				sum += w
+			}
+		}
+	}
+	for k := range out {
+		out[k].w /= sum
+	}
+	return out
+}
+
+// laplacianSquared is the product of the five-point Laplacian of n x n nodes, dark all around, with itself.
+func laplacianSquared(n int) *mat.SymDense {
+	l := mat.NewSymDense(n*n, nil)
+	for j := range n {
+		for i := range n {
+			k := j*n + i
+			l.SetSym(k, k, 4)
+			if i+1 < n {
+				l.SetSym(k, k+1, -1)
+			}
+			if j+1 < n {
+				l.SetSym(k, k+n, -1)
+			}
+		}
+	}
+	out := mat.NewSymDense(n*n, nil)
+	out.SymOuterK(1, l)
+	return out
+}
+
+// evidence is its logarithm, but for a constant, for a lens and a source around (cx, cy) whose second differences have the
+// standard deviation exp(-½ logStrength).
+func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64 {
+	const n = freeNodes * freeNodes
+	bx, by := lens.source(f.rayX, f.rayY)
+	step := 2 * freeReach / float64(freeNodes-1)
+	// a ray's light is shared between the four nodes around it
+	const rays = freeRays * freeRays
+	node := make([]int32, len(bx))
+	share := make([][4]float32, len(bx))
+	for r := range bx {
+		u, v := (bx[r]-cx+freeReach)/step, (by[r]-cy+freeReach)/step
+		node[r] = -1
+		if !(u >= 0 && v >= 0 && u < freeNodes-1 && v < freeNodes-1) {
+			continue
+		}
+		i, j := int(u), int(v)
+		p, q := u-float64(i), v-float64(j)
+		node[r] = int32(j*freeNodes + i)
+		share[r] = [4]float32{float32((1 - p) * (1 - q) / rays), float32(p * (1 - q) / rays), float32((1 - p) * q / rays), float32(p * q / rays)}
+	}
+	total := n + len(f.light)
+	gram := make([]float64, total*total) // upper triangle
+	rhs := make([]float64, total)
+	row := make([]float64, n)
+	of := make([]int, n) // 1 + the pixel whose row has the node
+	seen := make([]int, 0, n)
+	for k, p := range f.pixel {
+		seen = seen[:0]
+		for _, t := range f.taps {
+			from := p + t.dy*f.w + t.dx
+			for r := from * rays; r < (from+1)*rays; r++ {
+				if node[r] < 0 {
+					continue
+				}
+				for c, d := range [4]int{0, 1, freeNodes, freeNodes + 1} {
+					at := int(node[r]) + d
+					if of[at] != k+1 {
+						of[at], row[at] = k+1, 0
+						seen = append(seen, at)
+					}
+					row[at] += t.w * float64(share[r][c])
+				}
+			}
+		}
+		slices.Sort(seen)
+		w := f.weight[k]
+		for a, i := range seen {
+			v := row[i] * w
+			rhs[i] += v * f.d[k]
+			v *= w
+			line := gram[i*total : (i+1)*total]
+			for _, j := range seen[a:] {
+				line[j] += v * row[j]
+			}
+			v = row[i] * w
+			for c := range f.light {
+				line[n+c] += v * f.light[c][k]
+			}
+		}
+	}
+	strength := math.Exp(logStrength)
+	for i := range n {
+		for j := i; j < min(n, i+2*freeNodes+1); j++ {
+			gram[i*total+j] += strength * f.smooth.At(i, j)
+		}
+	}
+	for c, col := range f.light {
+		for e := c; e < len(f.light); e++ {
+			gram[(n+c)*total+n+e] = f.gramLight.At(c, e)
+		}
+		for k, v := range col {
+			rhs[n+c] += v * f.d[k]
+		}
+	}
+	var chol mat.Cholesky
+	if !chol.Factorize(mat.NewSymDense(total, gram)) {
+		return math.Inf(-1)
+	}
+	b, x := mat.NewVecDense(total, rhs), mat.NewVecDense(total, nil)
+	if chol.SolveVecTo(x, b) != nil {
+		return math.Inf(-1)
+	}
+	misfit := f.chi2 - mat.Dot(b, x)
+	if pixels := float64(len(f.d)); misfit > pixels {
+		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
+	}
+	return 0.5 * (f.logDet + n*logStrength - chol.LogDet() - misfit)
+}
+
+// freed takes lenses found with simple sources, and those found with the light of the lens as well, to those of the best
+// evidence with a free source, and returns those that differ, best first. The former's light is what is smooth in the image,
+// which may have an arc in it; the latter's is measured again without the arcs of their simple sources, which may be wrong.
+func (s *search) freed(ctx context.Context, simple *config, o *observation, found, joined []basin) ([]basin, error) {
+	post, err := s.posterior(simple, o, s.run.Threads)
+	if err != nil {
+		return nil, err
+	}
+	defer post.Close()
+	s.group("lens with a free source", len(found)+len(joined)+1)
+	climb := func(b *basin, f *freeSource, steps int, key string) error {
+		end := s.saved.Done[key]
+		if end == nil {
+			if end, err = s.freeLens(ctx, f, post, b.theta, steps); err != nil {
+				return err
+			}
+			s.saved.Done[key] = end
+		}
+		b.theta, b.logProb = maps.Clone(b.theta), end.LogProb
+		for name, v := range namedTheta(post, end.U) {
+			if strings.HasPrefix(name, "lens.") {
+				b.theta[name] = v
+			}
+		}
+		s.report(searchState{Step: 1, LogPosterior: end.LogProb})
+		s.taken++
+		return s.save()
+	}
+	smooth, err := newFreeSource(o, nil)
+	if err != nil {
+		return nil, err
+	}
+	below := make([]*freeSource, len(joined))
+	for i, b := range joined {
+		theta := make([]float64, len(post.Names()))
+		for k, name := range post.Names() {
+			theta[k] = b.theta[name]
+		}
+		img, err := post.Images(theta)
+		if err != nil {
+			return nil, err
+		}
+		arcs := img.Model.Pix
+		for k, v := range img.LensLight.Pix {
+			arcs[k] -= v + b.theta["sky"]
+		}
+		if below[i], err = newFreeSource(o, arcs); err != nil {
+			return nil, err
+		}
+	}
+	all, sources := slices.Concat(found, joined), slices.Concat(slices.Repeat([]*freeSource{smooth}, len(found)), below)
+	best := 0
+	for i := range all {
+		if err := climb(&all[i], sources[i], freeSteps, fmt.Sprintf("free %d", i)); err != nil {
+			return nil, err
+		}
+		if all[i].logProb > all[best].logProb {
+			best = i
+		}
+	}
+	if err := climb(&all[best], sources[best], freeLast, "free"); err != nil {
+		return nil, err
+	}
+	sort.SliceStable(all, func(a, b int) bool { return all[a].logProb > all[b].logProb })
+	return s.distinct(all)
+}
+
+// freeLens climbs from the lens of a simple model, whose names those of post are, to that of the best evidence with a free
+// source around the simple one.
+func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Posterior, named namedValues, steps int) (*stageEnd, error) {
+	theta := make([]float64, len(post.Names()))
+	post.Theta(theta, make([]float64, post.Dim()))
+	for k, name := range post.Names() {
+		if v, ok := named[name]; ok {
+			theta[k] = v
+		}
+	}
+	u, err := coordinates(post, theta)
+	if err != nil {
+		return nil, err
+	}
+	lens := coordinatesOf(post, func(name string) bool { return strings.HasPrefix(name, "lens.") })
+	radius := coordinatesOf(post, isEinsteinRadius)
+	unit := make([]float64, len(lens))
+	for i, k := range lens {
+		if unit[i] = 0.6; slices.Contains(radius, k) {
+			unit[i] = 0.1
+		}
+	}
+	src := s.p.Config.Source[0]
+	cx, cy := named[src.key("center_x")], named[src.key("center_y")]
+	at := func(x []float64) *stageEnd {
+		end := &stageEnd{U: slices.Clone(u), LogProb: math.Inf(-1)}
+		sum := 0.0
+		for i, k := range lens {
+			end.U[k] = x[i] * unit[i]
+			sum += end.U[k] * end.U[k]
+		}
+		l, err := s.p.Config.deflection("", namedTheta(post, end.U), nil)
+		if err == nil && ctx.Err() == nil {
+			s.saved.Evaluations++
+			end.LogProb = f.evidence(l, cx, cy, x[len(lens)]) - 0.5*sum
+		}
+		return end
+	}
+	start := make([]float64, len(lens)+1)
+	for i, k := range lens {
+		start[i] = u[k] / unit[i]
+	}
+	arc := 0.0
+	for i, d := range f.d {
+		arc = math.Max(arc, d/f.weight[i])
+	}
+	start[len(lens)] = -2 * math.Log(0.05*arc)
+	best, end := start, at(start)
+	for k := range freeTried {
+		// others with Einstein radii on both sides
+		x, v := slices.Clone(start), slices.Clone(theta)
+		for n, name := range post.Names() {
+			if post.Free()[n] >= 0 && isEinsteinRadius(name) {
+				v[n] *= 1 + freeRadius*(2*float64(k)/(freeTried-1)-1)
+			}
+		}
+		w, err := coordinates(post, v)
+		if err != nil {
+			continue // beyond the prior
+		}
+		for i, r := range lens {
+			if slices.Contains(radius, r) {
+				x[i] = w[r] / unit[i]
+			}
+		}
+		if e := at(x); e.LogProb > end.LogProb {
+			best, end = x, e
+		}
+	}
+	res, err := optimize.Minimize(optimize.Problem{Func: func(x []float64) float64 { return -at(x).LogProb }}, best,
+		&optimize.Settings{FuncEvaluations: steps}, &optimize.NelderMead{SimplexSize: 0.5})
+	if res == nil {
+		return nil, err
+	}
+	return at(res.X), ctx.Err()
+}
+
+// between is the best fit with the Einstein radius held halfway between those of the maximum and of the lens found with a
+// free source. Both err, and rarely alike: a decoder draws no more detail than it has learnt and leaves the rest to the lens
+// and its light, a free source is smooth everywhere. A maximum further away is another basin: then placed, the decoder below
+// the lens of the free source, is gone on from with the radius as it is.
+func (s *search) between(ctx context.Context, post *adjoint.Posterior, top, placed *stageEnd, seen *lensed) (*stageEnd, error) {
+	if math.Abs(math.Log(seen.Radius/seen.Free)) > otherBasin {
+		return s.heldRadius(ctx, "between", post, post.MAP(), placed.U)
+	}
+	theta := make([]float64, len(post.Names()))
+	post.Theta(theta, top.U)
+	for k, name := range post.Names() {
+		if post.Free()[k] >= 0 && isEinsteinRadius(name) {
+			theta[k] *= math.Sqrt(seen.Free / seen.Radius)
+		}
+	}
+	u, err := coordinates(post, theta)
+	if err != nil {
+		return nil, err
+	}
+	return s.heldRadius(ctx, "between", post, post.MAP(), u)
+}
+
+// heldRadius climbs with everything free but the Einstein radius.
+func (s *search) heldRadius(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, from []float64) (*stageEnd, error) {
+	only := &subset{full: t, dim: post.Dim(), base: from}
+	only.which = coordinatesOf(post, func(name string) bool { return !isEinsteinRadius(name) })
+	end, err := s.lm(ctx, key, post, only, only.part(from), jointSteps)
+	if err != nil {
+		return nil, err
+	}
+	return &stageEnd{U: only.whole(end.U), LogProb: end.LogProb, Gain: end.Gain, Status: end.Status, Reason: end.Reason}, nil
+}

@@ -1,0 +1,139 @@
+package tools
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gonum.org/v1/gonum/mat"
+
+	"lenskit/adjoint"
+	"lenskit/internal/check"
+	"lenskit/physics"
+)
+
+// knots is a source of three knots of different widths, which no profile follows.
+func knots(x, y float64) float64 {
+	sum := 0.0
+	for _, k := range [][4]float64{{0.25, -0.1, 0.08, 0.3}, {0.05, 0.1, 0.12, 0.15}, {0.4, 0.1, 0.15, 0.1}} {
+		sum += k[3] * math.Exp(-0.5*(math.Pow(x-k[0], 2)+math.Pow(y-k[1], 2))/(k[2]*k[2]))
+	}
+	return sum
+}
+
+// galaxyWithKnots is a galaxy before the image of knots behind an isothermal sphere of 1.2 arcsec.
+func galaxyWithKnots(t *testing.T) *observation {
+	t.Helper()
+	galaxy, o := galaxyWithArc(t)
+	lens := isothermal(t)
+	rng := rand.New(rand.NewPCG(11, 12))
+	for k, v := range galaxy {
+		x, y := o.place(k%o.W, k/o.W)
+		u, w := lens.source([]float64{x}, []float64{y})
+		o.Data[k] = v + knots(u[0], w[0]) + 0.01*rng.NormFloat64()
+	}
+	return o
+}
+
+// The galaxy's light, of which the profiles follow what they can, and a source of any shape must not hide the radius.
+func TestEvidenceOfAFreeSourceTellsTheRadius(t *testing.T) {
+	f, err := newFreeSource(galaxyWithKnots(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(radius float64) float64 {
+		l, err := physics.NewLens("sis")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Set([]float64{radius, 0, 0}); err != nil {
+			t.Fatal(err)
+		}
+		best := math.Inf(-1)
+		for strength := 0.0; strength < 12; strength++ {
+			best = math.Max(best, f.evidence(lensSum{l}, 0.25, 0, strength))
+		}
+		return best
+	}
+	right := at(1.2)
+	for _, radius := range []float64{0.6, 1.1, 1.17, 1.23, 1.3, 1.8} {
+		if wrong := at(radius); wrong > right-3 {
+			t.Errorf("an Einstein radius of %.2f arcsec has the evidence %.1f, the true one of 1.2 has %.1f", radius, wrong, right)
+		}
+	}
+}
+
+// With nothing but noise in the image the evidence is largest where the source is held at zero.
+func TestEvidenceOfAFreeSourceFallsWithItsFreedom(t *testing.T) {
+	galaxy, o := galaxyWithArc(t)
+	rng := rand.New(rand.NewPCG(13, 14))
+	for k, v := range galaxy {
+		o.Data[k] = v + 0.01*rng.NormFloat64()
+	}
+	f, err := newFreeSource(o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free, held := f.evidence(isothermal(t), 0, 0, 5), f.evidence(isothermal(t), 0, 0, 25)
+	if free > held-10 {
+		t.Errorf("the evidence of a free source is %.1f, of one held at zero %.1f", free, held)
+	}
+}
+
+func TestLaplacianIsDarkAllAround(t *testing.T) {
+	m := laplacianSquared(3)
+	flat, out := mat.NewVecDense(9, nil), mat.NewVecDense(9, nil)
+	for k := range 9 {
+		flat.SetVec(k, 1)
+	}
+	out.MulVec(m, flat)
+	// the Laplacian of a flat source is 2 at corners, 1 at edges, 0 within: 4·4 + 4·1
+	check.Close(t, "sum of squares", mat.Dot(flat, out), 20, 1e-12, 1)
+}
+
+// Where a free source has another Einstein radius than the maximum, halfway is given, or that of the free source where the
+// two are far apart.
+func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
+	o := galaxyWithKnots(t)
+	dir := t.TempDir()
+	if err := writeFITS(filepath.Join(dir, "a.fits"), fitsOut{Bitpix: -64, Axes: []int{o.W, o.H}, Pix: o.Data}); err != nil {
+		t.Fatal(err)
+	}
+	config := "data: {image: a.fits, noise: 0.01, pixel_scale: 0.08, mask: {annulus: [0.2, 3.2]}}\nlens: [{type: sis}]\nsource: [{type: sersic}]\nlens_light: [{type: sersic}]\n"
+	if err := os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := loadConfig(filepath.Join(dir, "c.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newProblem(cfg, adjoint.Options{Threads: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	at := func(radius float64) *stageEnd {
+		theta := make([]float64, len(p.Post.Names()))
+		p.Post.Theta(theta, make([]float64, p.Post.Dim()))
+		theta[p.index["lens.sis.theta_E"]] = radius
+		u, err := coordinates(p.Post, theta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &stageEnd{U: u}
+	}
+	for _, c := range []struct{ free, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
+		s := &search{p: p, saved: &searchRecord{Done: map[string]*stageEnd{}}, save: func() error { return nil }}
+		end, err := s.between(context.Background(), p.Post, at(1.1), at(c.free), &lensed{Radius: 1.1, Free: c.free})
+		if err != nil {
+			t.Fatal(err)
+		}
+		check.Close(t, "radius", namedTheta(p.Post, end.U)["lens.sis.theta_E"], c.want, 1e-9, 1)
+		if from, err := p.Post.MAP().LogProb(nil, at(1.1).U); err != nil || end.LogProb < from+100 {
+			t.Errorf("the rest has climbed from %.1f to %.1f only (%v)", from, end.LogProb, err)
+		}
+	}
+}
