@@ -614,6 +614,7 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 			return nil, err
 		}
 		top = held
+		res.Doubts = append(res.Doubts, "the lens given is not that of the maximum: its Einstein radius is held at what both sources allow")
 	}
 	res.U, res.LogProb = top.U, top.LogProb
 	grad := make([]float64, full.Dim())
