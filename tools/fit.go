@@ -173,7 +173,7 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	for i := range sigma {
 		sigma[i] = math.NaN()
 	}
-	if g, err := samplers.Laplace(res.U, res.Hess, 0); err == nil {
+	if g, err := samplers.Laplace(res.U, offBounds(res.Hess), 0); err == nil {
 		p.Post.NamedSigma(sigma, covariance(g.Metric), res.U)
 	}
 	rec := &fitRecord{
@@ -196,6 +196,26 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	}
 	return rec, theta, nil
 }
+
+// offBounds is a curvature in which a coordinate without any, as one has whose parameter sits on its bound, is apart from the
+// others and as wide as its prior: it must not take the errors of the others with it.
+func offBounds(hess *mat.SymDense) *mat.SymDense {
+	h := mat.NewSymDense(hess.SymmetricDim(), nil)
+	h.CopySym(hess)
+	for i := range h.SymmetricDim() {
+		if h.At(i, i) > leastCurvature {
+			continue
+		}
+		for j := range h.SymmetricDim() {
+			h.SetSym(i, j, 0)
+		}
+		h.SetSym(i, i, 1)
+	}
+	return h
+}
+
+// leastCurvature of a coordinate, whose prior has about 1 within its bounds.
+const leastCurvature = 1e-9
 
 // covariance is A Aᵀ of a metric.
 func covariance(m *samplers.Metric) *mat.SymDense {
