@@ -100,9 +100,10 @@ def f555w_table(root, out):
             continue
         with open(os.path.join(root, "slacs_f555w", f)) as g:
             want = json.load(g)[0]["kwargs_lens"][0]
-        p, s = r["parameters"], r["uncertainties"]
+        p, s = r["parameters"], r["uncertainties"]["lens.epl.gamma"]
+        error = f" ± {s:.2f}" if s else ""
         lines.append(f"| {name} | {p['lens.epl.theta_E']:.3f} | {want['theta_E']:.3f} | {p['lens.epl.theta_E'] / want['theta_E']:.3f} | "
-                     f"{p['lens.epl.gamma']:.2f} ± {s['lens.epl.gamma'] or 0:.2f} | {want['gamma']:.2f} | {r['seconds']:.0f} | {verdict(r)} |")
+                     f"{p['lens.epl.gamma']:.2f}{error} | {want['gamma']:.2f} | {r['seconds']:.0f} | {verdict(r)} |")
     if len(lines) > 2:
         print("\n" + "\n".join(lines))
 
