@@ -187,7 +187,11 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	}
 	for i, f := range p.Post.Free() {
 		if f >= 0 && !(sigma[i] > 0) {
-			res.Doubts = append(res.Doubts, fmt.Sprintf("the data do not determine %s", p.Post.Names()[i]))
+			why := "the data do not determine %s"
+			if sigma[i] == 0 {
+				why = "%s sits on a bound of its prior"
+			}
+			res.Doubts = append(res.Doubts, fmt.Sprintf(why, p.Post.Names()[i]))
 			break
 		}
 	}
