@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/optimize"
@@ -45,8 +46,6 @@ type freeSource struct {
 	light        [][]float64   // Gaussians at the used pixels, times weight and standard deviation
 	gramLight    *mat.SymDense // their products and prior
 	chi2         float64       // without source
-	smooth       *mat.SymDense // prior of the source's pixels, times a strength
-	logDet       float64       // of smooth
 }
 
 // freeTap is a weight of the PSF.
@@ -139,10 +138,6 @@ func newFreeSource(full *observation, arcs []float64) (*freeSource, error) {
 	for k := range n {
 		f.gramLight.SetSym(k, k, f.gramLight.At(k, k)+1)
 	}
-	f.smooth = laplacianSquared(freeNodes)
-	var chol mat.Cholesky
-	chol.Factorize(f.smooth)
-	f.logDet = chol.LogDet()
 	return f, nil
 }
 
@@ -189,6 +184,14 @@ func laplacianSquared(n int) *mat.SymDense {
 	out.SymOuterK(1, l)
 	return out
 }
+
+// freePrior is the prior of the source's pixels, times a strength, and its log determinant.
+var freePrior = sync.OnceValues(func() (smooth *mat.SymDense, logDet float64) {
+	smooth = laplacianSquared(freeNodes)
+	var chol mat.Cholesky
+	chol.Factorize(smooth)
+	return smooth, chol.LogDet()
+})
 
 // evidence is its logarithm, but for a constant, for a lens and a source around (cx, cy) whose second differences have the
 // standard deviation exp(-½ logStrength).
@@ -252,9 +255,10 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 		}
 	}
 	strength := math.Exp(logStrength)
+	smooth, logDet := freePrior()
 	for i := range n {
 		for j := i; j < min(n, i+2*freeNodes+1); j++ {
-			gram[i*total+j] += strength * f.smooth.At(i, j)
+			gram[i*total+j] += strength * smooth.At(i, j)
 		}
 	}
 	for c, col := range f.light {
@@ -277,7 +281,7 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 	if pixels := float64(len(f.d)); misfit > pixels {
 		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
 	}
-	return 0.5 * (f.logDet + n*logStrength - chol.LogDet() - misfit)
+	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit)
 }
 
 // freed takes lenses found with simple sources, and those found with the light of the lens as well, to those of the best
@@ -454,5 +458,7 @@ func (s *search) heldRadius(ctx context.Context, key string, post *adjoint.Poste
 	if err != nil {
 		return nil, err
 	}
-	return &stageEnd{U: only.whole(end.U), LogProb: end.LogProb, Gain: end.Gain, Status: end.Status, Reason: end.Reason}, nil
+	whole := *end // the saved one is of the free coordinates
+	whole.U = only.whole(end.U)
+	return &whole, nil
 }
