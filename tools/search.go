@@ -306,8 +306,7 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 // amplitudes may lack it, they are fitted.
 func (s *search) given() ([]float64, error) {
 	post, cfg := s.p.Post, s.p.Config
-	theta := make([]float64, len(post.Names()))
-	post.Theta(theta, make([]float64, post.Dim()))
+	theta := laidOut(post)
 	lacking := map[string]bool{}
 	set := func(pr *prior, names ...string) bool {
 		switch {
@@ -510,6 +509,22 @@ func namedTheta(p *adjoint.Posterior, u []float64) namedValues {
 	return out
 }
 
+// laidOut is the parameters of a posterior as the first of named that has them says; the others, and those that are fixed,
+// stand at the origin.
+func laidOut(p *adjoint.Posterior, named ...namedValues) []float64 {
+	theta := make([]float64, len(p.Names()))
+	p.Theta(theta, make([]float64, p.Dim()))
+	for k, name := range p.Names() {
+		for _, n := range named {
+			if v, ok := n[name]; ok && p.Free()[k] >= 0 {
+				theta[k] = v
+				break
+			}
+		}
+	}
+	return theta
+}
+
 // apart is how far two lenses are apart: the rms difference of their deflections in arcsec over the inner half of the
 // used part of the image. Parameters would not do: an angle and half a turn more, or the axis ratio of a round lens, tell nothing.
 func (s *search) apart(a, b namedValues) (float64, error) {
@@ -626,13 +641,7 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 
 // place puts the full sources below the lens of a basin at middle size and climbs with everything free.
 func (s *search) place(ctx context.Context, post *adjoint.Posterior, src *sources, key string, b basin) (*stageEnd, error) {
-	theta := make([]float64, len(post.Names()))
-	post.Theta(theta, make([]float64, post.Dim()))
-	for k, name := range post.Names() {
-		if v, ok := b.theta[name]; ok && (post.Free()[k] >= 0) {
-			theta[k] = v
-		}
-	}
+	theta := laidOut(post, b.theta)
 	from := &stageEnd{LogProb: math.Inf(-1)}
 	if len(src.decoders) == 0 {
 		u, err := coordinates(post, theta)

@@ -318,11 +318,7 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 	}
 	below := make([]*freeSource, len(joined))
 	for i, b := range joined {
-		theta := make([]float64, len(post.Names()))
-		for k, name := range post.Names() {
-			theta[k] = b.theta[name]
-		}
-		img, err := post.Images(theta)
+		img, err := post.Images(laidOut(post, b.theta))
 		if err != nil {
 			return nil, err
 		}
@@ -354,13 +350,7 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 // freeLens climbs from the lens of a simple model, whose names those of post are, to that of the best evidence with a free
 // source around the simple one.
 func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Posterior, named namedValues, steps int) (*stageEnd, error) {
-	theta := make([]float64, len(post.Names()))
-	post.Theta(theta, make([]float64, post.Dim()))
-	for k, name := range post.Names() {
-		if v, ok := named[name]; ok {
-			theta[k] = v
-		}
-	}
+	theta := laidOut(post, named)
 	u, err := coordinates(post, theta)
 	if err != nil {
 		return nil, err

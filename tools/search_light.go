@@ -165,15 +165,7 @@ func (s *search) join(ctx context.Context, key string, simple *config, obs *obse
 	only := &subset{full: post.Relaxed(), which: coordinatesOf(post, free), dim: post.Dim()}
 	var out []basin
 	for i, b := range found {
-		theta := make([]float64, len(post.Names()))
-		for k, name := range post.Names() {
-			v, ok := b.theta[name]
-			if !ok {
-				v = light[name]
-			}
-			theta[k] = v
-		}
-		if only.base, err = coordinates(post, theta); err != nil {
+		if only.base, err = coordinates(post, laidOut(post, b.theta, light)); err != nil {
 			return nil, err
 		}
 		end, err := s.lm(ctx, fmt.Sprintf("%s %d", key, i), post, only, only.part(only.base), joinSteps)
