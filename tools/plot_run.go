@@ -226,22 +226,22 @@ func runCurves(dir string, rec *fitRecord, data plane) (critical, caustics [][]p
 const curveSide = 400
 
 // curves finds the critical curves, where the magnification is infinite, within ±halfW, ±halfH arcsec, and the caustics
-// they are mapped to. A small curve, as around the centre of a shallow lens, is traced again in cells of its own size.
+// they are mapped to. A small curve, as around the centre of a shallow lens, is traced again in cells of its own size: one that
+// shrinks with the cells is of the differences across a singular centre, and is left out.
 func (s lensSum) curves(halfW, halfH float64) (critical, caustics [][]point) {
 	side := 2 * math.Max(halfW, halfH)
 	for _, c := range s.trace(-halfW, -halfH, halfW, halfH, side/curveSide) {
-		lo, hi := c[0], c[0]
-		for _, p := range c {
-			lo.X, lo.Y, hi.X, hi.Y = min(lo.X, p.X), min(lo.Y, p.Y), max(hi.X, p.X), max(hi.Y, p.Y)
+		lo, hi := bounds(c)
+		size := max(hi.X-lo.X, hi.Y-lo.Y)
+		if size >= side/8 {
+			critical = append(critical, c)
+			continue
 		}
-		if size := max(hi.X-lo.X, hi.Y-lo.Y); size < side/8 {
-			fine := s.trace(lo.X-size/4, lo.Y-size/4, hi.X+size/4, hi.Y+size/4, 1.5*size/curveSide)
-			if len(fine) > 0 {
-				critical = append(critical, fine...)
-				continue
+		for _, fine := range s.trace(lo.X-size/4, lo.Y-size/4, hi.X+size/4, hi.Y+size/4, 1.5*size/curveSide) {
+			if a, b := bounds(fine); max(b.X-a.X, b.Y-a.Y) > size/4 {
+				critical = append(critical, fine)
 			}
 		}
-		critical = append(critical, c)
 	}
 	for _, c := range critical {
 		x, y := make([]float64, len(c)), make([]float64, len(c))
@@ -256,6 +256,15 @@ func (s lensSum) curves(halfW, halfH float64) (critical, caustics [][]point) {
 		caustics = append(caustics, caustic)
 	}
 	return critical, caustics
+}
+
+// bounds are the corners of the box around a curve.
+func bounds(c []point) (lo, hi point) {
+	lo, hi = c[0], c[0]
+	for _, p := range c {
+		lo.X, lo.Y, hi.X, hi.Y = min(lo.X, p.X), min(lo.Y, p.Y), max(hi.X, p.X), max(hi.Y, p.Y)
+	}
+	return lo, hi
 }
 
 // trace finds the critical curves in a rectangle by cells of the given size: the zeros of det(∂β/∂θ), which is taken by
