@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -185,15 +186,20 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	for _, v := range res.Starts {
 		rec.Starts = append(rec.Starts, jsonFloat(v))
 	}
+	undetermined := false
 	for i, f := range p.Post.Free() {
-		if f >= 0 && !(sigma[i] > 0) {
-			why := "the data do not determine %s"
-			if sigma[i] == 0 {
-				why = "%s sits on a bound of its prior"
-			}
-			res.Doubts = append(res.Doubts, fmt.Sprintf(why, p.Post.Names()[i]))
-			break
+		name := p.Post.Names()[i]
+		switch {
+		case f < 0:
+		case sigma[i] <= boundSigma*math.Abs(theta[i]):
+			rec.onBound = append(rec.onBound, name)
+		case !(sigma[i] > 0) && !undetermined:
+			undetermined = true
+			res.Doubts = append(res.Doubts, fmt.Sprintf("the data do not determine %s", name))
 		}
+	}
+	if len(rec.onBound) > 0 {
+		res.Doubts = append(res.Doubts, fmt.Sprintf("%s sits on a bound of its prior", rec.onBound[0]))
 	}
 	if len(res.Doubts) > 0 {
 		rec.Status, rec.Reason = statusNotConverged, strings.Join(res.Doubts, "; ")
@@ -217,6 +223,9 @@ func offBounds(hess *mat.SymDense) *mat.SymDense {
 	}
 	return h
 }
+
+// boundSigma is the share of its value below which the uncertainty of a parameter is no measurement: it sits on a bound.
+const boundSigma = 1e-9
 
 // leastCurvature of a coordinate, whose prior has about 1 within its bounds.
 const leastCurvature = 1e-9
@@ -253,6 +262,8 @@ func (r *fitRecord) print(w io.Writer, dir string) error {
 		switch {
 		case strings.Contains(n, ".z."):
 			latents++
+		case slices.Contains(r.onBound, n):
+			fmt.Fprintf(&b, "  %-*s  %s (on a bound)\n", width, n, withDigits(v, 0))
 		case s == 0:
 			fmt.Fprintf(&b, "  %-*s  %s (fixed)\n", width, n, withDigits(v, 0))
 		default:

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -173,5 +175,33 @@ func TestErrorsDoNotHangOnAParameterOnItsBound(t *testing.T) {
 	}
 	if h := mat.NewSymDense(2, []float64{2, 1, 1, 3}); !mat.Equal(offBounds(h), h) {
 		t.Error("a curvature in order is changed")
+	}
+}
+
+// TestAParameterOnItsBoundIsCalledThat: an axis held below its truth ends on its bound, the text says so, and what the config
+// fixes is called fixed.
+func TestAParameterOnItsBoundIsCalledThat(t *testing.T) {
+	dir := t.TempDir()
+	config := fitTestMock(t, dir)
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := regexp.MustCompile(`theta_E: \{[^}]*\}`).ReplaceAllString(string(text), "theta_E: {uniform: [0.5, 1.1]}")
+	if held == string(text) {
+		t.Fatalf("no theta_E in\n%s", text)
+	}
+	if err := os.WriteFile(config, []byte(held), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	err = Fit(context.Background(), FitOptions{Input: config, Output: filepath.Join(dir, "fit"), Search: searchOptions{Starts: 4, Seed: 3}}, &out, newProgress(io.Discard, true))
+	if err == nil || !strings.Contains(err.Error(), "lens.sie.theta_E sits on a bound of its prior") {
+		t.Errorf("error %v", err)
+	}
+	for _, want := range []string{`lens\.sie\.theta_E +1\.1 \(on a bound\)`, `lens\.sie\.center_x +0 \(fixed\)`} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("no %s in\n%s", want, out.String())
+		}
 	}
 }

@@ -87,6 +87,7 @@ type fitRecord struct {
 	Reason        string        `json:"reason"` // in words
 	Parameters    orderedValues `json:"parameters"`
 	Uncertainties orderedValues `json:"uncertainties"` // standard deviations of the Gaussian approximation; 0 for fixed ones
+	onBound       []string      // free parameters that sit on a bound of their prior
 	// EastOfNorth are the position angles on the sky, in radians, of the parameters that are angles or ellipticities,
 	// where the image has sky coordinates.
 	EastOfNorth  map[string]float64 `json:"position_angles_east_of_north,omitempty"`
