@@ -186,20 +186,22 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	for _, v := range res.Starts {
 		rec.Starts = append(rec.Starts, jsonFloat(v))
 	}
-	undetermined := false
+	var undetermined []string
 	for i, f := range p.Post.Free() {
 		name := p.Post.Names()[i]
 		switch {
 		case f < 0:
 		case sigma[i] <= boundSigma*math.Abs(theta[i]):
 			rec.onBound = append(rec.onBound, name)
-		case !(sigma[i] > 0) && !undetermined:
-			undetermined = true
-			res.Doubts = append(res.Doubts, fmt.Sprintf("the data do not determine %s", name))
+		case !(sigma[i] > 0):
+			undetermined = append(undetermined, name)
 		}
 	}
+	if len(undetermined) > 0 {
+		res.Doubts = append(res.Doubts, "the data do not determine "+undetermined[0])
+	}
 	if len(rec.onBound) > 0 {
-		res.Doubts = append(res.Doubts, fmt.Sprintf("%s sits on a bound of its prior", rec.onBound[0]))
+		res.Doubts = append(res.Doubts, rec.onBound[0]+" sits on a bound of its prior")
 	}
 	if len(res.Doubts) > 0 {
 		rec.Status, rec.Reason = statusNotConverged, strings.Join(res.Doubts, "; ")

@@ -714,15 +714,12 @@ func (s *search) below(ctx context.Context, post *adjoint.Posterior, src *source
 	if err != nil {
 		return nil, err
 	}
-	only := &subset{full: post.Relaxed(), which: coordinatesOf(post, isSource), dim: post.Dim()}
 	var ends []*stageEnd
 	for i, u := range starts {
-		only.base = u
-		end, err := s.lm(ctx, fmt.Sprintf("%s: source %d", key, i+1), post, only, only.part(u), sourceSteps)
+		end, err := s.lmPart(ctx, fmt.Sprintf("%s: source %d", key, i+1), post, post.Relaxed(), isSource, u, sourceSteps)
 		if err != nil {
 			return nil, err
 		}
-		end = &stageEnd{U: only.whole(end.U), LogProb: end.LogProb, Status: end.Status}
 		ends = append(ends, end)
 	}
 	sort.SliceStable(ends, func(a, b int) bool { return ends[a].LogProb > ends[b].LogProb })
@@ -786,6 +783,18 @@ func (s *search) lm(ctx context.Context, key string, post *adjoint.Posterior, t 
 		return s.save()
 	})
 	return s.ended(ctx, key, res, err)
+}
+
+// lmPart is lm with those parameters free that free names and the others held where from has them.
+func (s *search) lmPart(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, free func(name string) bool, from []float64, steps int) (*stageEnd, error) {
+	only := &subset{full: t, which: coordinatesOf(post, free), base: from}
+	end, err := s.lm(ctx, key, post, only, only.part(from), steps)
+	if err != nil {
+		return nil, err
+	}
+	whole := *end // the saved one is of the free coordinates
+	whole.U = only.whole(end.U)
+	return &whole, nil
 }
 
 // lmAlone is lm for climbs that run side by side: they are not resumed in their middle.
@@ -879,7 +888,6 @@ func reducedChi2(p *adjoint.Posterior) float64 { return p.Chi2() / float64(p.Pix
 type subset struct {
 	full  samplers.Lagged
 	which []int
-	dim   int
 	base  []float64
 }
 
@@ -906,7 +914,7 @@ func (t *subset) LogProb(grad, x []float64) (float64, error) {
 	if grad == nil {
 		return t.full.LogProb(nil, u)
 	}
-	g := make([]float64, t.dim)
+	g := make([]float64, len(t.base))
 	lp, err := t.full.LogProb(g, u)
 	copy(grad, t.part(g))
 	return lp, err
@@ -924,7 +932,7 @@ func (t *subset) LogProbHessFrom(grad []float64, hess *mat.SymDense, x, origin [
 
 // cut takes the free coordinates' part of a gradient and a curvature.
 func (t *subset) cut(grad []float64, hess *mat.SymDense, whole func(g []float64, h *mat.SymDense) (float64, error)) (float64, error) {
-	g, h := make([]float64, t.dim), mat.NewSymDense(t.dim, nil)
+	g, h := make([]float64, len(t.base)), mat.NewSymDense(len(t.base), nil)
 	lp, err := whole(g, h)
 	copy(grad, t.part(g))
 	for i, a := range t.which {

@@ -45,6 +45,7 @@ type freeSource struct {
 	d, weight    []float64
 	light        [][]float64   // Gaussians at the used pixels, times weight and standard deviation
 	gramLight    *mat.SymDense // their products and prior
+	rhsLight     []float64     // their products with the data
 	chi2         float64       // without source
 }
 
@@ -135,8 +136,12 @@ func newFreeSource(full *observation, arcs []float64) (*freeSource, error) {
 	}
 	f.gramLight = mat.NewSymDense(n, nil)
 	f.gramLight.SymOuterK(1, m)
-	for k := range n {
+	f.rhsLight = make([]float64, n)
+	for k, col := range f.light {
 		f.gramLight.SetSym(k, k, f.gramLight.At(k, k)+1)
+		for i, v := range col {
+			f.rhsLight[k] += v * f.d[i]
+		}
 	}
 	return f, nil
 }
@@ -217,6 +222,7 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 	total := n + len(f.light)
 	gram := make([]float64, total*total) // upper triangle
 	rhs := make([]float64, total)
+	copy(rhs[n:], f.rhsLight)
 	row := make([]float64, n)
 	of := make([]int, n) // 1 + the pixel whose row has the node
 	seen := make([]int, 0, n)
@@ -243,12 +249,10 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 		for a, i := range seen {
 			v := row[i] * w
 			rhs[i] += v * f.d[k]
-			v *= w
-			line := gram[i*total : (i+1)*total]
+			line, vw := gram[i*total:(i+1)*total], v*w
 			for _, j := range seen[a:] {
-				line[j] += v * row[j]
+				line[j] += vw * row[j]
 			}
-			v = row[i] * w
 			for c := range f.light {
 				line[n+c] += v * f.light[c][k]
 			}
@@ -261,12 +265,9 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 			gram[i*total+j] += strength * smooth.At(i, j)
 		}
 	}
-	for c, col := range f.light {
+	for c := range f.light {
 		for e := c; e < len(f.light); e++ {
 			gram[(n+c)*total+n+e] = f.gramLight.At(c, e)
-		}
-		for k, v := range col {
-			rhs[n+c] += v * f.d[k]
 		}
 	}
 	var chol mat.Cholesky
@@ -442,13 +443,5 @@ func (s *search) between(ctx context.Context, post *adjoint.Posterior, top, plac
 
 // heldRadius climbs with everything free but the Einstein radius.
 func (s *search) heldRadius(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, from []float64) (*stageEnd, error) {
-	only := &subset{full: t, dim: post.Dim(), base: from}
-	only.which = coordinatesOf(post, func(name string) bool { return !isEinsteinRadius(name) })
-	end, err := s.lm(ctx, key, post, only, only.part(from), jointSteps)
-	if err != nil {
-		return nil, err
-	}
-	whole := *end // the saved one is of the free coordinates
-	whole.U = only.whole(end.U)
-	return &whole, nil
+	return s.lmPart(ctx, key, post, t, func(name string) bool { return !isEinsteinRadius(name) }, from, jointSteps)
 }

@@ -162,17 +162,17 @@ func (s *search) join(ctx context.Context, key string, simple *config, obs *obse
 		free = func(string) bool { return true }
 	}
 	s.group("lens with its light", len(found)*joinSteps)
-	only := &subset{full: post.Relaxed(), which: coordinatesOf(post, free), dim: post.Dim()}
 	var out []basin
 	for i, b := range found {
-		if only.base, err = coordinates(post, laidOut(post, b.theta, light)); err != nil {
-			return nil, err
-		}
-		end, err := s.lm(ctx, fmt.Sprintf("%s %d", key, i), post, only, only.part(only.base), joinSteps)
+		u, err := coordinates(post, laidOut(post, b.theta, light))
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, basin{theta: namedTheta(post, only.whole(end.U)), logProb: end.LogProb})
+		end, err := s.lmPart(ctx, fmt.Sprintf("%s %d", key, i), post, post.Relaxed(), free, u, joinSteps)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, basin{theta: namedTheta(post, end.U), logProb: end.LogProb})
 	}
 	return out, nil
 }
