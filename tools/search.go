@@ -193,11 +193,7 @@ type scanOptions struct {
 
 // scan climbs from draws of the priors, and returns the best ends whose lenses differ.
 func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, error) {
-	threads := s.run.Threads
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
-	}
-	workers := min(threads, o.starts)
+	workers := min(s.threads(), o.starts)
 	posts := make([]*adjoint.Posterior, workers)
 	for i := range posts {
 		p, err := s.posterior(o.cfg, o.obs, 1)
@@ -211,27 +207,6 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	s.group("starts", o.starts)
 	ends := make([]*stageEnd, o.starts)
 	done := 0
-	each := func(which []int, climb func(p *adjoint.Posterior, i int) error) error {
-		jobs := make(chan int, len(which))
-		for _, i := range which {
-			jobs <- i
-		}
-		close(jobs)
-		errs := make([]error, workers)
-		var wg sync.WaitGroup
-		for w := range workers {
-			wg.Go(func() {
-				for i := range jobs {
-					if errs[w] != nil || ctx.Err() != nil {
-						continue
-					}
-					errs[w] = climb(posts[w], i)
-				}
-			})
-		}
-		wg.Wait()
-		return errors.Join(append(errs, ctx.Err())...)
-	}
 	climb := func(p *adjoint.Posterior, i, steps int, key string, from []float64) error {
 		end, err := s.lmAlone(ctx, key, p, p.Relaxed(), from, steps)
 		if err != nil {
@@ -254,7 +229,8 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	for i := range all {
 		all[i] = i
 	}
-	err := each(all, func(p *adjoint.Posterior, i int) error {
+	err := sideBySide(ctx, workers, all, func(w, i int) error {
+		p := posts[w]
 		u, err := s.draw(p, &o, i)
 		if err != nil {
 			return err
@@ -267,8 +243,8 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	sort.Slice(all, func(a, b int) bool { return ends[all[a]].LogProb > ends[all[b]].LogProb })
 	kept := all[:(len(all)+2)/3]
 	done = o.starts - len(kept)
-	err = each(kept, func(p *adjoint.Posterior, i int) error {
-		return climb(p, i, coarseSteps, fmt.Sprintf("start %d kept", i), ends[i].U)
+	err = sideBySide(ctx, workers, kept, func(w, i int) error {
+		return climb(posts[w], i, coarseSteps, fmt.Sprintf("start %d kept", i), ends[i].U)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -300,6 +276,37 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 		}
 	}
 	return out, starts, nil
+}
+
+// threads is how many climbs may run side by side.
+func (s *search) threads() int {
+	if s.run.Threads > 0 {
+		return s.run.Threads
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+// sideBySide calls climb for each of which, from so many workers at once.
+func sideBySide(ctx context.Context, workers int, which []int, climb func(worker, i int) error) error {
+	jobs := make(chan int, len(which))
+	for _, i := range which {
+		jobs <- i
+	}
+	close(jobs)
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := range jobs {
+				if errs[w] != nil || ctx.Err() != nil {
+					continue
+				}
+				errs[w] = climb(w, i)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(append(errs, ctx.Err())...)
 }
 
 // given are the coordinates of the start that the config itself states, nil unless every free parameter has an init;

@@ -30,7 +30,10 @@ const (
 	freeTried  = 5    // so many
 	otherBasin = 0.1  // of the logarithm of an Einstein radius, from which two lenses are not variants of one
 	freeSteps  = 40   // Nelder-Mead evaluations from each lens found with simple sources,
-	freeLast   = 120  // and from the best
+	freePlain  = 120  // from each plain one,
+	freeLast   = 120  // and once more from the best,
+	freeBest   = 2    // so many
+	plainApart = 0.15 // arcsec between the deflections of two plain lenses that count as one
 )
 
 // freeSource is a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
@@ -47,6 +50,7 @@ type freeSource struct {
 	gramLight    *mat.SymDense // their products and prior
 	rhsLight     []float64     // their products with the data
 	chi2         float64       // without source
+	logWeight    float64       // sum of the logarithms of weight, which differ with what is taken for the lens's light
 }
 
 // freeTap is a weight of the PSF.
@@ -109,8 +113,9 @@ func newFreeSource(full *observation, arcs []float64) (*freeSource, error) {
 			px, py, level = append(px, x-x0), append(py, y-y0), append(level, smooth[k])
 		}
 	}
-	for _, d := range f.d {
+	for k, d := range f.d {
 		f.chi2 += d * d
+		f.logWeight += math.Log(f.weight[k])
 	}
 	f.light = light.columns(light.shape[:], px, py)
 	for k, col := range f.light {
@@ -282,43 +287,45 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 	if pixels := float64(len(f.d)); misfit > pixels {
 		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
 	}
-	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit)
+	return f.logWeight + 0.5*(logDet+n*logStrength-chol.LogDet()-misfit)
 }
 
 // freed takes lenses found with simple sources, and those found with the light of the lens as well, to those of the best
 // evidence with a free source, and returns those that differ, best first. The former's light is what is smooth in the image,
 // which may have an arc in it; the latter's is measured again without the arcs of their simple sources, which may be wrong.
+// The lens may be wrong too, bent until a source that is not simple fits: the same radii are also gone on from with a plain
+// lens.
 func (s *search) freed(ctx context.Context, simple *config, o *observation, found, joined []basin) ([]basin, error) {
 	post, err := s.posterior(simple, o, s.run.Threads)
 	if err != nil {
 		return nil, err
 	}
 	defer post.Close()
-	s.group("lens with a free source", len(found)+len(joined)+1)
-	climb := func(b *basin, f *freeSource, steps int, key string) error {
-		end := s.saved.Done[key]
-		if end == nil {
-			if end, err = s.freeLens(ctx, f, post, b.theta, steps); err != nil {
-				return err
-			}
-			s.saved.Done[key] = end
-		}
-		b.theta, b.logProb = maps.Clone(b.theta), end.LogProb
-		for name, v := range namedTheta(post, end.U) {
-			if strings.HasPrefix(name, "lens.") {
-				b.theta[name] = v
-			}
-		}
-		s.report(searchState{Step: 1, LogPosterior: end.LogProb})
-		s.taken++
-		return s.save()
-	}
 	smooth, err := newFreeSource(o, nil)
 	if err != nil {
 		return nil, err
 	}
-	below := make([]*freeSource, len(joined))
-	for i, b := range joined {
+	type start struct {
+		basin
+		source *freeSource
+		steps  int
+	}
+	var all, plain []start
+	add := func(b basin, f *freeSource) error {
+		all = append(all, start{b, f, freeSteps})
+		b, err := s.plain(post, f, b)
+		if err != nil {
+			return err
+		}
+		for _, other := range plain {
+			if d, err := s.apart(other.theta, b.theta); d < plainApart || err != nil {
+				return err
+			}
+		}
+		plain = append(plain, start{b, f, freePlain})
+		return nil
+	}
+	for _, b := range joined {
 		img, err := post.Images(laidOut(post, b.theta))
 		if err != nil {
 			return nil, err
@@ -327,31 +334,118 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 		for k, v := range img.LensLight.Pix {
 			arcs[k] -= v + b.theta["sky"]
 		}
-		if below[i], err = newFreeSource(o, arcs); err != nil {
+		below, err := newFreeSource(o, arcs)
+		if err != nil {
+			return nil, err
+		}
+		if err := add(b, below); err != nil {
 			return nil, err
 		}
 	}
-	all, sources := slices.Concat(found, joined), slices.Concat(slices.Repeat([]*freeSource{smooth}, len(found)), below)
-	best := 0
-	for i := range all {
-		if err := climb(&all[i], sources[i], freeSteps, fmt.Sprintf("free %d", i)); err != nil {
+	for _, b := range found {
+		if err := add(b, smooth); err != nil {
 			return nil, err
 		}
-		if all[i].logProb > all[best].logProb {
-			best = i
-		}
 	}
-	if err := climb(&all[best], sources[best], freeLast, "free"); err != nil {
+	all = append(all, plain...)
+	s.group("lens with a free source", len(all)+freeBest)
+	done := 0
+	climb := func(i, steps int, key string) error {
+		b := &all[i]
+		s.mu.Lock()
+		end := s.saved.Done[key]
+		s.mu.Unlock()
+		if end == nil {
+			var err error
+			if end, err = s.freeLens(ctx, b.source, post, b.theta, steps); err != nil {
+				return err
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.saved.Done[key] = end
+		b.theta, b.logProb = maps.Clone(b.theta), end.LogProb
+		for name, v := range namedTheta(post, end.U) {
+			if strings.HasPrefix(name, "lens.") {
+				b.theta[name] = v
+			}
+		}
+		done++
+		s.report(searchState{Step: done, LogPosterior: end.LogProb})
+		return s.save()
+	}
+	which := make([]int, len(all))
+	for i := range which {
+		which[i] = i
+	}
+	workers := min(s.threads(), len(all))
+	if err := sideBySide(ctx, workers, which, func(_, i int) error { return climb(i, all[i].steps, fmt.Sprintf("free %d", i)) }); err != nil {
 		return nil, err
 	}
-	sort.SliceStable(all, func(a, b int) bool { return all[a].logProb > all[b].logProb })
-	return s.distinct(all)
+	order := func() {
+		sort.SliceStable(which, func(a, b int) bool { return all[which[a]].logProb > all[which[b]].logProb })
+	}
+	order()
+	last := which[:min(freeBest, len(which))]
+	if err := sideBySide(ctx, workers, last, func(_, i int) error { return climb(i, freeLast, fmt.Sprintf("free %d, last", i)) }); err != nil {
+		return nil, err
+	}
+	order()
+	ends := make([]basin, len(all))
+	for k, i := range which {
+		ends[k] = all[i].basin
+	}
+	return s.distinct(ends)
 }
+
+// plain is a basin with the lens as its priors have it but for the Einstein radii, and with the first source where the light
+// above the lens's comes from then.
+func (s *search) plain(post *adjoint.Posterior, f *freeSource, b basin) (basin, error) {
+	theta := laidOut(post)
+	out := basin{theta: maps.Clone(b.theta)}
+	for k, name := range post.Names() {
+		if strings.HasPrefix(name, "lens.") && !isEinsteinRadius(name) {
+			out.theta[name] = theta[k]
+		}
+	}
+	lens, err := s.p.Config.deflection("", out.theta, nil)
+	if err != nil {
+		return basin{}, err
+	}
+	src := s.p.Config.Source[0]
+	moved := maps.Clone(out.theta)
+	moved[src.key("center_x")], moved[src.key("center_y")] = f.origin(lens)
+	if post.U(make([]float64, post.Dim()), laidOut(post, moved)) == nil { // within the priors
+		out.theta = moved
+	}
+	return out, nil
+}
+
+// origin is the mean place in the source plane of the light above the lens's, by its signal to noise.
+func (f *freeSource) origin(lens lensSum) (x, y float64) {
+	bx, by := lens.source(f.rayX, f.rayY)
+	sum := 0.0
+	for k, p := range f.pixel {
+		w := math.Max(0, f.d[k]-originSNR)
+		sum += w
+		x += w * bx[p*freeRays*freeRays]
+		y += w * by[p*freeRays*freeRays]
+	}
+	if sum == 0 {
+		return 0, 0
+	}
+	return x / sum, y / sum
+}
+
+// originSNR is the signal to noise of a pixel from which its light tells where the source is.
+const originSNR = 3
 
 // freeLens climbs from the lens of a simple model, whose names those of post are, to that of the best evidence with a free
 // source around the simple one.
 func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Posterior, named namedValues, steps int) (*stageEnd, error) {
+	s.mu.Lock() // post is shared
 	theta := laidOut(post, named)
+	s.mu.Unlock()
 	u, err := coordinates(post, theta)
 	if err != nil {
 		return nil, err
@@ -373,9 +467,12 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 			end.U[k] = x[i] * unit[i]
 			sum += end.U[k] * end.U[k]
 		}
-		l, err := s.p.Config.deflection("", namedTheta(post, end.U), nil)
+		s.mu.Lock()
+		named := namedTheta(post, end.U)
+		s.saved.Evaluations++
+		s.mu.Unlock()
+		l, err := s.p.Config.deflection("", named, nil)
 		if err == nil && ctx.Err() == nil {
-			s.saved.Evaluations++
 			end.LogProb = f.evidence(l, cx, cy, x[len(lens)]) - 0.5*sum
 		}
 		return end

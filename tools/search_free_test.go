@@ -2,6 +2,7 @@ package tools
 
 import (
 	"context"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -94,15 +95,15 @@ func TestLaplacianIsDarkAllAround(t *testing.T) {
 	check.Close(t, "sum of squares", mat.Dot(flat, out), 20, 1e-12, 1)
 }
 
-// Where a free source has another Einstein radius than the maximum, halfway is given, or that of the free source where the
-// two are far apart.
-func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
+// knotsProblem is the image of galaxyWithKnots with a lens of the given type before a Sersic profile.
+func knotsProblem(t *testing.T, lens string) *problem {
+	t.Helper()
 	o := galaxyWithKnots(t)
 	dir := t.TempDir()
 	if err := writeFITS(filepath.Join(dir, "a.fits"), fitsOut{Bitpix: -64, Axes: []int{o.W, o.H}, Pix: o.Data}); err != nil {
 		t.Fatal(err)
 	}
-	config := "data: {image: a.fits, noise: 0.01, pixel_scale: 0.08, mask: {annulus: [0.2, 3.2]}}\nlens: [{type: sis}]\nsource: [{type: sersic}]\nlens_light: [{type: sersic}]\n"
+	config := "data: {image: a.fits, noise: 0.01, pixel_scale: 0.08, mask: {annulus: [0.2, 3.2]}}\nlens: [{type: " + lens + "}]\nsource: [{type: sersic}]\nlens_light: [{type: sersic}]\n"
 	if err := os.WriteFile(filepath.Join(dir, "c.yaml"), []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,42 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// A lens bent until a simple source fits must not hide the plain one of the same radius.
+func TestPlainLensIsTriedBesideABentOne(t *testing.T) {
+	p := knotsProblem(t, "sie")
+	s := &search{p: p, saved: &searchRecord{Done: map[string]*stageEnd{}}, save: func() error { return nil }}
+	bent := basin{theta: namedValues{}}
+	for name, k := range p.index {
+		theta := laidOut(p.Post)
+		bent.theta[name] = theta[k]
+	}
+	for name, v := range map[string]float64{"theta_E": 1.35, "e1": 0.3, "e2": -0.4, "center_x": 0.2, "center_y": 0.2} {
+		bent.theta["lens.sie."+name] = v
+	}
+	bent.theta["source.sersic.center_x"], bent.theta["source.sersic.center_y"] = 0.8, 0.4
+	ends, err := s.freed(context.Background(), p.Config, p.Obs, []basin{bent}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := ends[0].theta
+	check.Close(t, "Einstein radius", got["lens.sie.theta_E"], 1.2, 0.02, 1)
+	for _, name := range []string{"e1", "e2", "center_x", "center_y"} {
+		check.Close(t, name, got["lens.sie."+name], 0, 0.06, 1)
+	}
+	again, err := s.freed(context.Background(), p.Config, p.Obs, []basin{bent}, nil)
+	if err != nil || !maps.Equal(ends[0].theta, again[0].theta) {
+		t.Errorf("what is saved gives another lens (%v)", err)
+	}
+}
+
+// Where a free source has another Einstein radius than the maximum, halfway is given, or that of the free source where the
+// two are far apart.
+func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
+	p := knotsProblem(t, "sis")
 	at := func(radius float64) *stageEnd {
 		theta := make([]float64, len(p.Post.Names()))
 		p.Post.Theta(theta, make([]float64, p.Post.Dim()))
