@@ -50,7 +50,6 @@ type freeSource struct {
 	gramLight    *mat.SymDense // their products and prior
 	rhsLight     []float64     // their products with the data
 	chi2         float64       // without source
-	logWeight    float64       // sum of the logarithms of weight, which differ with what is taken for the lens's light
 }
 
 // freeTap is a weight of the PSF.
@@ -60,8 +59,9 @@ type freeTap struct {
 }
 
 // newFreeSource prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
-// left out where the lens's light is measured.
-func newFreeSource(full *observation, arcs []float64) (*freeSource, error) {
+// left out where the lens's light is measured. weight, unless nil, is that of another of the same observation: evidences are
+// compared at the same noise only.
+func newFreeSource(full *observation, arcs, weight []float64) (*freeSource, error) {
 	w, h := full.extent()
 	k := max(1, int(math.Round(float64(min(w, h))/freeSide)))
 	o, dark := full.coarsen(k), full
@@ -108,14 +108,16 @@ func newFreeSource(full *observation, arcs []float64) (*freeSource, error) {
 				continue
 			}
 			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], lightError*smooth[k]), freeError*math.Max(0, noise.Data[k]-smooth[k]))
+			if weight != nil {
+				w = weight[len(f.weight)]
+			}
 			f.pixel, f.weight = append(f.pixel, j*f.w+i), append(f.weight, w)
 			f.d = append(f.d, (noise.Data[k]-smooth[k])*w)
 			px, py, level = append(px, x-x0), append(py, y-y0), append(level, smooth[k])
 		}
 	}
-	for k, d := range f.d {
+	for _, d := range f.d {
 		f.chi2 += d * d
-		f.logWeight += math.Log(f.weight[k])
 	}
 	f.light = light.columns(light.shape[:], px, py)
 	for k, col := range f.light {
@@ -287,7 +289,7 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 	if pixels := float64(len(f.d)); misfit > pixels {
 		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
 	}
-	return f.logWeight + 0.5*(logDet+n*logStrength-chol.LogDet()-misfit)
+	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit)
 }
 
 // freed takes lenses found with simple sources, and those found with the light of the lens as well, to those of the best
@@ -301,7 +303,7 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 		return nil, err
 	}
 	defer post.Close()
-	smooth, err := newFreeSource(o, nil)
+	smooth, err := newFreeSource(o, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -334,7 +336,7 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 		for k, v := range img.LensLight.Pix {
 			arcs[k] -= v + b.theta["sky"]
 		}
-		below, err := newFreeSource(o, arcs)
+		below, err := newFreeSource(o, arcs, smooth.weight)
 		if err != nil {
 			return nil, err
 		}

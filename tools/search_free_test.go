@@ -41,7 +41,7 @@ func galaxyWithKnots(t *testing.T) *observation {
 
 // The galaxy's light, of which the profiles follow what they can, and a source of any shape must not hide the radius.
 func TestEvidenceOfAFreeSourceTellsTheRadius(t *testing.T) {
-	f, err := newFreeSource(galaxyWithKnots(t), nil)
+	f, err := newFreeSource(galaxyWithKnots(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func TestEvidenceOfAFreeSourceFallsWithItsFreedom(t *testing.T) {
 	for k, v := range galaxy {
 		o.Data[k] = v + 0.01*rng.NormFloat64()
 	}
-	f, err := newFreeSource(o, nil)
+	f, err := newFreeSource(o, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

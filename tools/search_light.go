@@ -21,7 +21,7 @@ const (
 	arcBasins   = 4    // of these, ends that are joined with the light
 	maxSource   = 1    // arcsec: half-light radius of simple sources
 	joinSteps   = 20
-	rivalGap    = 60 // of log posterior, from the best of these to others that are followed
+	rivalGap    = 25 // of log posterior, from the best of these to others that are followed
 )
 
 // hasLensLight tells whether the lens shines in a way that can be fitted before all else.
