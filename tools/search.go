@@ -165,8 +165,9 @@ func (s *search) posterior(cfg *config, obs *observation, threads int) (*adjoint
 
 // basin is a lens that explains the image with a simple source.
 type basin struct {
-	theta   namedValues // of the simple model
-	logProb float64
+	theta    namedValues // of the simple model
+	logProb  float64
+	multiple bool // the brightest point of its free source is seen more than once
 }
 
 // coarse climbs from draws of the priors on a small image with simple sources, and returns the best ends that differ.

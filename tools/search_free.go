@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/optimize"
 
@@ -206,8 +207,8 @@ var freePrior = sync.OnceValues(func() (smooth *mat.SymDense, logDet float64) {
 })
 
 // evidence is its logarithm, but for a constant, for a lens and a source around (cx, cy) whose second differences have the
-// standard deviation exp(-½ logStrength).
-func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64 {
+// standard deviation exp(-½ logStrength). brightest is where the best source of these is.
+func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) (logProb float64, brightest point) {
 	const n = freeNodes * freeNodes
 	bx, by := lens.source(f.rayX, f.rayY)
 	step := 2 * freeReach / float64(freeNodes-1)
@@ -279,17 +280,19 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) float64
 	}
 	var chol mat.Cholesky
 	if !chol.Factorize(mat.NewSymDense(total, gram)) {
-		return math.Inf(-1)
+		return math.Inf(-1), point{cx, cy}
 	}
 	b, x := mat.NewVecDense(total, rhs), mat.NewVecDense(total, nil)
 	if chol.SolveVecTo(x, b) != nil {
-		return math.Inf(-1)
+		return math.Inf(-1), point{cx, cy}
 	}
+	top := floats.MaxIdx(x.RawVector().Data[:n])
+	brightest = point{cx - freeReach + step*float64(top%freeNodes), cy - freeReach + step*float64(top/freeNodes)}
 	misfit := f.chi2 - mat.Dot(b, x)
 	if pixels := float64(len(f.d)); misfit > pixels {
 		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
 	}
-	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit)
+	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit), brightest
 }
 
 // freed takes lenses found with simple sources, and those found with the light of the lens as well, to those of the best
@@ -396,6 +399,9 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 	ends := make([]basin, len(all))
 	for k, i := range which {
 		ends[k] = all[i].basin
+		if ends[k].multiple, err = s.multiplies(all[i].source, ends[k]); err != nil {
+			return nil, err
+		}
 	}
 	return s.distinct(ends)
 }
@@ -439,6 +445,32 @@ func (f *freeSource) origin(lens lensSum) (x, y float64) {
 	return x / sum, y / sum
 }
 
+// strength is a likely logStrength: second differences of a twentieth of the brightest arc.
+func (f *freeSource) strength() float64 {
+	arc := 0.0
+	for i, d := range f.d {
+		arc = math.Max(arc, d/f.weight[i])
+	}
+	return -2 * math.Log(0.05*arc)
+}
+
+// multiplies tells whether the brightest point of the free source below the lens of a basin is seen more than once. Where it
+// is not, the source may as well be light that is not lensed: a lens that asks little of its source has much evidence.
+func (s *search) multiplies(f *freeSource, b basin) (bool, error) {
+	lens, err := s.p.Config.deflection("", b.theta, nil)
+	if err != nil {
+		return false, err
+	}
+	src := s.p.Config.Source[0]
+	_, p := f.evidence(lens, b.theta[src.key("center_x")], b.theta[src.key("center_y")], f.strength())
+	w, h := s.p.Obs.extent()
+	scale := s.p.Obs.Scale
+	images := lens.imagesOf(p.X, p.Y, 0.5*float64(w)*scale, 0.5*float64(h)*scale, scale)
+	return slices.ContainsFunc(images, func(i imageOfPoint) bool {
+		return math.Hypot(i.X-images[0].X, i.Y-images[0].Y) > imageApart
+	}), nil
+}
+
 // originSNR is the signal to noise of a pixel from which its light tells where the source is.
 const originSNR = 3
 
@@ -475,7 +507,8 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 		s.mu.Unlock()
 		l, err := s.p.Config.deflection("", named, nil)
 		if err == nil && ctx.Err() == nil {
-			end.LogProb = f.evidence(l, cx, cy, x[len(lens)]) - 0.5*sum
+			end.LogProb, _ = f.evidence(l, cx, cy, x[len(lens)])
+			end.LogProb -= 0.5 * sum
 		}
 		return end
 	}
@@ -483,11 +516,7 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	for i, k := range lens {
 		start[i] = u[k] / unit[i]
 	}
-	arc := 0.0
-	for i, d := range f.d {
-		arc = math.Max(arc, d/f.weight[i])
-	}
-	start[len(lens)] = -2 * math.Log(0.05*arc)
+	start[len(lens)] = f.strength()
 	best, end := start, at(start)
 	for k := range freeTried {
 		// others with Einstein radii on both sides

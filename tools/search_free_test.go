@@ -55,7 +55,8 @@ func TestEvidenceOfAFreeSourceTellsTheRadius(t *testing.T) {
 		}
 		best := math.Inf(-1)
 		for strength := 0.0; strength < 12; strength++ {
-			best = math.Max(best, f.evidence(lensSum{l}, 0.25, 0, strength))
+			e, _ := f.evidence(lensSum{l}, 0.25, 0, strength)
+			best = math.Max(best, e)
 		}
 		return best
 	}
@@ -78,7 +79,8 @@ func TestEvidenceOfAFreeSourceFallsWithItsFreedom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	free, held := f.evidence(isothermal(t), 0, 0, 5), f.evidence(isothermal(t), 0, 0, 25)
+	free, _ := f.evidence(isothermal(t), 0, 0, 5)
+	held, _ := f.evidence(isothermal(t), 0, 0, 25)
 	if free > held-10 {
 		t.Errorf("the evidence of a free source is %.1f, of one held at zero %.1f", free, held)
 	}
@@ -171,5 +173,30 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 		if from, err := p.Post.MAP().LogProb(nil, at(1.1).U); err != nil || end.LogProb < from+100 {
 			t.Errorf("the rest has climbed from %.1f to %.1f only (%v)", from, end.LogProb, err)
 		}
+	}
+}
+
+// A source seen once may be light that is not lensed: it goes after those seen more than once, whatever its evidence.
+func TestLensesThatMultiplyGoFirst(t *testing.T) {
+	p := knotsProblem(t, "sis")
+	s := &search{p: p}
+	f, err := newFreeSource(p.Obs, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []basin
+	for _, c := range []struct {
+		radius float64
+		want   bool
+	}{{0.1, false}, {1.2, true}} {
+		b := basin{theta: namedValues{"lens.sis.theta_E": c.radius, "lens.sis.center_x": 0, "lens.sis.center_y": 0,
+			"source.sersic.center_x": 0.25, "source.sersic.center_y": 0}, logProb: -100 * c.radius}
+		if b.multiple, err = s.multiplies(f, b); err != nil || b.multiple != c.want {
+			t.Errorf("an Einstein radius of %.1f arcsec shows the source more than once: %t (%v), want %t", c.radius, b.multiple, err, c.want)
+		}
+		found = append(found, b)
+	}
+	if out := rivals(found); len(out) != 2 || !out[0].multiple || out[1].multiple {
+		t.Errorf("rivals are %+v", out)
 	}
 }

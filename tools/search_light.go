@@ -65,7 +65,7 @@ func (s *search) staged(ctx context.Context) ([]basin, []float64, error) {
 	if found, err = s.freed(ctx, simple, small, found, joined); err != nil {
 		return nil, nil, err
 	}
-	found = s.rivals(simple, found)
+	found = rivals(found)
 	s.free = found[0].theta
 	found, err = s.join(ctx, "joined again", simple, small.dimmed(image), light, found, func(name string) bool { return !strings.HasPrefix(name, "lens.") })
 	return found, starts, err
@@ -73,10 +73,8 @@ func (s *search) staged(ctx context.Context) ([]basin, []float64, error) {
 
 // rivals are the best of the ends of join, and of the others that come close the next best: first those whose source is
 // seen more than once.
-func (s *search) rivals(simple *config, found []basin) []basin {
-	sort.SliceStable(found, func(a, b int) bool {
-		return s.multiplies(simple, found[a].theta) && !s.multiplies(simple, found[b].theta)
-	})
+func rivals(found []basin) []basin {
+	sort.SliceStable(found, func(a, b int) bool { return found[a].multiple && !found[b].multiple })
 	out := found[:1]
 	for _, b := range found[1:] {
 		if len(out) < maxBasins && b.logProb > out[0].logProb-rivalGap {
@@ -84,29 +82,6 @@ func (s *search) rivals(simple *config, found []basin) []basin {
 		}
 	}
 	return out
-}
-
-// multiplies tells whether the lens of a simple model makes several images of some of the first source: of its centre,
-// or of a point half as far from it as half of its light.
-func (s *search) multiplies(simple *config, theta namedValues) bool {
-	c := simple.Source[0]
-	x, y, r := theta[c.key("center_x")], theta[c.key("center_y")], 0.5*theta[c.key("r_sersic")]
-	lens, err := s.p.Config.deflection("", theta, nil)
-	if err != nil {
-		return false
-	}
-	w, h := s.p.Obs.extent()
-	scale := s.p.Obs.Scale
-	for k := range 5 {
-		sin, cos := math.Sincos(float64(k) * math.Pi / 2)
-		if k == 4 {
-			sin, cos = 0, 0
-		}
-		if len(lens.imagesOf(x+r*cos, y+r*sin, 0.5*float64(w)*scale, 0.5*float64(h)*scale, scale)) > 1 {
-			return true
-		}
-	}
-	return false
 }
 
 // lensLight fits the light of the lens alone, from its ellipses where its profiles have such, and returns its parameters.
