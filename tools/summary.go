@@ -34,6 +34,7 @@ type summaryRecord struct {
 	StepSizes           []jsonFloat    `json:"step_sizes,omitempty"`
 	BFMI                []jsonFloat    `json:"e_bfmi,omitempty"`
 	WarmupDivergences   int            `json:"warmup_divergences"`
+	WarmupGradients     int            `json:"warmup_gradients"` // of all chains
 	MaxDepthReached     int            `json:"max_treedepth_reached"`
 	Rejections          map[string]int `json:"rejections,omitempty"`
 	DivergentIterations []int          `json:"divergent_iterations,omitempty"` // warm-up included, chains in turn
@@ -228,7 +229,6 @@ func (r *sampling) finish() (*summaryRecord, error) {
 // judge fills in what the chains tell of themselves.
 func (r *sampling) judge(sum *summaryRecord, d *draws) {
 	var counts []samplers.Counts
-	warm := 0
 	for _, c := range r.chains {
 		n := c.Counts()
 		counts = append(counts, n)
@@ -237,7 +237,7 @@ func (r *sampling) judge(sum *summaryRecord, d *draws) {
 		sum.MaxDepthReached += n.Saturated
 		sum.Gradients += n.Gradients
 		s := c.Save()
-		warm += s.WarmupTally.Evaluations
+		sum.WarmupGradients += s.WarmupTally.Evaluations
 		sum.StepSizes = append(sum.StepSizes, jsonFloat(c.StepSize()))
 		for why, k := range n.Rejections {
 			if sum.Rejections == nil {
@@ -258,7 +258,7 @@ func (r *sampling) judge(sum *summaryRecord, d *draws) {
 			least, sum.Slowest = s.ESSBulk, s.Name
 		}
 	}
-	sum.EffectivePerSecond, sum.GradientsPerDraw = jsonFloat(least/sum.Seconds), jsonFloat(float64(sum.Gradients-warm)/least)
+	sum.EffectivePerSecond, sum.GradientsPerDraw = jsonFloat(least/sum.Seconds), jsonFloat(float64(sum.Gradients-sum.WarmupGradients)/least)
 	sum.Verdict = append(sum.Verdict, samplers.Verdict(sum.Parameters, counts, d.Energy)...)
 }
 
