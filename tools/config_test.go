@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"lenskit/internal/check"
 )
 
 const goodConfig = `
@@ -224,4 +226,16 @@ func FuzzConfig(f *testing.F) {
 			t.Fatalf("what was written is refused: %v\n%s", err, c.text("."))
 		}
 	})
+}
+
+func TestExamplesAreRead(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(check.Root(), "examples", "*.yaml"))
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d examples (%v)", len(files), err)
+	}
+	for _, f := range files {
+		if _, err := loadConfig(f); err != nil {
+			t.Error(err)
+		}
+	}
 }
