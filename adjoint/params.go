@@ -145,13 +145,16 @@ func (p *params) latents(prior Prior, at, n int) error {
 }
 
 // push writes θ(u), and dθ/du of the scalars to slope, by named parameter; fixed parameters have slope 0, and so have
-// latents of a block.
+// latents of a block. slope may be nil.
 func (p *params) push(theta, slope, u []float64) {
 	copy(theta, p.values)
 	clear(slope)
 	for i := range p.scalars {
 		s := &p.scalars[i]
-		theta[s.at], slope[s.at] = s.prior.push(u[s.free])
+		v, d := s.prior.push(u[s.free])
+		if theta[s.at] = v; slope != nil {
+			slope[s.at] = d
+		}
 	}
 	for _, b := range p.blocks {
 		b.prior.push(theta[b.at:b.at+b.prior.n], u[b.free:b.free+b.prior.n])

@@ -191,9 +191,10 @@ func (p *Posterior) Noise() *physics.Noise { return p.noise }
 // Pixels is the number of pixels compared with data.
 func (p *Posterior) Pixels() int { return p.noise.Pixels }
 
-// Theta writes the named parameters at coordinates u to theta. The origin gives each its prior's median.
+// Theta writes the named parameters at coordinates u to theta. The origin gives each its prior's median. Like U it touches
+// no buffer of the Posterior, so that goroutines may share one for these two.
 func (p *Posterior) Theta(theta, u []float64) {
-	p.params.push(theta, p.slope, u)
+	p.params.push(theta, nil, u)
 }
 
 // U writes the coordinates of the named parameters theta to u; fixed parameters are not looked at. A value on a bound
