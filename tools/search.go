@@ -230,7 +230,7 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	for i := range all {
 		all[i] = i
 	}
-	err := sideBySide(ctx, workers, all, func(w, i int) error {
+	err := sideBySide(ctx, workers, len(all), func(w, i int) error {
 		p := posts[w]
 		u, err := s.draw(p, &o, i)
 		if err != nil {
@@ -244,7 +244,8 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	sort.Slice(all, func(a, b int) bool { return ends[all[a]].LogProb > ends[all[b]].LogProb })
 	kept := all[:(len(all)+2)/3]
 	done = o.starts - len(kept)
-	err = sideBySide(ctx, workers, kept, func(w, i int) error {
+	err = sideBySide(ctx, workers, len(kept), func(w, k int) error {
+		i := kept[k]
 		return climb(posts[w], i, coarseSteps, fmt.Sprintf("start %d kept", i), ends[i].U)
 	})
 	if err != nil {
@@ -255,28 +256,19 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	for i, e := range ends {
 		starts[i] = e.LogProb
 	}
-	var out []basin
+	var near []basin
 	half := 0.5 * float64(first.Pixels())
 	for _, i := range all {
-		e := ends[i]
 		// LogProb falls by half·log(χ²) as χ² rises: 0.4 is a χ² half as large again
-		if len(out) == o.basins || len(out) > 0 && e.LogProb < out[0].logProb-o.fall*half {
-			break
-		}
-		b := basin{theta: namedTheta(first, e.U), logProb: e.LogProb}
-		same := false
-		for _, o := range out {
-			d, err := s.apart(o.theta, b.theta)
-			if err != nil {
-				return nil, nil, err
-			}
-			same = same || d < sameBasin
-		}
-		if !same {
-			out = append(out, b)
+		if e := ends[i]; e.LogProb >= ends[all[0]].LogProb-o.fall*half {
+			near = append(near, basin{theta: namedTheta(first, e.U), logProb: e.LogProb})
 		}
 	}
-	return out, starts, nil
+	out, err := s.distinct(near)
+	if err != nil {
+		return nil, nil, err
+	}
+	return out[:min(o.basins, len(out))], starts, nil
 }
 
 // threads is how many climbs may run side by side.
@@ -287,10 +279,10 @@ func (s *search) threads() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// sideBySide calls climb for each of which, from so many workers at once.
-func sideBySide(ctx context.Context, workers int, which []int, climb func(worker, i int) error) error {
-	jobs := make(chan int, len(which))
-	for _, i := range which {
+// sideBySide calls climb for each i below n, from so many workers at once.
+func sideBySide(ctx context.Context, workers, n int, climb func(worker, i int) error) error {
+	jobs := make(chan int, n)
+	for i := range n {
 		jobs <- i
 	}
 	close(jobs)
@@ -537,8 +529,7 @@ func laidOut(p *adjoint.Posterior, named ...namedValues) []float64 {
 // used part of the image. Parameters would not do: an angle and half a turn more, or the axis ratio of a round lens, tell nothing.
 func (s *search) apart(a, b namedValues) (float64, error) {
 	const n = 16
-	w, h := s.p.Obs.extent()
-	half := 0.25 * s.p.Obs.Scale * float64(max(w, h))
+	half := 0.5 * max(s.p.Obs.halfSides())
 	x, y := make([]float64, n*n), make([]float64, n*n)
 	for k := range x {
 		x[k] = half * (2*(float64(k%n)+0.5)/n - 1)

@@ -30,6 +30,12 @@ func (o *observation) extent() (w, h int) {
 	return right - left + 1, high - low + 1
 }
 
+// halfSides are half the sides of that box, arcsec.
+func (o *observation) halfSides() (x, y float64) {
+	w, h := o.extent()
+	return 0.5 * float64(w) * o.Scale, 0.5 * float64(h) * o.Scale
+}
+
 // binning is the number of pixels along a side that brings a part of an image of w x h, extent pixels across, close to
 // `side` pixels, 1 where it is no larger. Of the factors near the right one it takes that which loses the fewest pixels
 // at the borders.

@@ -1,12 +1,12 @@
 package tools
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"sort"
 	"strings"
 
 	"gonum.org/v1/gonum/optimize"
@@ -47,21 +47,7 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 		source *freeSource
 		steps  int
 	}
-	var all, plain []start
-	add := func(b basin, f *freeSource) error {
-		all = append(all, start{b, f, freeSteps})
-		b, err := s.plain(post, f, b)
-		if err != nil {
-			return err
-		}
-		for _, other := range plain {
-			if d, err := s.apart(other.theta, b.theta); d < plainApart || err != nil {
-				return err
-			}
-		}
-		plain = append(plain, start{b, f, freePlain})
-		return nil
-	}
+	var all []start
 	for _, b := range joined {
 		img, err := post.Images(laidOut(post, b.theta))
 		if err != nil {
@@ -75,16 +61,24 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 		if err != nil {
 			return nil, err
 		}
-		if err := add(b, below); err != nil {
-			return nil, err
-		}
+		all = append(all, start{b, below, freeSteps})
 	}
 	for _, b := range found {
-		if err := add(b, smooth); err != nil {
+		all = append(all, start{b, smooth, freeSteps})
+	}
+	var plain []basin
+	for _, a := range all {
+		b, err := s.plain(post, a.source, a.basin)
+		if err != nil {
 			return nil, err
 		}
+		if near, err := s.among(plain, b, plainApart); err != nil {
+			return nil, err
+		} else if !near {
+			plain = append(plain, b)
+			all = append(all, start{b, a.source, freePlain})
+		}
 	}
-	all = append(all, plain...)
 	s.group("lens with a free source", len(all)+freeBest)
 	done := 0
 	climb := func(i, steps int, key string) error {
@@ -111,27 +105,21 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 		s.report(searchState{Step: done, LogPosterior: end.LogProb})
 		return s.save()
 	}
-	which := make([]int, len(all))
-	for i := range which {
-		which[i] = i
-	}
-	workers := min(s.threads(), len(all))
-	if err := sideBySide(ctx, workers, which, func(_, i int) error { return climb(i, all[i].steps, fmt.Sprintf("free %d", i)) }); err != nil {
+	bestFirst := func(a, b start) int { return cmp.Compare(b.logProb, a.logProb) }
+	err = sideBySide(ctx, s.threads(), len(all), func(_, i int) error { return climb(i, all[i].steps, fmt.Sprintf("free %d", i)) })
+	if err != nil {
 		return nil, err
 	}
-	order := func() {
-		sort.SliceStable(which, func(a, b int) bool { return all[which[a]].logProb > all[which[b]].logProb })
-	}
-	order()
-	last := which[:min(freeBest, len(which))]
-	if err := sideBySide(ctx, workers, last, func(_, i int) error { return climb(i, freeLast, fmt.Sprintf("free %d, last", i)) }); err != nil {
+	slices.SortStableFunc(all, bestFirst)
+	err = sideBySide(ctx, s.threads(), min(freeBest, len(all)), func(_, i int) error { return climb(i, freeLast, fmt.Sprintf("free, best %d", i)) })
+	if err != nil {
 		return nil, err
 	}
-	order()
+	slices.SortStableFunc(all, bestFirst)
 	ends := make([]basin, len(all))
-	for k, i := range which {
-		ends[k] = all[i].basin
-		if ends[k].multiple, err = s.multiplies(all[i].source, ends[k]); err != nil {
+	for i, a := range all {
+		ends[i] = a.basin
+		if ends[i].multiple, err = s.multiplies(a.source, a.basin); err != nil {
 			return nil, err
 		}
 	}
@@ -170,9 +158,8 @@ func (s *search) multiplies(f *freeSource, b basin) (bool, error) {
 	}
 	src := s.p.Config.Source[0]
 	_, p := f.evidence(lens, b.theta[src.key("center_x")], b.theta[src.key("center_y")], f.strength())
-	w, h := s.p.Obs.extent()
-	scale := s.p.Obs.Scale
-	images := lens.imagesOf(p.X, p.Y, 0.5*float64(w)*scale, 0.5*float64(h)*scale, scale)
+	halfW, halfH := s.p.Obs.halfSides()
+	images := lens.imagesOf(p.X, p.Y, halfW, halfH, s.p.Obs.Scale)
 	return slices.ContainsFunc(images, func(i imageOfPoint) bool {
 		return math.Hypot(i.X-images[0].X, i.Y-images[0].Y) > imageApart
 	}), nil
@@ -181,9 +168,7 @@ func (s *search) multiplies(f *freeSource, b basin) (bool, error) {
 // freeLens climbs from the lens of a simple model, whose names those of post are, to that of the best evidence with a free
 // source around the simple one.
 func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Posterior, named namedValues, steps int) (*stageEnd, error) {
-	s.mu.Lock() // post is shared
 	theta := laidOut(post, named)
-	s.mu.Unlock()
 	u, err := coordinates(post, theta)
 	if err != nil {
 		return nil, err
@@ -206,10 +191,9 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 			sum += end.U[k] * end.U[k]
 		}
 		s.mu.Lock()
-		named := namedTheta(post, end.U)
 		s.saved.Evaluations++
 		s.mu.Unlock()
-		l, err := s.p.Config.deflection("", named, nil)
+		l, err := s.p.Config.deflection("", namedTheta(post, end.U), nil)
 		if err == nil && ctx.Err() == nil {
 			end.LogProb, _ = f.evidence(l, cx, cy, x[len(lens)])
 			end.LogProb -= 0.5 * sum

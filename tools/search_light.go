@@ -156,19 +156,25 @@ func (s *search) join(ctx context.Context, key string, simple *config, obs *obse
 func (s *search) distinct(found []basin) ([]basin, error) {
 	var out []basin
 	for _, b := range found {
-		same := false
-		for _, o := range out {
-			d, err := s.apart(o.theta, b.theta)
-			if err != nil {
-				return nil, err
-			}
-			same = same || d < sameBasin
+		same, err := s.among(out, b, sameBasin)
+		if err != nil {
+			return nil, err
 		}
 		if !same {
 			out = append(out, b)
 		}
 	}
 	return out, nil
+}
+
+// among tells whether the lens of a basin is nearer than so many arcsec of deflection to that of one found.
+func (s *search) among(found []basin, b basin, near float64) (bool, error) {
+	for _, o := range found {
+		if d, err := s.apart(o.theta, b.theta); d < near || err != nil {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // dimmed is the observation with the errors of simple models added to the noise: fractions of the lens's light and of

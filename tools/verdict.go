@@ -93,8 +93,7 @@ func (l *lensed) radiusOf(s *search, named namedValues) float64 {
 	if err != nil {
 		return 0
 	}
-	w, h := s.p.Obs.extent()
-	return lens.einsteinRadius(0.5 * s.p.Obs.Scale * float64(max(w, h)))
+	return lens.einsteinRadius(max(s.p.Obs.halfSides()))
 }
 
 // strange says what of a lens is unlike what was held likely beforehand, or hangs on how the source is described.
@@ -137,8 +136,7 @@ func (s *search) lensing(post *adjoint.Posterior, named namedValues, img *adjoin
 	if err != nil {
 		return nil, err
 	}
-	w, h := s.p.Obs.extent()
-	halfW, halfH := 0.5*float64(w)*s.p.Obs.Scale, 0.5*float64(h)*s.p.Obs.Scale
+	halfW, halfH := s.p.Obs.halfSides()
 	src, noise := img.Source, post.Noise()
 	peak := 0
 	flux := 0.0
