@@ -48,6 +48,7 @@ func (g *Graph) eachName(f func(string)) {
 }
 
 func (n *Node) eachName(f func(string)) {
+	f(n.Name)
 	for _, s := range n.In {
 		f(s)
 	}

@@ -489,7 +489,7 @@ func BenchmarkDecoderVJP(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := open(b, d, SessionOptions{})
+			s := open(b, d, SessionOptions{Direct: true})
 			for _, v := range d.Inputs {
 				normals(s.Input(v.Name))
 			}

@@ -1,0 +1,138 @@
+package onnx
+
+import (
+	"fmt"
+	"slices"
+)
+
+// toPixels takes [N, C, H, W] to [H, W, N, C], and back.
+var toPixels = []int64{2, 3, 0, 1}
+
+// layoutRows move transpositions towards the outputs until they meet their inverse.
+var layoutRows = []rewriteRow{
+	{"transpose past a pointwise operator", pointwiseOps(), sinkTranspose},
+	{"transpose of a transpose", []string{"Transpose"}, mergeTransposes},
+	{"transpose without effect", []string{"Transpose"}, dropNoOp},
+}
+
+// pointwiseOps are the operators whose result has each element from the operands' elements at its place.
+func pointwiseOps() []string {
+	ops := []string{"LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSwish", "Mish", "PRelu", "Softsign", "ThresholdedRelu", "Xor"}
+	for op := range broadcasting {
+		if op != "Softmax" {
+			ops = append(ops, op)
+		}
+	}
+	return ops
+}
+
+// settleTransposes drops the transpositions of g that undo each other across pointwise operators, and writes the others
+// in the way that runtimes are fast at.
+func (g *Graph) settleTransposes() (*Graph, error) {
+	fired := true
+	for round := 0; fired && round < 8*foldRounds; round++ {
+		var err error
+		if g, fired, err = g.rewritten(layoutRows); err != nil {
+			return nil, err
+		}
+	}
+	g, _, err := g.rewritten([]rewriteRow{{"transpose of a matrix", []string{"Transpose"}, transposeAsMatrix}})
+	if err != nil {
+		return nil, err
+	}
+	g.outputNames()
+	return g, g.Infer()
+}
+
+// rewritten tries the rows on each node, and tells whether one did something.
+func (g *Graph) rewritten(rows []rewriteRow) (h *Graph, fired bool, err error) {
+	f := newFolder(g, rows)
+	if h, err = f.run(); err != nil {
+		return nil, false, fmt.Errorf("onnx: %w", err)
+	}
+	return h, f.fired > 0, nil
+}
+
+// transposeOf is the node that makes value name when it is a Transpose with a permutation.
+func (f *folder) transposeOf(name string) (n *Node, perm []int64) {
+	if n = f.made[name]; n == nil || n.Op != "Transpose" || n.Domain != "" {
+		return nil, nil
+	}
+	return n, n.Ints("perm")
+}
+
+// sinkTranspose moves transpositions from the operands of a pointwise operator to its result. Operands without are
+// transposed the other way if they are small, or if the result is about to be.
+func sinkTranspose(f *folder, n *Node) bool {
+	var perm []int64
+	for i := 0; perm == nil && i < len(n.In); i++ {
+		_, perm = f.transposeOf(n.In[i])
+	}
+	made := &shapeCall{inferer: f.b.inf, n: n, out: make([]Value, len(n.Out))}
+	if perm == nil || !only(n) || shapeTable[n.Op](made) != nil {
+		return false
+	}
+	y, ok := known(made.out[0].Shape)
+	whole, err := sizeOf(y)
+	rank := len(perm)
+	if !ok || err != nil || len(y) != rank {
+		return false
+	}
+	back := make([]int64, rank)
+	for i, p := range perm {
+		back[p] = int64(i)
+	}
+	undone := slices.ContainsFunc(f.src.Nodes, func(m *Node) bool {
+		return m.Op == "Transpose" && m.inName(0) == n.Out[0] && slices.Equal(m.Ints("perm"), back)
+	})
+	in := slices.Clone(n.In)
+	var other []int // operands to be transposed
+	for i, name := range in {
+		if name == "" {
+			continue
+		}
+		d, ok := known(f.b.Shape(name))
+		size, err := sizeOf(d)
+		p, same := f.transposeOf(name)
+		switch {
+		case !ok || err != nil || len(d) > rank:
+			return false
+		case p != nil && slices.Equal(same, perm):
+			in[i] = p.In[0]
+		case size == 1:
+		case undone && len(d) == rank || size <= whole/4:
+			other = append(other, i)
+		default:
+			return false
+		}
+	}
+	for _, i := range other {
+		d, _ := known(f.b.Shape(in[i]))
+		if len(d) < rank {
+			full := f.b.Fresh("Reshape")
+			f.op(full, "Reshape", nil, in[i], f.b.Ints(append(orOnes(nil, rank-len(d)), d...)...))
+			in[i] = full
+		}
+		turned := f.b.Fresh("Transpose")
+		f.op(turned, "Transpose", attrs("perm", back), in[i])
+		in[i] = turned
+	}
+	m := *n
+	m.In, m.Out = in, []string{f.b.Fresh(n.Op)}
+	f.append(&m)
+	f.op(n.Out[0], "Transpose", attrs("perm", perm), m.Out[0])
+	return true
+}
+
+// transposeAsMatrix writes the exchange of two pairs of axes as the transposition of a matrix.
+func transposeAsMatrix(f *folder, n *Node) bool {
+	d, ok := known(f.b.Shape(n.In[0]))
+	if !ok || len(d) != 4 || !slices.Equal(n.Ints("perm"), toPixels) {
+		return false
+	}
+	flat, turned := f.b.Fresh("Reshape"), f.b.Fresh("Transpose")
+	f.op(flat, "Reshape", nil, n.In[0], f.b.Ints(d[0]*d[1], d[2]*d[3]))
+	f.op(turned, "Transpose", attrs("perm", []int64{1, 0}), flat)
+	f.op(n.Out[0], "Reshape", nil, turned, f.b.Ints(d[2], d[3], d[0], d[1]))
+	return true
+}
