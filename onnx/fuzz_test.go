@@ -60,8 +60,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// FuzzFold holds Fold against arbitrary files: what it makes of a valid graph is valid, and it allocates at most
-// maxFuzzBytes.
+// FuzzFold holds Fold, and what a session does to a graph, against arbitrary files: what they make of a valid graph is
+// valid, and Fold allocates at most maxFuzzBytes.
 func FuzzFold(f *testing.F) {
 	for _, name := range []string{"functions.onnx", "half.onnx", "loop.onnx", "old.onnx"} {
 		data, err := os.ReadFile(filepath.Join("testdata", name))
@@ -90,6 +90,16 @@ func FuzzFold(f *testing.F) {
 		}
 		if len(h.Outputs) != len(g.Outputs) || len(h.Inputs) != len(g.Inputs) {
 			t.Fatalf("folding changed the inputs or outputs")
+		}
+		w, err := h.winograd()
+		if err == nil {
+			w, err = w.settleTransposes()
+		}
+		if err == nil {
+			err = w.Check()
+		}
+		if err != nil {
+			t.Fatalf("writing convolutions as products of tiles: %v", err)
 		}
 	})
 }
@@ -121,6 +131,10 @@ func fuzzSeeds() [][]byte {
 	})
 	add(func(b *Builder) string {
 		return b.OpAttr("AveragePool", map[string]Attr{"kernel_shape": IntsAttr(2, 2), "ceil_mode": IntAttr(1), "strides": IntsAttr(2, 2)}, "x")
+	})
+	add(func(b *Builder) string {
+		turned := b.OpAttr("Transpose", attrs("perm", toPixels), "x")
+		return b.OpAttr("Transpose", attrs("perm", toPixels), b.Op("Mul", b.Op("Add", turned, b.Scalar(1)), b.Op("Sigmoid", turned)))
 	})
 	add(func(b *Builder) string {
 		return b.Op("Pad", b.OpAttr("DepthToSpace", map[string]Attr{"blocksize": IntAttr(2)}, "x"), b.Ints(1, 1), "", b.Ints(2))

@@ -22,8 +22,8 @@ type SessionOptions struct {
 	// Frugal does without onnxruntime's plan of all intermediate values, which it keeps beside the memory of its first
 	// run: less memory for large graphs, the same results.
 	Frugal bool
-	// Direct takes convolutions as they are. Otherwise those over a batch, with constant weights, are computed on the CPU
-	// by Winograd's products of tiles where that is faster; results differ by 5e-6 of their largest value at most.
+	// Direct takes convolutions as they are. Otherwise those of 8 and more images with constant weights are computed on
+	// the CPU by Winograd's products of tiles where that is faster: to 5e-6 of the largest value in place of 5e-7.
 	Direct bool
 }
 

@@ -144,6 +144,7 @@ const (
 	packedWeight  = 10  // reading a weight for a product
 	worthwhile    = 0.9 // tiles must cost less than this part of the convolution
 	leastChannels = 16  // fewer do not fill the vectors of a product
+	leastBatch    = 8   // with fewer images little is gained for ten times the rounding
 )
 
 // Bounds of what is tried: numbers in the weights of a convolution's products, taps and pixels along an axis, batch and
@@ -174,7 +175,7 @@ func readBatchConv(f *folder, n *Node) *batchConv {
 	}
 	x, ok := known(f.b.Shape(n.In[0]))
 	y, ok2 := known(made.out[0].Shape)
-	if !ok || !ok2 || len(x) != 4 || len(y) != 4 || x[0] < 2 || min(x[1], y[1]) < leastChannels || max(x[0], x[1], y[1]) > maxTileBatch {
+	if !ok || !ok2 || len(x) != 4 || len(y) != 4 || x[0] < leastBatch || min(x[1], y[1]) < leastChannels || max(x[0], x[1], y[1]) > maxTileBatch {
 		return nil
 	}
 	c := &batchConv{up: n.Op == "ConvTranspose", x: x, y: y, kernel: w.Shape[2:]}
