@@ -13,7 +13,8 @@
 //   - [Graph.Check] tells whether a graph is a valid model, and [Graph.Save] writes it.
 //
 // Two engines run graphs. [NewEvaluator] computes in float64 in Go: slow, but exact enough to test against. [Open]
-// gives the graph to onnxruntime, the C library, with tensors bound once so that a run allocates nothing.
+// gives the graph to onnxruntime, the C library, with tensors bound once so that a run allocates nothing; convolutions
+// over a batch are first written with fewer multiplications, unless [SessionOptions] say Direct.
 //
 // New graphs are made with a [Builder].
 //

@@ -62,20 +62,33 @@ func (f *folder) transposeOf(name string) (n *Node, perm []int64) {
 }
 
 // sinkTranspose moves transpositions from the operands of a pointwise operator to its result. Operands without are
-// transposed the other way if they are small, or if the result is about to be.
+// transposed the other way if they are small beside the result, or if the result is about to be.
 func sinkTranspose(f *folder, n *Node) bool {
-	var perm []int64
-	for i := 0; perm == nil && i < len(n.In); i++ {
-		_, perm = f.transposeOf(n.In[i])
-	}
 	made := &shapeCall{inferer: f.b.inf, n: n, out: make([]Value, len(n.Out))}
-	if perm == nil || !only(n) || shapeTable[n.Op](made) != nil {
+	if !only(n) || shapeTable[n.Op](made) != nil {
 		return false
 	}
-	y, ok := known(made.out[0].Shape)
-	whole, err := sizeOf(y)
+	size := func(shape []Dim) int { // -1 where it is not known
+		d, ok := known(shape)
+		n, err := sizeOf(d)
+		if shape == nil || !ok || err != nil {
+			return -1
+		}
+		return n
+	}
+	y := made.out[0].Shape
+	whole := size(y)
+	if whole < 0 {
+		return false
+	}
+	var perm []int64
+	for i := 0; perm == nil && i < len(n.In); i++ {
+		if size(f.b.Shape(n.In[i])) > whole/4 {
+			_, perm = f.transposeOf(n.In[i])
+		}
+	}
 	rank := len(perm)
-	if !ok || err != nil || len(y) != rank {
+	if perm == nil || len(y) != rank {
 		return false
 	}
 	back := make([]int64, rank)
@@ -91,16 +104,15 @@ func sinkTranspose(f *folder, n *Node) bool {
 		if name == "" {
 			continue
 		}
-		d, ok := known(f.b.Shape(name))
-		size, err := sizeOf(d)
+		d := f.b.Shape(name)
 		p, same := f.transposeOf(name)
-		switch {
-		case !ok || err != nil || len(d) > rank:
+		switch s := size(d); {
+		case s < 0 || len(d) > rank:
 			return false
 		case p != nil && slices.Equal(same, perm):
 			in[i] = p.In[0]
-		case size == 1:
-		case undone && len(d) == rank || size <= whole/4:
+		case s == 1:
+		case undone && len(d) == rank || s <= whole/4:
 			other = append(other, i)
 		default:
 			return false

@@ -257,6 +257,9 @@ func TestTransposesMeetTheirInverse(t *testing.T) {
 				t.Errorf("%d transpositions of images and %d convolutions are left, expected %d and 0", got, countOps(w, "Conv"), c.want)
 			}
 			sameResults(t, g, w, 1e-10)
+			if _, again, err := w.rewritten(layoutRows); err != nil || again {
+				t.Errorf("error %v, or the transpositions do not come to rest", err)
+			}
 		})
 	}
 }

@@ -355,7 +355,7 @@ func onnxRun(c *cli.Context) error {
 	if c.String("device") == "reference" {
 		outputs, err = runReference(g, feeds)
 	} else {
-		outputs, err = runSession(g, feeds, onnx.SessionOptions{Device: c.String("device"), Threads: c.Int("threads")})
+		outputs, err = runSession(g, feeds, onnx.SessionOptions{Device: c.String("device"), Threads: c.Int("threads"), Direct: true})
 	}
 	if err != nil {
 		return badInput("%s: %w", path, err)
