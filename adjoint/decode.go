@@ -55,6 +55,7 @@ func (spec *DecoderSpec) derive(reference bool) (*derived, error) {
 // decoderShape is a decoder's graph, for one image at a time, and what its input and output look like.
 type decoderShape struct {
 	file    string
+	unbound *onnx.Graph // as given
 	graph   *onnx.Graph // with N = 1
 	in, out string
 	inShape []int64 // [1, L] or [1, L, 1, 1]
@@ -88,7 +89,7 @@ func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
 	if !ok || in.Shape[0].Known() && in.Shape[0].N != 1 {
 		return nil, wrong("input", in, inWanted)
 	}
-	s := &decoderShape{file: file, in: in.Name, latents: int(in.Shape[1].N)}
+	s := &decoderShape{file: file, unbound: g, in: in.Name, latents: int(in.Shape[1].N)}
 	s.inShape = []int64{1, in.Shape[1].N}
 	if rank == 4 {
 		s.inShape = append(s.inShape, 1, 1)
@@ -195,67 +196,101 @@ func newDecoder(d *derived, opt Options) (decoder, error) {
 	return newSessionDecoder(d, opt)
 }
 
-// sessionDecoder runs on onnxruntime: the backward session reads the activations where the forward session left them.
-type sessionDecoder struct {
-	*derived
-	opt            onnx.SessionOptions
-	fwd, bwd, jac  *onnx.Session
+// sessionPair is a network's forward and backward sessions: the latter reads the activations where the former left them.
+type sessionPair struct {
+	fwd, bwd       *onnx.Session
 	z, img, gi, gz []float32
-	jz, jv, jimgs  []float32
 }
 
-func newSessionDecoder(d *derived, opt Options) (s *sessionDecoder, err error) {
-	s = &sessionDecoder{derived: d, opt: onnx.SessionOptions{Threads: opt.Threads, Device: opt.Device, NoSpin: true}}
+func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptions) (err error) {
 	defer func() {
 		if err != nil {
-			s.close()
-			s, err = nil, fmt.Errorf("decoder %s: %w", d.file, err)
+			s.stop()
+			err = fmt.Errorf("decoder %s: %w", d.file, err)
 		}
 	}()
-	if s.fwd, err = onnx.Open(d.pair.Forward, s.opt); err != nil {
-		return s, err
+	if s.fwd, err = onnx.Open(graphs.Forward, opt); err != nil {
+		return err
 	}
-	bwd := s.opt
-	bwd.Bind = map[string][]float32{}
-	for _, name := range d.pair.Saved {
+	opt.Bind = map[string][]float32{}
+	for _, name := range graphs.Saved {
 		v := s.fwd.Output(name)
 		if v == nil {
 			v = s.fwd.Input(name)
 		}
 		if v == nil {
-			return s, fmt.Errorf("activation %q is not float32, expected a network of float32", name)
+			return fmt.Errorf("activation %q is not float32, expected a network of float32", name)
 		}
-		bwd.Bind[name] = v
+		opt.Bind[name] = v
 	}
-	if s.bwd, err = onnx.Open(d.pair.Backward, bwd); err != nil {
-		return s, err
+	if s.bwd, err = onnx.Open(graphs.Backward, opt); err != nil {
+		return err
 	}
 	s.z, s.img = s.fwd.Input(d.in), s.fwd.Output(d.out)
 	s.gi, s.gz = s.bwd.Input("grad_"+d.out), s.bwd.Output("grad_"+d.in)
+	return nil
+}
+
+func (s *sessionPair) stop() error {
+	err := closeAll(s.bwd, s.fwd)
+	s.fwd, s.bwd = nil, nil
+	return err
+}
+
+// closeAll closes the sessions that are open and returns the first error.
+func closeAll(sessions ...*onnx.Session) error {
+	var first error
+	for _, x := range sessions {
+		if x != nil {
+			if err := x.Close(); err != nil && first == nil {
+				first = err
+			}
+		}
+	}
+	return first
+}
+
+// narrow rounds to the network's numbers.
+func narrow(dst []float32, src []float64) {
+	for i, v := range src {
+		dst[i] = float32(v)
+	}
+}
+
+// sessionDecoder runs on onnxruntime.
+type sessionDecoder struct {
+	*derived
+	opt           onnx.SessionOptions
+	pair          sessionPair
+	jac           *onnx.Session
+	jz, jv, jimgs []float32
+}
+
+func newSessionDecoder(d *derived, opt Options) (*sessionDecoder, error) {
+	s := &sessionDecoder{derived: d, opt: onnx.SessionOptions{Threads: opt.Threads, Device: opt.Device, NoSpin: true}}
+	if err := s.pair.start(d.pair, d, s.opt); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
 func (s *sessionDecoder) forward(img, z []float64) error {
-	for i, v := range z {
-		s.z[i] = float32(v)
-	}
-	if err := s.fwd.Run(); err != nil {
+	narrow(s.pair.z, z)
+	if err := s.pair.fwd.Run(); err != nil {
 		return fmt.Errorf("decoder %s: %w", s.file, err)
 	}
-	for i, v := range s.img {
+	for i, v := range s.pair.img {
 		img[i] = float64(v)
 	}
 	return nil
 }
 
 func (s *sessionDecoder) reverse(gz, gimg []float64) error {
-	for i, v := range gimg {
-		s.gi[i] = float32(v)
-	}
-	if err := s.bwd.Run(); err != nil {
+	narrow(s.pair.gi, gimg)
+	if err := s.pair.bwd.Run(); err != nil {
 		return fmt.Errorf("decoder %s: %w", s.file, err)
 	}
-	for i, v := range s.gz {
+	for i, v := range s.pair.gz {
 		gz[i] += float64(v)
 	}
 	return nil
@@ -272,12 +307,8 @@ func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) err
 		}
 		s.jz, s.jv, s.jimgs = s.jac.Input(s.in), s.jac.Input("tangent_"+s.in), s.jac.Output("tangent_"+s.out)
 	}
-	for i := range s.jz { // absent where the network is linear
-		s.jz[i] = float32(z[i])
-	}
-	for i, v := range directions {
-		s.jv[i] = float32(v)
-	}
+	narrow(s.jz, z[:len(s.jz)]) // absent where the network is linear
+	narrow(s.jv, directions)
 	if err := s.jac.Run(); err != nil {
 		return fmt.Errorf("decoder %s: %w", s.file, err)
 	}
@@ -291,15 +322,11 @@ func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) err
 }
 
 func (s *sessionDecoder) close() error {
-	var first error
-	for _, x := range []*onnx.Session{s.bwd, s.fwd, s.jac} {
-		if x != nil {
-			if err := x.Close(); err != nil && first == nil {
-				first = err
-			}
-		}
+	first := s.pair.stop()
+	if err := closeAll(s.jac); first == nil {
+		first = err
 	}
-	s.fwd, s.bwd, s.jac = nil, nil, nil
+	s.jac = nil
 	return first
 }
 

@@ -47,6 +47,9 @@ type Posterior struct {
 
 	origin, originSlope []float64 // of LogProbHessFrom
 
+	company *company // with which the networks run together; nil when alone
+	member  int
+
 	mapView, relaxedView, samplingView View
 }
 
@@ -102,21 +105,26 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 	if p.grid, err = p.newGrid(noise.Used, rx, ry); err != nil {
 		return nil, fmt.Errorf("adjoint: observation: %w", err)
 	}
-	if err := p.open(); err != nil {
+	if err := p.open(p.decoder); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// open makes what a Posterior does not share with its clones.
-func (p *Posterior) open() (err error) {
+// decoder opens that of a component for the posterior alone.
+func (p *Posterior) decoder(component int) (decoder, error) {
+	return newDecoder(p.derived[component], p.opt)
+}
+
+// open makes what a Posterior does not share with its clones; decoder opens that of a component.
+func (p *Posterior) open(decoder func(component int) (decoder, error)) (err error) {
 	p.pool = physics.NewPool(p.opt.Threads)
 	defer func() {
 		if err != nil {
 			p.pool.Close()
 		}
 	}()
-	if p.scene, err = newScene(&p.model, p.params, p.derived, p.opt); err != nil {
+	if p.scene, err = newScene(&p.model, p.params, decoder); err != nil {
 		return err
 	}
 	psf, err := p.newPSF(p.grid.Box)
@@ -152,14 +160,109 @@ func (p *Posterior) newPSF(box physics.Box) (physics.PSF, error) {
 // Clone makes a Posterior with buffers, threads and sessions of its own; what is only read is shared. threads is the
 // clone's number of threads, 0 the original's.
 func (p *Posterior) Clone(threads int) (*Posterior, error) {
+	q := p.bare(threads)
+	if err := q.open(q.decoder); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// bare is a clone to be opened.
+func (p *Posterior) bare(threads int) *Posterior {
 	q := &Posterior{model: p.model, obs: p.obs, opt: p.opt, params: p.params, derived: p.derived, noise: p.noise, like: p.like, grid: p.grid, notices: p.notices}
 	if threads > 0 {
 		q.opt.Threads = threads
 	}
-	if err := q.open(); err != nil {
-		return nil, err
+	return q
+}
+
+// batchFrom is the number of chains from which the networks of all are faster as one batch than by turns, on a CPU
+// (docs/decisions/0006-lookup-for-sampling.md).
+const batchFrom = 8
+
+// Clones makes a Posterior for each of n chains, with threads threads between them (0: the original's). Where there are 8 or
+// more, or a GPU, and the networks take batches, those of all chains run as one: then together is true, the chains have to
+// run at the same time, and each tells by Join and Leave whether the others are to wait for it.
+func (p *Posterior) Clones(n, threads int) (clones []*Posterior, together bool, err error) {
+	if threads <= 0 {
+		threads = p.opt.Threads
 	}
-	return q, nil
+	defer func() {
+		if err != nil {
+			for _, q := range clones {
+				q.Close()
+			}
+			clones = nil
+		}
+	}()
+	batches, err := p.batches(n, threads)
+	if err != nil {
+		return nil, false, err
+	}
+	for k := range n {
+		q := p.bare(max(1, threads/n))
+		open := q.decoder
+		if batches != nil {
+			open = func(component int) (decoder, error) {
+				b := batches[component]
+				q.company, q.member = b.company, k
+				return &decoderRow{decoderBatch: b, row: k}, nil
+			}
+		}
+		if err := q.open(open); err != nil {
+			return clones, false, err
+		}
+		clones = append(clones, q)
+	}
+	return clones, batches != nil, nil
+}
+
+// batches opens a batch for the network of each component, nil where there is none to be had.
+func (p *Posterior) batches(n, threads int) (map[int]*decoderBatch, error) {
+	out := map[int]*decoderBatch{}
+	onCPU := p.opt.Device == "" || p.opt.Device == "cpu"
+	if n < 2 || onCPU && n < batchFrom || p.opt.Device == deviceReference {
+		return nil, nil
+	}
+	opt := p.opt
+	opt.Threads = threads
+	c := newCompany(n, threads)
+	for i, d := range p.derived {
+		if d == nil {
+			continue
+		}
+		g := d.batched(n)
+		if g == nil {
+			for _, b := range out {
+				b.pair.stop()
+			}
+			return nil, nil
+		}
+		b, err := newDecoderBatch(d, g, c, opt)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = b
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// Join makes the posteriors that run together with this one wait for it, Leave lets them go on without: a chain joins
+// before its first draw and leaves after its last.
+func (p *Posterior) Join() {
+	if p.company != nil {
+		p.company.join(p.member)
+	}
+}
+
+// Leave undoes Join.
+func (p *Posterior) Leave() {
+	if p.company != nil {
+		p.company.leave(p.member)
+	}
 }
 
 // Close frees sessions and threads.

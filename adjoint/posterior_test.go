@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/internal/check"
@@ -392,6 +395,73 @@ func TestClonesAreIndependent(t *testing.T) {
 		if err := <-errs; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// Chains whose networks run as one, of different lengths and with points that are rejected before a network is asked, get what
+// each would get alone: to the bit in its row, and to a float32 in a session of its own.
+func TestClonesThatRunTogether(t *testing.T) {
+	needRuntime(t)
+	p := open(t, richModel(t, "bilinear"), richObservation(20, 1), Options{})
+	const n = batchFrom
+	alone, err := p.Clone(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alone.Close()
+	for _, threads := range []int{1, 2} {
+		clones, together, err := p.Clones(n, threads)
+		if err != nil || !together {
+			t.Fatalf("together %v, error %v", together, err)
+		}
+		rng := rand.New(rand.NewPCG(19, 1))
+		us, lps, grads := make([][][]float64, n), make([][]float64, n), make([][][]float64, n)
+		for i, c := range clones {
+			defer c.Close()
+			for k := range 10 + 2*i {
+				u, g := check.Normals(rng, p.Dim()), make([]float64, p.Dim())
+				if k%n == i {
+					u[len(u)-1] = math.NaN()
+				}
+				lp, _ := c.LogProb(g, u) // not joined: nobody is waited for
+				if k%n != i {
+					want, wantGrad := 0.0, make([]float64, p.Dim())
+					want = mustLogProb(t, alone, wantGrad, u)
+					check.Close(t, "log posterior", lp, want, 1e-5, math.Abs(want))
+					for j := range g {
+						check.Close(t, "gradient", g[j], wantGrad[j], 1e-4, floats.Norm(wantGrad, 2))
+					}
+				}
+				us[i], lps[i], grads[i] = append(us[i], u), append(lps[i], lp), append(grads[i], g)
+			}
+		}
+		var wg sync.WaitGroup
+		for i, c := range clones {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				c.Join()
+				defer c.Leave()
+				g := make([]float64, c.Dim())
+				for k, u := range us[i] {
+					var of []float64
+					if k%5 > 0 {
+						of = g
+					}
+					lp, err := c.LogProb(of, u)
+					if math.IsNaN(u[len(u)-1]) {
+						if !recoverable(err) {
+							t.Errorf("chain %d, point %d: error %v, want a rejection", i, k, err)
+						}
+						continue
+					}
+					if lp != lps[i][k] || of != nil && !slices.Equal(g, grads[i][k]) {
+						t.Errorf("chain %d, point %d: %v with others, %v alone, or its gradient differs", i, k, lp, lps[i][k])
+					}
+				}
+			}()
+		}
+		wg.Wait()
 	}
 }
 

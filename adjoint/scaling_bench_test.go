@@ -165,34 +165,45 @@ func BenchmarkScaling(b *testing.B) {
 	for _, threads := range []int{1, 2} {
 		run(fmt.Sprintf("threads=%d", threads), paper(64), 256, threads)
 	}
-	for _, chains := range []int{1, 2, 4, 16} {
+	for _, chains := range []int{1, 2, 4, 8, 16, 32} {
 		b.Run(fmt.Sprintf("chains=%d", chains), func(b *testing.B) {
 			before := held()
 			p := open(b, paper(64)(), flatObservation(rand.New(rand.NewPCG(31, 1)), 256, 0.05), Options{Threads: 1})
 			us := benchPoints(p)
-			ps, grads := []*Posterior{p}, [][]float64{make([]float64, p.Dim())}
-			for len(ps) < chains {
-				q, err := p.Clone(1)
-				if err != nil {
-					b.Fatal(err)
-				}
+			threads := runtime.GOMAXPROCS(0)
+			clones, together, err := p.Clones(chains, threads)
+			if err != nil {
+				b.Fatal(err)
+			}
+			grads := make([][]float64, chains)
+			for i, q := range clones {
 				b.Cleanup(func() { q.Close() })
-				ps, grads = append(ps, q), append(grads, make([]float64, p.Dim()))
+				grads[i] = make([]float64, p.Dim())
 			}
-			pool := physics.NewPool(0)
-			defer pool.Close()
 			turn := func(chain int) {
+				defer clones[chain].Leave()
 				for k := range turnSteps {
-					mustLogProb(b, ps[chain].MAP(), grads[chain], us[k%2])
+					mustLogProb(b, clones[chain].MAP(), grads[chain], us[k%2])
 				}
 			}
-			check.Measure(b, func() { pool.Run(chains, turn) })
+			atOnce := threads
+			if together {
+				atOnce = chains
+			}
+			pool := physics.NewPool(atOnce)
+			defer pool.Close()
+			check.Measure(b, func() {
+				for _, q := range clones {
+					q.Join()
+				}
+				pool.Run(chains, turn)
+			})
 			b.ReportMetric(held()-before, "MB")
 		})
 	}
 }
 
-// turnSteps is how many steps a chain takes when it is its turn, as in samplers.SampleInTurns.
+// turnSteps is how many steps a chain takes in a figure, and when it is its turn, as in samplers.SampleInTurns.
 const turnSteps = 8
 
 // idleDecoder leaves the image as it is.

@@ -53,8 +53,8 @@ type lightUnit struct {
 	block  *multivariate // the latents' common prior, if any
 }
 
-// newScene makes components of their own for one Posterior.
-func newScene(m *Model, ps *params, shared []*derived, opt Options) (s *scene, err error) {
+// newScene makes components of their own for one Posterior; decoder opens that of a component.
+func newScene(m *Model, ps *params, decoder func(component int) (decoder, error)) (s *scene, err error) {
 	s = &scene{skyAt: -1}
 	defer func() {
 		if err != nil {
@@ -91,7 +91,7 @@ func newScene(m *Model, ps *params, shared []*derived, opt Options) (s *scene, e
 						l.block = block.prior
 					}
 				}
-				if l.dec, err = newDecoder(shared[ci], opt); err != nil {
+				if l.dec, err = decoder(ci); err != nil {
 					return s, fmt.Errorf("adjoint: model: %s: %w", u.name, err)
 				}
 			}

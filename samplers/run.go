@@ -86,7 +86,10 @@ func Sample(ctx context.Context, chains []*Chain, rec Recorder) error {
 func SampleInTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorder) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	turns := make(chan struct{}, max(1, atOnce))
+	var turns chan struct{} // nil: all chains at once
+	if atOnce < len(chains) {
+		turns = make(chan struct{}, max(1, atOnce))
+	}
 	errs := make([]error, len(chains))
 	var wg sync.WaitGroup
 	for i, c := range chains {
@@ -115,13 +118,31 @@ func SampleInTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorde
 // turnDraws is the length of a turn.
 const turnDraws = 8
 
+// run makes the chain's draws. With turns it makes them while it holds one of them.
 func (c *Chain) run(ctx context.Context, turns chan struct{}, rec Recorder) error {
-	turns <- struct{}{}
-	defer func() { <-turns }()
-	for draw := 1; !c.Done(); draw++ {
-		if draw%turnDraws == 0 {
-			<-turns
+	joint, _ := c.ham.target.(Joint)
+	begin := func() {
+		if turns != nil {
 			turns <- struct{}{}
+		}
+		if joint != nil {
+			joint.Join()
+		}
+	}
+	end := func() {
+		if joint != nil {
+			joint.Leave()
+		}
+		if turns != nil {
+			<-turns
+		}
+	}
+	begin()
+	defer end()
+	for draw := 1; !c.Done(); draw++ {
+		if turns != nil && draw%turnDraws == 0 {
+			end()
+			begin()
 		}
 		if err := ctx.Err(); err != nil {
 			return err

@@ -19,6 +19,14 @@ type Target interface {
 	LogProb(grad, x []float64) (float64, error)
 }
 
+// Joint is a Target that computes together with those of other chains, which wait for it between Join and Leave. A run
+// calls them where a chain's turn begins and where it ends; it gains most when all chains have theirs at once.
+type Joint interface {
+	Target
+	Join()
+	Leave()
+}
+
 // Curved is a Target that also knows a positive semi-definite approximation H ≈ −∇² log p (the Gauss-Newton matrix).
 // LogProbHess writes gradient and H and returns log p(x).
 type Curved interface {

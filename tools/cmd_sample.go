@@ -33,7 +33,7 @@ func samplingFlags() []cli.Flag {
 		&cli.StringFlag{Name: "sampler", Value: d.Sampler, Usage: strings.Join(samplerNames, ", ")},
 		&cli.IntFlag{Name: "warmup", Value: d.Warmup, Usage: "draws of each chain that tune the step size and are not kept"},
 		&cli.IntFlag{Name: "draws", Value: d.Draws, Usage: "draws of each chain that are kept"},
-		&cli.IntFlag{Name: "chains", Value: d.Chains, Usage: "number of chains"},
+		&cli.IntFlag{Name: "chains", Value: d.Chains, Usage: "number of chains; the networks of 8 and more run as one batch, the fastest way for many draws"},
 		&cli.StringFlag{Name: "adapt", Value: d.Adapt, Usage: "what the warm-up learns of the posterior's shape beside the curvature at the maximum: none, diagonal or dense"},
 		&cli.Float64Flag{Name: "target-accept", Usage: "mean acceptance that the step size is tuned to; 0: the sampler's default"},
 		&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the draws"},

@@ -29,10 +29,13 @@ source:
 `
 
 // fitTestMock simulates fitTestModel into dir and returns the config of the mock.
-func fitTestMock(t *testing.T, dir string) string {
+func fitTestMock(t *testing.T, dir string) string { return testMock(t, dir, fitTestModel) }
+
+// testMock simulates a model into dir and returns the config of the mock.
+func testMock(t *testing.T, dir, text string) string {
 	t.Helper()
 	model := filepath.Join(dir, "model.yaml")
-	if err := os.WriteFile(model, []byte(fitTestModel), 0o644); err != nil {
+	if err := os.WriteFile(model, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	made, err := Mock(context.Background(), MockOptions{Config: model, Output: filepath.Join(dir, "mock.fits"), Seed: 1}, newProgress(io.Discard, true))

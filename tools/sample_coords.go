@@ -100,6 +100,10 @@ func (b *bend) target(post *adjoint.Posterior) *bent {
 // Dim is the number of coordinates.
 func (b *bent) Dim() int { return b.post.Dim() }
 
+// Join and Leave tell the posteriors whose networks run together with this one's.
+func (b *bent) Join()  { b.post.Join() }
+func (b *bent) Leave() { b.post.Leave() }
+
 // push writes u = Φ(v) and returns log |∂u/∂v|.
 func (b *bent) push(u, v []float64) float64 {
 	copy(u, v)

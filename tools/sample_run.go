@@ -28,13 +28,14 @@ type sampling struct {
 	check   *checkpoint
 	begun   time.Time
 
-	names   []string // of the free parameters, in the files' order
-	columns []int    // their places in θ
-	chains  []*samplers.Chain
-	files   []*samplers.StanCSV
-	clones  []*adjoint.Posterior
-	bents   []*bent
-	scratch [][]float64 // θ, by chain
+	names    []string // of the free parameters, in the files' order
+	columns  []int    // their places in θ
+	chains   []*samplers.Chain
+	files    []*samplers.StanCSV
+	clones   []*adjoint.Posterior
+	together bool // their networks run as one
+	bents    []*bent
+	scratch  [][]float64 // θ, by chain
 
 	mu    sync.Mutex // guards what follows
 	saved samplingRecord
@@ -146,7 +147,11 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 	for i := range due {
 		due[i] = time.Now().Add(checkpointEvery)
 	}
-	return samplers.SampleInTurns(ctx, r.chains, r.threads(), samplers.RecorderFunc(func(d samplers.Draw) error {
+	atOnce := r.threads()
+	if r.together {
+		atOnce = len(r.chains)
+	}
+	return samplers.SampleInTurns(ctx, r.chains, atOnce, samplers.RecorderFunc(func(d samplers.Draw) error {
 		i := d.Chain.ID()
 		if err := r.files[i].Record(d); err != nil {
 			return err
@@ -173,16 +178,15 @@ func (r *sampling) threads() int {
 	return r.compute.Threads
 }
 
-// targets makes a posterior for each chain. Chains that outnumber the threads take turns.
+// targets makes a posterior for each chain. Where their networks do not run as one, chains that outnumber the threads take
+// turns.
 func (r *sampling) targets() ([]samplers.Target, error) {
-	n := r.opt.Chains
-	out := make([]samplers.Target, n)
-	for i := range out {
-		c, err := r.p.Post.Clone(max(1, r.threads()/n))
-		if err != nil {
-			return nil, err
-		}
-		r.clones = append(r.clones, c)
+	var err error
+	if r.clones, r.together, err = r.p.Post.Clones(r.opt.Chains, r.threads()); err != nil {
+		return nil, err
+	}
+	out := make([]samplers.Target, r.opt.Chains)
+	for i, c := range r.clones {
 		r.scratch = append(r.scratch, make([]float64, len(c.Names())))
 		t := r.saved.Bend.target(c)
 		r.bents = append(r.bents, t)

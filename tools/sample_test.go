@@ -162,10 +162,13 @@ func TestBentCoordinatesAreInvertibleAndTheirDensityIsTransformed(t *testing.T) 
 }
 
 // sampleTestFit leaves the fit of fitTestModel in a folder and returns that.
-func sampleTestFit(t *testing.T) string {
+func sampleTestFit(t *testing.T) string { return testFit(t, fitTestModel) }
+
+// testFit leaves the fit of a mock of a model in a folder and returns that.
+func testFit(t *testing.T, model string) string {
 	t.Helper()
 	dir := t.TempDir()
-	config := fitTestMock(t, dir)
+	config := testMock(t, dir, model)
 	out := filepath.Join(dir, "fit")
 	if err := Fit(context.Background(), FitOptions{Input: config, Output: out, Search: searchOptions{Starts: 8, Seed: 3}}, io.Discard, newProgress(io.Discard, true)); err != nil {
 		t.Fatal(err)
@@ -191,41 +194,51 @@ func TestStoppedSamplingGoesOnToTheSameDrawsToTheBit(t *testing.T) {
 	fit := sampleTestFit(t)
 	for _, method := range []string{"hmc", "nuts"} {
 		t.Run(method, func(t *testing.T) {
-			opt := samplingOptions{Sampler: method, Warmup: 60, Draws: 60, Chains: 2, Adapt: "dense", Seed: 5}
-			dir := t.TempDir()
-			whole, parts := filepath.Join(dir, "whole"), filepath.Join(dir, "parts")
-			if err := sampleTo(context.Background(), fit, whole, opt); err != nil {
-				t.Fatal(err)
-			}
-			stops := 0
-			for wait := 30 * time.Millisecond; ; wait += wait / 10 {
-				ctx, cancel := context.WithTimeoutCause(context.Background(), wait, stopped{syscall.SIGTERM})
-				err := sampleTo(ctx, fit, parts, opt)
-				cancel()
-				if err == nil {
-					break
-				}
-				if exitCode(err) != exitInterrupted {
-					t.Fatalf("got exit code %d: %v", exitCode(err), err)
-				}
-				if _, err := os.Stat(filepath.Join(parts, fileSummary)); err == nil {
-					t.Fatal("a stopped run has written a summary")
-				}
-				if stops++; stops > 60 {
-					t.Fatal("does not get on")
-				}
-			}
-			for chain := range 2 {
-				if a, b := drawLines(t, samplesFile(whole, chain, 2)), drawLines(t, samplesFile(parts, chain, 2)); a != b {
-					t.Errorf("chain %d differs after %d stops", chain, stops)
-				}
-			}
-			if _, err := os.Stat(filepath.Join(parts, fileCheckpoint)); err == nil {
-				t.Error("the checkpoint is still there")
-			}
-			t.Logf("stopped %d times", stops)
+			stoppedSampling(t, fit, samplingOptions{Sampler: method, Warmup: 60, Draws: 60, Chains: 2, Adapt: "dense", Seed: 5})
 		})
 	}
+	t.Run("networks as one", func(t *testing.T) {
+		needRuntime(t)
+		fit := testFit(t, fmt.Sprintf(sampleTestModel, filepath.Join(check.Root(), "models", "linear")))
+		stoppedSampling(t, fit, samplingOptions{Sampler: "hmc", Warmup: 10, Draws: 20, Chains: 8, Adapt: "dense", Seed: 5})
+	})
+}
+
+// stoppedSampling samples a fit at one go, and with stops at ever later times.
+func stoppedSampling(t *testing.T, fit string, opt samplingOptions) {
+	t.Helper()
+	dir := t.TempDir()
+	whole, parts := filepath.Join(dir, "whole"), filepath.Join(dir, "parts")
+	if err := sampleTo(context.Background(), fit, whole, opt); err != nil {
+		t.Fatal(err)
+	}
+	stops := 0
+	for wait := 30 * time.Millisecond; ; wait += wait / 10 {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), wait, stopped{syscall.SIGTERM})
+		err := sampleTo(ctx, fit, parts, opt)
+		cancel()
+		if err == nil {
+			break
+		}
+		if exitCode(err) != exitInterrupted {
+			t.Fatalf("got exit code %d: %v", exitCode(err), err)
+		}
+		if _, err := os.Stat(filepath.Join(parts, fileSummary)); err == nil {
+			t.Fatal("a stopped run has written a summary")
+		}
+		if stops++; stops > 60 {
+			t.Fatal("does not get on")
+		}
+	}
+	for chain := range opt.Chains {
+		if a, b := drawLines(t, samplesFile(whole, chain, opt.Chains)), drawLines(t, samplesFile(parts, chain, opt.Chains)); a != b {
+			t.Errorf("chain %d differs after %d stops", chain, stops)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(parts, fileCheckpoint)); err == nil {
+		t.Error("the checkpoint is still there")
+	}
+	t.Logf("stopped %d times", stops)
 }
 
 func TestDrawsWrittenAfterTheCheckpointAreMadeAnew(t *testing.T) {
