@@ -176,12 +176,12 @@ func (p *Posterior) bare(threads int) *Posterior {
 	return q
 }
 
-// batchFrom is the number of chains from which the networks of all are faster as one batch than by turns, on a CPU
+// batchFrom is the number of chains from which the networks of all are faster as one batch than by turns
 // (docs/decisions/0006-lookup-for-sampling.md).
 const batchFrom = 8
 
 // Clones makes a Posterior for each of n chains, with threads threads between them (0: the original's). Where there are 8 or
-// more, or a GPU, and the networks take batches, those of all chains run as one: then together is true, the chains have to
+// more and the networks take batches, those of all chains run as one: then together is true, the chains have to
 // run at the same time, and each tells by Join and Leave whether the others are to wait for it.
 func (p *Posterior) Clones(n, threads int) (clones []*Posterior, together bool, err error) {
 	if threads <= 0 {
@@ -220,8 +220,7 @@ func (p *Posterior) Clones(n, threads int) (clones []*Posterior, together bool, 
 // batches opens a batch for the network of each component, nil where there is none to be had.
 func (p *Posterior) batches(n, threads int) (map[int]*decoderBatch, error) {
 	out := map[int]*decoderBatch{}
-	onCPU := p.opt.Device == "" || p.opt.Device == "cpu"
-	if n < 2 || onCPU && n < batchFrom || p.opt.Device == deviceReference {
+	if n < batchFrom || p.opt.Device == deviceReference {
 		return nil, nil
 	}
 	opt := p.opt

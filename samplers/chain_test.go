@@ -7,7 +7,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"lenskit/internal/check"
@@ -553,4 +555,64 @@ func (lying) LogProb(grad, x []float64) (float64, error) {
 		return 0, nil
 	}
 	return math.Inf(-1), nil
+}
+
+// TestChainsInStepShareTheirStepSize stops chains that run in step again and again: all of them step by the median of what
+// they found, and make the draws of an undisturbed run.
+func TestChainsInStepShareTheirStepSize(t *testing.T) {
+	target := func(int) (Target, error) { return newQuadratic(5, 1e3, rand.New(rand.NewPCG(1, 0))), nil }
+	given, _, _ := NewMetricHess(newQuadratic(5, 1e3, rand.New(rand.NewPCG(1, 0))).h, 0)
+	const n = 5
+	begin := func() []*Chain {
+		chains, err := NewChains(n, target, StartAt(make([]float64, 5)), given, Options{Method: HMC, Warmup: 20, Draws: 30}, 11)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return chains
+	}
+	whole := begin()
+	var want Trace
+	if err := SampleInStep(context.Background(), whole, 2, &want); err != nil {
+		t.Fatal(err)
+	}
+	var found []float64
+	for _, c := range whole {
+		if found = append(found, c.s.Averaging.mean()); c.StepSize() != whole[0].StepSize() {
+			t.Errorf("chain %d steps by %v, chain 0 by %v", c.ID(), c.StepSize(), whole[0].StepSize())
+		}
+	}
+	if slices.Sort(found); whole[0].StepSize() != found[n/2] || found[0] == found[n-1] {
+		t.Errorf("steps by %v, expected the median of %v, which differ", whole[0].StepSize(), found)
+	}
+	parts := begin()
+	var got Trace
+	rng := rand.New(rand.NewPCG(8, 8))
+	for stops := 0; ; stops++ {
+		ctx, cancel := context.WithCancel(context.Background())
+		var left atomic.Int64
+		left.Store(int64(1 + rng.IntN(60)))
+		err := SampleInStep(ctx, parts, 2, RecorderFunc(func(d Draw) error {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+			return got.Record(d)
+		}))
+		cancel()
+		if err == nil {
+			if stops < 3 {
+				t.Errorf("stopped %d times, expected more", stops)
+			}
+			break
+		}
+		for i, c := range parts {
+			state := c.Save()
+			q, _ := target(i)
+			if parts[i], err = ResumeChain(q, *viaJSON(t, &state)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if !reflect.DeepEqual(got.Chains(), want.Chains()) {
+		t.Error("the draws of the stopped chains differ")
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 )
 
@@ -84,6 +85,32 @@ func Sample(ctx context.Context, chains []*Chain, rec Recorder) error {
 // SampleInTurns is Sample with atOnce chains at a time. A turn is a few draws, so that what a target keeps in the
 // processor's cache serves more than one evaluation. The draws are the same whatever atOnce is.
 func SampleInTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorder) error {
+	return inTurns(ctx, chains, atOnce, rec, (*Chain).Done)
+}
+
+// SampleInStep is SampleInTurns for chains that take about as long as each other, as those of Joint targets should: after
+// the warm-up, which all of them end first, each steps by the median of the step sizes found.
+func SampleInStep(ctx context.Context, chains []*Chain, atOnce int, rec Recorder) error {
+	if err := inTurns(ctx, chains, atOnce, rec, func(c *Chain) bool { return !c.Warming() }); err != nil {
+		return err
+	}
+	var found []float64
+	for _, c := range chains {
+		if !c.s.Search && c.s.Averaging.Count > 0 { // else there was no warm-up, or its end is to be searched from
+			found = append(found, c.s.Averaging.mean()) // which stays when the chain goes on
+		}
+	}
+	if len(found) == len(chains) && len(found) > 0 {
+		slices.Sort(found)
+		for _, c := range chains {
+			c.s.StepSize = found[len(found)/2]
+		}
+	}
+	return SampleInTurns(ctx, chains, atOnce, rec)
+}
+
+// inTurns runs each chain until it is at its end.
+func inTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorder, atEnd func(*Chain) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var turns chan struct{} // nil: all chains at once
@@ -96,7 +123,7 @@ func SampleInTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorde
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			if errs[i] = c.run(ctx, turns, rec); errs[i] != nil {
+			if errs[i] = c.run(ctx, turns, rec, atEnd); errs[i] != nil {
 				cancel()
 			}
 		}()
@@ -118,8 +145,8 @@ func SampleInTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorde
 // turnDraws is the length of a turn.
 const turnDraws = 8
 
-// run makes the chain's draws. With turns it makes them while it holds one of them.
-func (c *Chain) run(ctx context.Context, turns chan struct{}, rec Recorder) error {
+// run makes the chain's draws until it is at its end. With turns it makes them while it holds one of them.
+func (c *Chain) run(ctx context.Context, turns chan struct{}, rec Recorder, atEnd func(*Chain) bool) error {
 	joint, _ := c.ham.target.(Joint)
 	begin := func() {
 		if turns != nil {
@@ -139,7 +166,7 @@ func (c *Chain) run(ctx context.Context, turns chan struct{}, rec Recorder) erro
 	}
 	begin()
 	defer end()
-	for draw := 1; !c.Done(); draw++ {
+	for draw := 1; !atEnd(c); draw++ {
 		if turns != nil && draw%turnDraws == 0 {
 			end()
 			begin()

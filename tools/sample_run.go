@@ -147,11 +147,7 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 	for i := range due {
 		due[i] = time.Now().Add(checkpointEvery)
 	}
-	atOnce := r.threads()
-	if r.together {
-		atOnce = len(r.chains)
-	}
-	return samplers.SampleInTurns(ctx, r.chains, atOnce, samplers.RecorderFunc(func(d samplers.Draw) error {
+	record := samplers.RecorderFunc(func(d samplers.Draw) error {
 		i := d.Chain.ID()
 		if err := r.files[i].Record(d); err != nil {
 			return err
@@ -167,7 +163,11 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return r.check.save(r.record())
-	}))
+	})
+	if r.together {
+		return samplers.SampleInStep(ctx, r.chains, len(r.chains), record)
+	}
+	return samplers.SampleInTurns(ctx, r.chains, r.threads(), record)
 }
 
 // threads is how many threads the chains have together.
