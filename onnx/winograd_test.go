@@ -1,7 +1,6 @@
 package onnx
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -307,6 +306,6 @@ func TestSessionsTakeTilesOverABatch(t *testing.T) {
 		if worst == 0 || worst > 1e-5*scale {
 			t.Errorf("%s differs by %g of %g, expected rounding", v.Name, worst, scale)
 		}
-		t.Log(fmt.Sprintf("%s differs by %.1e of its largest value", v.Name, worst/scale))
+		t.Logf("%s differs by %.1e of its largest value", v.Name, worst/scale)
 	}
 }
