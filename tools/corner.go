@@ -198,30 +198,36 @@ func textStyle(size vg.Length, x, y float64) text.Style {
 }
 
 // fewTicks are round ticks whose labels fit along an axis of the given length: of the sets that do, the one with the most
-// labels inside the axis. wide: the labels lie along the axis.
+// labels inside the axis, or a single tick. wide: the labels lie along the axis.
 func fewTicks(lo, hi float64, length vg.Length, wide bool) []float64 {
 	style := textStyle(smallSize, 0, 0)
 	var best []float64
 	most := 0
 	for n := 6; n > 0; n-- {
 		v := roundTicks(lo, hi, n)
-		need, inside := vg.Length(0), 0
+		widest, gap, inside := vg.Length(0), vg.Points(2), 0
 		for _, t := range v {
 			w := vg.Points(9)
 			if wide {
-				w = style.Width(tickText(t, hi-lo))
+				w, gap = style.Width(tickText(t, hi-lo)), vg.Points(4)
 			}
-			need += w + vg.Points(5)
+			widest = max(widest, w)
 			if at := length * vg.Length((t-lo)/(hi-lo)); at > w/2-vg.Points(3) && at < length-w/2+vg.Points(3) {
 				inside++
 			}
 		}
-		if need <= length+vg.Points(5) && inside > most {
+		apart := length // from one label to the next
+		if len(v) > 1 {
+			apart *= vg.Length((v[1] - v[0]) / (hi - lo))
+		}
+		if widest+gap <= apart && inside > most {
 			best, most = v, inside
 		}
 	}
-	if best == nil {
-		return roundTicks(lo, hi, 2)
+	for n := 2; best == nil && n < 6; n++ {
+		if v := roundTicks(lo, hi, n); len(v) > 0 {
+			best = v[:1]
+		}
 	}
 	return best
 }
