@@ -29,11 +29,11 @@ func (g *Graph) Fold() (*Graph, error) {
 			if err != nil {
 				return nil, fmt.Errorf("onnx: fold: %w", err)
 			}
-			f := newFolder(h, table)
-			if g, err = f.run(); err != nil {
+			fired := false
+			if g, fired, err = h.rewritten(table); err != nil {
 				return nil, fmt.Errorf("onnx: fold: %w", err)
 			}
-			if f.fired == 0 {
+			if !fired {
 				break
 			}
 		}
@@ -43,6 +43,13 @@ func (g *Graph) Fold() (*Graph, error) {
 		return nil, fmt.Errorf("onnx: fold: %w", err)
 	}
 	return g, nil
+}
+
+// rewritten tries the rows on each node, and tells whether one did something.
+func (g *Graph) rewritten(rows []rewriteRow) (h *Graph, fired bool, err error) {
+	f := newFolder(g, rows)
+	h, err = f.run()
+	return h, f.fired > 0, err
 }
 
 func (g *Graph) hasIf() bool {
@@ -195,6 +202,22 @@ func (f *folder) append(n *Node) {
 // op appends a node that makes value out.
 func (f *folder) op(out, op string, attr map[string]Attr, in ...string) {
 	f.append(&Node{Op: op, Name: f.b.Fresh(op), In: in, Out: []string{out}, Attr: attr})
+}
+
+// value is op with a name made for its result, which it returns.
+func (f *folder) value(op string, attr map[string]Attr, in ...string) string {
+	out := f.b.Fresh(op)
+	f.op(out, op, attr, in...)
+	return out
+}
+
+// inferred is what shape inference makes of n's results, nil where it fails.
+func (f *folder) inferred(n *Node) *shapeCall {
+	c := &shapeCall{inferer: f.b.inf, n: n, out: make([]Value, len(n.Out))}
+	if shapeTable[n.Op](c) != nil {
+		return nil
+	}
+	return c
 }
 
 // replace makes value out stand for value by; an output of the graph stays as a copy.

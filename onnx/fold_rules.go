@@ -51,8 +51,8 @@ func dropNoOp(f *folder, n *Node) bool {
 		return false
 	}
 	x := f.b.Shape(in)
-	c := &shapeCall{inferer: f.b.inf, n: n, out: make([]Value, len(n.Out))}
-	if shapeTable[n.Op](c) != nil {
+	c := f.inferred(n)
+	if c == nil {
 		return false
 	}
 	y := c.out[0]
@@ -582,10 +582,8 @@ func convTransposeToGemm(f *folder, n *Node) bool {
 			b[i] = c.Float(int(int64(i) / pixels))
 		}
 	}
-	flat := f.b.Fresh("Reshape")
-	f.op(flat, "Reshape", nil, n.In[0], f.b.Ints(-1, x[1].N))
-	dense := f.b.Fresh("Gemm")
-	f.op(dense, "Gemm", nil, flat, f.b.Tensor(like(w, v, rows, count*pixels)), f.b.Tensor(like(w, b, count*pixels)))
+	flat := f.value("Reshape", nil, n.In[0], f.b.Ints(-1, x[1].N))
+	dense := f.value("Gemm", nil, flat, f.b.Tensor(like(w, v, rows, count*pixels)), f.b.Tensor(like(w, b, count*pixels)))
 	target := append([]int64{-1, count}, size...)
 	f.op(n.Out[0], "Reshape", nil, dense, f.b.Ints(target...))
 	return true

@@ -1,9 +1,6 @@
 package onnx
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // toPixels takes [N, C, H, W] to [H, W, N, C], and back.
 var toPixels = []int64{2, 3, 0, 1}
@@ -44,15 +41,6 @@ func (g *Graph) settleTransposes() (*Graph, error) {
 	return g, g.Infer()
 }
 
-// rewritten tries the rows on each node, and tells whether one did something.
-func (g *Graph) rewritten(rows []rewriteRow) (h *Graph, fired bool, err error) {
-	f := newFolder(g, rows)
-	if h, err = f.run(); err != nil {
-		return nil, false, fmt.Errorf("onnx: %w", err)
-	}
-	return h, f.fired > 0, nil
-}
-
 // transposeOf is the node that makes value name when it is a Transpose with a permutation.
 func (f *folder) transposeOf(name string) (n *Node, perm []int64) {
 	if n = f.made[name]; n == nil || n.Op != "Transpose" || n.Domain != "" {
@@ -64,8 +52,8 @@ func (f *folder) transposeOf(name string) (n *Node, perm []int64) {
 // sinkTranspose moves transpositions from the operands of a pointwise operator to its result. Operands without are
 // transposed the other way if they are small beside the result, or if the result is about to be.
 func sinkTranspose(f *folder, n *Node) bool {
-	made := &shapeCall{inferer: f.b.inf, n: n, out: make([]Value, len(n.Out))}
-	if !only(n) || shapeTable[n.Op](made) != nil {
+	made := f.inferred(n)
+	if made == nil || !only(n) {
 		return false
 	}
 	size := func(shape []Dim) int { // -1 where it is not known
@@ -121,13 +109,9 @@ func sinkTranspose(f *folder, n *Node) bool {
 	for _, i := range other {
 		d, _ := known(f.b.Shape(in[i]))
 		if len(d) < rank {
-			full := f.b.Fresh("Reshape")
-			f.op(full, "Reshape", nil, in[i], f.b.Ints(append(orOnes(nil, rank-len(d)), d...)...))
-			in[i] = full
+			in[i] = f.value("Reshape", nil, in[i], f.b.Ints(append(orOnes(nil, rank-len(d)), d...)...))
 		}
-		turned := f.b.Fresh("Transpose")
-		f.op(turned, "Transpose", attrs("perm", back), in[i])
-		in[i] = turned
+		in[i] = f.value("Transpose", attrs("perm", back), in[i])
 	}
 	m := *n
 	m.In, m.Out = in, []string{f.b.Fresh(n.Op)}
@@ -142,9 +126,8 @@ func transposeAsMatrix(f *folder, n *Node) bool {
 	if !ok || len(d) != 4 || !slices.Equal(n.Ints("perm"), toPixels) {
 		return false
 	}
-	flat, turned := f.b.Fresh("Reshape"), f.b.Fresh("Transpose")
-	f.op(flat, "Reshape", nil, n.In[0], f.b.Ints(d[0]*d[1], d[2]*d[3]))
-	f.op(turned, "Transpose", attrs("perm", []int64{1, 0}), flat)
+	flat := f.value("Reshape", nil, n.In[0], f.b.Ints(d[0]*d[1], d[2]*d[3]))
+	turned := f.value("Transpose", attrs("perm", []int64{1, 0}), flat)
 	f.op(n.Out[0], "Reshape", nil, turned, f.b.Ints(d[2], d[3], d[0], d[1]))
 	return true
 }

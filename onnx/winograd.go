@@ -169,9 +169,12 @@ type batchConv struct {
 // readBatchConv reads the geometry of n, or returns nil where tiles do not apply.
 func readBatchConv(f *folder, n *Node) *batchConv {
 	w := f.weights(n, 1)
-	made := &shapeCall{inferer: f.b.inf, n: n, out: make([]Value, len(n.Out))}
 	if w == nil || w.Type != Float32 || len(w.Shape) != 4 || n.Int("group", 1) != 1 || !only(n) ||
-		n.Str("auto_pad", "NOTSET") != "NOTSET" || len(n.Ints("output_shape")) != 0 || shapeTable[n.Op](made) != nil {
+		n.Str("auto_pad", "NOTSET") != "NOTSET" || len(n.Ints("output_shape")) != 0 {
+		return nil
+	}
+	made := f.inferred(n)
+	if made == nil {
 		return nil
 	}
 	x, ok := known(f.b.Shape(n.In[0]))
@@ -223,12 +226,7 @@ func winogradConv(f *folder, n *Node) bool {
 	if c == nil || !c.cheaper() {
 		return false
 	}
-	op := func(op string, attr map[string]Attr, in ...string) string {
-		out := f.b.Fresh(op)
-		f.op(out, op, attr, in...)
-		return out
-	}
-	reshape := func(v string, shape ...int64) string { return op("Reshape", nil, v, f.b.Ints(shape...)) }
+	reshape := func(v string, shape ...int64) string { return f.value("Reshape", nil, v, f.b.Ints(shape...)) }
 	x, y, batch := c.x, c.y, c.x[0]
 	ci, co := x[1], y[1]
 	slots, tiles := [2]int64{int64(c.rows.slots), int64(c.cols.slots)}, [2]int64{int64(c.rows.tiles), int64(c.cols.tiles)}
@@ -239,19 +237,19 @@ func winogradConv(f *folder, n *Node) bool {
 	if !c.up {
 		last = []int64{2, 3, 1, 0}
 	}
-	w := reshape(op("Transpose", attrs("perm", last), n.In[1]), c.kernel[0]*c.kernel[1], ci*co)
-	w = op("MatMul", nil, f.matrix(kron(c.rows.taps, c.cols.taps)), w)
+	w := reshape(f.value("Transpose", attrs("perm", last), n.In[1]), c.kernel[0]*c.kernel[1], ci*co)
+	w = f.value("MatMul", nil, f.matrix(kron(c.rows.taps, c.cols.taps)), w)
 	w = reshape(w, slots[0], 1, slots[1], ci, co)
 
-	h := op("Transpose", attrs("perm", toPixels), n.In[0])
-	h = op("MatMul", nil, f.matrix(c.before[0]), reshape(h, x[2], x[3]*batch*ci))
-	h = op("MatMul", nil, f.matrix(c.before[1]), reshape(h, rows, x[3], batch*ci))
-	h = op("MatMul", nil, reshape(h, slots[0], tiles[0], slots[1], tiles[1]*batch, ci), w)
-	h = op("MatMul", nil, f.matrix(c.through[1]), reshape(h, rows, cols, batch*co))
-	h = op("MatMul", nil, f.matrix(c.through[0]), reshape(h, rows, y[3]*batch*co))
+	h := f.value("Transpose", attrs("perm", toPixels), n.In[0])
+	h = f.value("MatMul", nil, f.matrix(c.before[0]), reshape(h, x[2], x[3]*batch*ci))
+	h = f.value("MatMul", nil, f.matrix(c.before[1]), reshape(h, rows, x[3], batch*ci))
+	h = f.value("MatMul", nil, reshape(h, slots[0], tiles[0], slots[1], tiles[1]*batch, ci), w)
+	h = f.value("MatMul", nil, f.matrix(c.through[1]), reshape(h, rows, cols, batch*co))
+	h = f.value("MatMul", nil, f.matrix(c.through[0]), reshape(h, rows, y[3]*batch*co))
 	h = reshape(h, y[2], y[3], batch, co)
 	if n.inName(2) != "" {
-		h = op("Add", nil, h, n.In[2])
+		h = f.value("Add", nil, h, n.In[2])
 	}
 	f.op(n.Out[0], "Transpose", attrs("perm", toPixels), h)
 	return true
