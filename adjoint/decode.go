@@ -198,11 +198,13 @@ func newDecoder(d *derived, opt Options) (decoder, error) {
 
 // sessionPair is a network's forward and backward sessions: the latter reads the activations where the former left them.
 type sessionPair struct {
+	*derived
 	fwd, bwd       *onnx.Session
 	z, img, gi, gz []float32
 }
 
 func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptions) (err error) {
+	s.derived = d
 	defer func() {
 		if err != nil {
 			s.stop()
@@ -228,6 +230,18 @@ func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptio
 	}
 	s.z, s.img = s.fwd.Input(d.in), s.fwd.Output(d.out)
 	s.gi, s.gz = s.bwd.Input("grad_"+d.out), s.bwd.Output("grad_"+d.in)
+	return nil
+}
+
+// run runs one direction.
+func (s *sessionPair) run(reverse bool) error {
+	session := s.fwd
+	if reverse {
+		session = s.bwd
+	}
+	if err := session.Run(); err != nil {
+		return fmt.Errorf("decoder %s: %w", s.file, err)
+	}
 	return nil
 }
 
@@ -257,6 +271,25 @@ func narrow(dst []float32, src []float64) {
 	}
 }
 
+// widen is the way back.
+func widen(dst []float64, src []float32) {
+	for i, v := range src {
+		dst[i] = float64(v)
+	}
+}
+
+// addWide adds.
+func addWide(dst []float64, src []float32) {
+	for i, v := range src {
+		dst[i] += float64(v)
+	}
+}
+
+// session are the options of a network's sessions.
+func (o Options) session() onnx.SessionOptions {
+	return onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
+}
+
 // sessionDecoder runs on onnxruntime.
 type sessionDecoder struct {
 	*derived
@@ -267,7 +300,7 @@ type sessionDecoder struct {
 }
 
 func newSessionDecoder(d *derived, opt Options) (*sessionDecoder, error) {
-	s := &sessionDecoder{derived: d, opt: onnx.SessionOptions{Threads: opt.Threads, Device: opt.Device, NoSpin: true}}
+	s := &sessionDecoder{derived: d, opt: opt.session()}
 	if err := s.pair.start(d.pair, d, s.opt); err != nil {
 		return nil, err
 	}
@@ -276,23 +309,19 @@ func newSessionDecoder(d *derived, opt Options) (*sessionDecoder, error) {
 
 func (s *sessionDecoder) forward(img, z []float64) error {
 	narrow(s.pair.z, z)
-	if err := s.pair.fwd.Run(); err != nil {
-		return fmt.Errorf("decoder %s: %w", s.file, err)
+	if err := s.pair.run(false); err != nil {
+		return err
 	}
-	for i, v := range s.pair.img {
-		img[i] = float64(v)
-	}
+	widen(img, s.pair.img)
 	return nil
 }
 
 func (s *sessionDecoder) reverse(gz, gimg []float64) error {
 	narrow(s.pair.gi, gimg)
-	if err := s.pair.bwd.Run(); err != nil {
-		return fmt.Errorf("decoder %s: %w", s.file, err)
+	if err := s.pair.run(true); err != nil {
+		return err
 	}
-	for i, v := range s.pair.gz {
-		gz[i] += float64(v)
-	}
+	addWide(gz, s.pair.gz)
 	return nil
 }
 
@@ -314,9 +343,7 @@ func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) err
 	}
 	n := s.w * s.h
 	for k, img := range imgs {
-		for i, v := range s.jimgs[k*n : (k+1)*n] {
-			img[i] = float64(v)
-		}
+		widen(img, s.jimgs[k*n:(k+1)*n])
 	}
 	return nil
 }

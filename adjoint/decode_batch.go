@@ -1,7 +1,6 @@
 package adjoint
 
 import (
-	"fmt"
 	"sync"
 
 	"lenskit/onnx"
@@ -71,7 +70,7 @@ func (c *company) run(member int, b *decoderBatch, reverse bool) error {
 	a := &c.asks[member]
 	if !a.joined {
 		defer c.mu.Unlock()
-		return b.run(reverse)
+		return b.pair.run(reverse)
 	}
 	a.batch, a.reverse, a.waiting = b, reverse, true
 	c.waiting++
@@ -106,7 +105,7 @@ func (c *company) serve() {
 		}
 	}
 	chosen := *most
-	err := chosen.batch.run(chosen.reverse)
+	err := chosen.batch.pair.run(chosen.reverse)
 	for k := range c.asks {
 		if a := &c.asks[k]; alike(&chosen, a) {
 			a.waiting, a.err = false, err
@@ -148,20 +147,8 @@ func (d *derived) batched(n int) *onnx.Pair {
 }
 
 func newDecoderBatch(d *derived, graphs *onnx.Pair, c *company, opt Options) (*decoderBatch, error) {
-	b := &decoderBatch{derived: d, company: c, open: len(c.asks),
-		opt: onnx.SessionOptions{Threads: opt.Threads, Device: opt.Device, NoSpin: true}}
+	b := &decoderBatch{derived: d, company: c, open: len(c.asks), opt: opt.session()}
 	return b, b.pair.start(graphs, d, b.opt)
-}
-
-func (b *decoderBatch) run(reverse bool) error {
-	s := b.pair.fwd
-	if reverse {
-		s = b.pair.bwd
-	}
-	if err := s.Run(); err != nil {
-		return fmt.Errorf("decoder %s: %w", b.file, err)
-	}
-	return nil
 }
 
 // decoderRow is the decoder of one member.
@@ -177,29 +164,27 @@ func (r *decoderRow) part(t []float32) []float32 {
 	return t[r.row*n : (r.row+1)*n]
 }
 
-func (r *decoderRow) forward(img, z []float64) error {
+// ask fills the row of an input and runs one direction.
+func (r *decoderRow) ask(reverse bool, input []float32, v []float64) error {
 	r.company.mu.Lock()
-	narrow(r.part(r.pair.z), z)
+	narrow(r.part(input), v)
 	r.company.mu.Unlock()
-	if err := r.company.run(r.row, r.decoderBatch, false); err != nil {
+	return r.company.run(r.row, r.decoderBatch, reverse)
+}
+
+func (r *decoderRow) forward(img, z []float64) error {
+	if err := r.ask(false, r.pair.z, z); err != nil {
 		return err
 	}
-	for i, v := range r.part(r.pair.img) {
-		img[i] = float64(v)
-	}
+	widen(img, r.part(r.pair.img))
 	return nil
 }
 
 func (r *decoderRow) reverse(gz, gimg []float64) error {
-	r.company.mu.Lock()
-	narrow(r.part(r.pair.gi), gimg)
-	r.company.mu.Unlock()
-	if err := r.company.run(r.row, r.decoderBatch, true); err != nil {
+	if err := r.ask(true, r.pair.gi, gimg); err != nil {
 		return err
 	}
-	for i, v := range r.part(r.pair.gz) {
-		gz[i] += float64(v)
-	}
+	addWide(gz, r.part(r.pair.gz))
 	return nil
 }
 
