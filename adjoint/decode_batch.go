@@ -151,6 +151,13 @@ func newDecoderBatch(d *derived, graphs *onnx.Pair, c *company, opt Options) (*d
 	return b, b.pair.start(graphs, d, b.opt)
 }
 
+// stopAll frees the sessions of batches whatever rows are open.
+func stopAll(batches map[int]*decoderBatch) {
+	for _, b := range batches {
+		b.pair.stop()
+	}
+}
+
 // decoderRow is the decoder of one member.
 type decoderRow struct {
 	*decoderBatch

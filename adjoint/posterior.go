@@ -187,15 +187,16 @@ func (p *Posterior) Clones(n, threads int) (clones []*Posterior, together bool, 
 	if threads <= 0 {
 		threads = p.opt.Threads
 	}
+	batches, err := p.batches(n, threads)
 	defer func() {
 		if err != nil {
 			for _, q := range clones {
 				q.Close()
 			}
+			stopAll(batches) // of which some rows have no clone to close them
 			clones = nil
 		}
 	}()
-	batches, err := p.batches(n, threads)
 	if err != nil {
 		return nil, false, err
 	}
@@ -232,14 +233,12 @@ func (p *Posterior) batches(n, threads int) (map[int]*decoderBatch, error) {
 		}
 		g := d.batched(n)
 		if g == nil {
-			for _, b := range out {
-				b.pair.stop()
-			}
+			stopAll(out)
 			return nil, nil
 		}
 		b, err := newDecoderBatch(d, g, c, opt)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		out[i] = b
 	}
