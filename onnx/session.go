@@ -108,7 +108,7 @@ func Open(g *Graph, opt SessionOptions) (*Session, error) {
 	run := g
 	if cuda, _, _ := opt.device(); !cuda && !opt.Direct {
 		var err error
-		if run, err = g.winograd(); err != nil {
+		if run, err = g.tuned(); err != nil {
 			return nil, fmt.Errorf("onnx: open: %w", err)
 		}
 	}

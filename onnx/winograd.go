@@ -157,45 +157,35 @@ const (
 	maxTileBatch   = 1 << 16
 )
 
-// batchConv is a Conv or ConvTranspose of images over a batch with constant weights.
+// batchConv is a constConv over a batch, by tiles.
 type batchConv struct {
-	up              bool    // ConvTranspose
-	x, y            []int64 // shapes of operand and result, [N, C, H, W]
-	kernel          []int64
+	*constConv
 	rows, cols      tiling
 	before, through [2][][]float64 // transforms of rows and columns: of the operand, and of the products to the result
 }
 
 // readBatchConv reads the geometry of n, or returns nil where tiles do not apply.
 func readBatchConv(f *folder, n *Node) *batchConv {
-	w := f.weights(n, 1)
-	if w == nil || w.Type != Float32 || len(w.Shape) != 4 || n.Int("group", 1) != 1 || !only(n) ||
-		n.Str("auto_pad", "NOTSET") != "NOTSET" || len(n.Ints("output_shape")) != 0 {
+	base := readConv(f, n)
+	if base == nil {
 		return nil
 	}
-	made := f.inferred(n)
-	if made == nil {
+	x, y := base.x, base.y
+	if x[0] < leastBatch || min(x[1], y[1]) < leastChannels || max(x[0], x[1], y[1]) > maxTileBatch ||
+		!slices.Equal(base.dilation, []int64{1, 1}) {
 		return nil
 	}
-	x, ok := known(f.b.Shape(n.In[0]))
-	y, ok2 := known(made.out[0].Shape)
-	if !ok || !ok2 || len(x) != 4 || len(y) != 4 || x[0] < leastBatch || min(x[1], y[1]) < leastChannels || max(x[0], x[1], y[1]) > maxTileBatch {
-		return nil
-	}
-	c := &batchConv{up: n.Op == "ConvTranspose", x: x, y: y, kernel: w.Shape[2:]}
-	stride, pads := orOnes(n.Ints("strides"), 2), orZeros(n.Ints("pads"), 4)
-	if !slices.Equal(orOnes(n.Ints("dilations"), 2), []int64{1, 1}) {
-		return nil
-	}
+	c := &batchConv{constConv: base}
 	for i, axis := range []*tiling{&c.rows, &c.cols} {
 		small, large := x[2+i], y[2+i]
 		if !c.up {
 			small, large = large, small
 		}
-		k, s, p := c.kernel[i], stride[i], pads[i]
-		if min(small, large) < 1 || max(small, large) > maxTileExtent || k > maxTileKernel || s < 1 || s > k || p < 0 || p >= k {
+		k, s, p := c.kernel[i], c.stride[i], c.pads[i]
+		if max(small, large) > maxTileExtent || k > maxTileKernel || s < 1 || s > k || p < 0 || p >= k {
 			return nil
 		}
+		var ok bool
 		if *axis, ok = bestTiling(int(small), int(large), int(k), int(s), int(p)); !ok {
 			return nil
 		}

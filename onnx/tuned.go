@@ -1,0 +1,66 @@
+package onnx
+
+import (
+	"math"
+	"slices"
+)
+
+// tuned returns g as onnxruntime is faster at on the CPU; see winograd.go, smallimage.go and docs/decisions. Results differ by
+// rounding.
+func (g *Graph) tuned() (*Graph, error) {
+	g, err := g.winograd()
+	if err != nil {
+		return nil, err
+	}
+	h, fired, err := g.rewritten([]rewriteRow{
+		{"convolution of a small image", []string{"Conv", "ConvTranspose"}, smallImageConv},
+		{"sign as a number", []string{"Cast"}, signAsSlope},
+	})
+	if err != nil || !fired {
+		return g, err
+	}
+	h.outputNames()
+	return h, h.Infer()
+}
+
+// signAsSlope writes x > 0 as 0 or 1, the derivative of a Relu, as one operator: a HardSigmoid so steep that it is either.
+func signAsSlope(f *folder, n *Node) bool {
+	p := f.before(n, 0, "Greater")
+	if p == nil || n.Int("to", 0) != int64(Float32) || f.b.Type(p.In[0]) != Float32 {
+		return false
+	}
+	if zero, ok := f.scalar(p, 1); !ok || zero != 0 || len(f.b.Shape(p.In[1])) > len(f.b.Shape(p.In[0])) {
+		return false
+	}
+	f.op(n.Out[0], "HardSigmoid", attrs("alpha", math.MaxFloat32, "beta", 0.0), p.In[0])
+	return true
+}
+
+// constConv is a Conv or ConvTranspose of images with constant weights, without groups.
+type constConv struct {
+	up                             bool    // ConvTranspose
+	x, y                           []int64 // shapes of operand and result, [N, C, H, W]
+	kernel, stride, dilation, pads []int64
+}
+
+// readConv reads the geometry of n, or returns nil where it is another or not known.
+func readConv(f *folder, n *Node) *constConv {
+	w := f.weights(n, 1)
+	if w == nil || w.Type != Float32 || len(w.Shape) != 4 || n.Int("group", 1) != 1 || !only(n) ||
+		n.Str("auto_pad", "NOTSET") != "NOTSET" || len(n.Ints("output_shape")) != 0 {
+		return nil
+	}
+	made := f.inferred(n)
+	if made == nil {
+		return nil
+	}
+	x, ok := known(f.b.Shape(n.In[0]))
+	y, ok2 := known(made.out[0].Shape)
+	if !ok || !ok2 || len(x) != 4 || len(y) != 4 || slices.Min(slices.Concat(x, y)) < 1 {
+		return nil
+	}
+	return &constConv{
+		up: n.Op == "ConvTranspose", x: x, y: y, kernel: w.Shape[2:],
+		stride: orOnes(n.Ints("strides"), 2), dilation: orOnes(n.Ints("dilations"), 2), pads: orZeros(n.Ints("pads"), 4),
+	}
+}

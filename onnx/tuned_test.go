@@ -1,0 +1,128 @@
+package onnx
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestSmallImagesAreTheConvolution(t *testing.T) {
+	geometry := func(k, s int64, pads ...int64) map[string]Attr {
+		return map[string]Attr{"kernel_shape": IntsAttr(k, k), "strides": IntsAttr(s, s), "pads": IntsAttr(pads...)}
+	}
+	with := func(a map[string]Attr, name string, v ...int64) map[string]Attr {
+		a[name] = IntsAttr(v...)
+		return a
+	}
+	for _, c := range []struct {
+		name         string
+		op           string
+		n, ci, co    int64
+		h, w         int64
+		attr         map[string]Attr
+		direct, bare bool // left as it is; without bias
+	}{
+		{name: "halving", op: "Conv", n: 1, ci: 128, co: 512, h: 8, w: 8, attr: geometry(4, 2, 1, 1, 1, 1)},
+		{name: "halving without bias", op: "Conv", n: 1, ci: 128, co: 512, h: 8, w: 8, attr: geometry(4, 2, 1, 1, 1, 1), bare: true},
+		{name: "doubling", op: "ConvTranspose", n: 1, ci: 512, co: 128, h: 4, w: 4, attr: geometry(4, 2, 1, 1, 1, 1)},
+		{name: "doubling without bias", op: "ConvTranspose", n: 1, ci: 512, co: 128, h: 4, w: 4, attr: geometry(4, 2, 1, 1, 1, 1), bare: true},
+		{name: "a few images", op: "Conv", n: 3, ci: 130, co: 520, h: 7, w: 8, attr: geometry(4, 2, 1, 1, 1, 1)},
+		{name: "a few images up", op: "ConvTranspose", n: 3, ci: 520, co: 130, h: 4, w: 3, attr: geometry(4, 2, 1, 0, 1, 1)},
+		{name: "dilated", op: "Conv", n: 1, ci: 240, co: 500, h: 4, w: 4, attr: with(geometry(3, 1, 2, 2, 2, 2), "dilations", 2, 2)},
+		{name: "dilated up", op: "ConvTranspose", n: 1, ci: 500, co: 240, h: 3, w: 3, attr: with(geometry(3, 1, 1, 1, 1, 1), "dilations", 2, 2)},
+		{name: "with output_padding", op: "ConvTranspose", n: 1, ci: 512, co: 250, h: 4, w: 3, attr: with(geometry(3, 2, 1, 1, 1, 1), "output_padding", 1, 1)},
+		{name: "stride above the kernel", op: "Conv", n: 1, ci: 520, co: 520, h: 8, w: 8, attr: geometry(2, 3, 0, 0, 0, 0)},
+		{name: "two strides, pads on one side", op: "Conv", n: 1, ci: 190, co: 512, h: 5, w: 6, attr: map[string]Attr{"kernel_shape": IntsAttr(3, 4), "strides": IntsAttr(1, 2), "pads": IntsAttr(0, 1, 1, 0)}},
+		{name: "few weights", op: "Conv", n: 1, ci: 64, co: 512, h: 8, w: 8, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
+		{name: "many pixels", op: "Conv", n: 1, ci: 256, co: 1024, h: 10, w: 10, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
+		{name: "few channels", op: "ConvTranspose", n: 1, ci: 448, co: 320, h: 4, w: 4, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := convGraph(c.op, c.ci, c.co, c.h, c.w, c.attr)
+			g.Inputs[0].Shape[0].N = c.n
+			if c.bare {
+				g.Nodes[0].In = g.Nodes[0].In[:2]
+			}
+			if err := g.Infer(); err != nil {
+				t.Fatal(err)
+			}
+			h, err := g.tuned()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := countOps(h, c.op) == 1; left != c.direct {
+				t.Fatalf("left as it is: %v, expected %v", left, c.direct)
+			}
+			if err := h.Check(); err != nil {
+				t.Fatal(err)
+			}
+			sameResults(t, g, h, 1e-12)
+		})
+	}
+}
+
+// The mask of a Relu is 0 at and below zero and 1 above, as Greater has it.
+func TestSignsAreMasks(t *testing.T) {
+	needLibrary(t)
+	build := func(f func(b *Builder, x string) string) *Graph {
+		g := &Graph{Opset: map[string]int{"": 18}, Inputs: []Value{{"x", Float32, []Dim{{N: 7}}}}}
+		b := NewBuilder(g, "")
+		b.Output(f(b, "x"))
+		if b.Err() != nil {
+			t.Fatal(b.Err())
+		}
+		return g
+	}
+	cast := func(b *Builder, x string) string { return b.OpAttr("Cast", attrs("to", int(Float32)), x) }
+	mask := build(func(b *Builder, x string) string { return cast(b, b.Op("Greater", x, b.Scalar(0))) })
+	h, err := mask.tuned()
+	if err != nil || countOps(h, "HardSigmoid") != 1 || countOps(h, "Greater", "Cast") != 0 {
+		t.Fatalf("error %v, or the mask takes more than one operator: %v", err, h)
+	}
+	s := open(t, mask, SessionOptions{})
+	in := []float32{0, float32(math.Copysign(0, -1)), 1e-30, -1e-30, 3, -3, float32(math.Inf(1))}
+	copy(s.Input("x"), in)
+	if err := s.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range in {
+		want := float32(0)
+		if x > 0 {
+			want = 1
+		}
+		if got := s.Output(mask.Outputs[0].Name)[i]; got != want {
+			t.Errorf("mask of %g: got %g, expected %g", x, got, want)
+		}
+	}
+	for name, g := range map[string]*Graph{
+		"another bound": build(func(b *Builder, x string) string { return cast(b, b.Op("Greater", x, b.Scalar(1))) }),
+		"a bound that broadcasts": build(func(b *Builder, x string) string {
+			return cast(b, b.Op("Greater", x, b.Tensor(FloatTensor([]float32{0}, 1, 1))))
+		}),
+		"a mask that is used otherwise": build(func(b *Builder, x string) string {
+			m := b.Op("Greater", x, b.Scalar(0))
+			return b.Op("Where", m, x, cast(b, m))
+		}),
+	} {
+		if h, err := g.tuned(); err != nil || countOps(h, "HardSigmoid") != 0 {
+			t.Errorf("%s: error %v, or a mask of another meaning", name, err)
+		}
+	}
+}
+
+// The paper's decoder, one image: the layers of 4 x 4 pixels become products, and the session gives what the convolutions do.
+func TestSessionsTakeSmallImagesAsProducts(t *testing.T) {
+	needLibrary(t)
+	g, err := paperDecoder(rand.New(rand.NewPCG(7, 8))).Bind(map[string]int64{"N": 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := VJP(g, DiffOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h, err := d.tuned(); err != nil || countOps(d, "Conv", "ConvTranspose") != countOps(h, "Conv", "ConvTranspose")+2 {
+		t.Fatalf("error %v, or not two convolutions fewer", err)
+	}
+	sameSessions(t, d, 2e-6)
+}
