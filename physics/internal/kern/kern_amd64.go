@@ -5,22 +5,25 @@ package kern
 import "golang.org/x/sys/cpu"
 
 //go:noescape
-func seriesAVX2(b1, b2, cs *float64, n int, c *float64, nc int)
+func seriesVec(b1, b2, cs *float64, n int, c *float64, nc int)
 
 //go:noescape
-func prepareAVX2(k *PowerLaw, b *Rays, x, y *float64, n int)
+func prepareVec(k *PowerLaw, b *Rays, x, y *float64, n int)
 
 //go:noescape
-func deflectAVX2(k *PowerLaw, b *Rays, ax, ay *float64, n int)
+func deflectVec(k *PowerLaw, b *Rays, ax, ay *float64, n int)
 
 //go:noescape
-func vjpAVX2(k *PowerLaw, b *Rays, gax, gay, zx, zy *float64, acc *[7][4]float64, n int)
+func vjpVec(k *PowerLaw, b *Rays, gax, gay, zx, zy *float64, acc *[7][4]float64, n int)
 
 //go:noescape
-func slopesAVX2(k *PowerLaw, b *Rays, s *Slopes, n int)
+func slopesVec(k *PowerLaw, b *Rays, s *Slopes, n int)
 
 // Accelerated tells whether assembly takes the place of the Go loops.
 func Accelerated() bool { return cpu.X86.HasAVX2 && cpu.X86.HasFMA }
+
+// wide tells the assembly to take eight rays at a time. Results are the same to the last bit.
+var wide = cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
 
 // pad is how many rays the assembly takes for n: whole groups of 16. A group's last rays repeat the block's last.
 func pad(n int) int { return (n + 15) &^ 15 }
@@ -46,16 +49,16 @@ func (k *PowerLaw) Prepare(b *Rays, x, y []float64, withT bool) {
 	y = y[:n]
 	m := pad(n)
 	if n == m {
-		prepareAVX2(k, b, &x[0], &y[0], m)
+		prepareVec(k, b, &x[0], &y[0], m)
 	} else {
 		var px, py [Block]float64
 		padded(&px, x, x[n-1])
 		padded(&py, y, y[n-1])
-		prepareAVX2(k, b, &px[0], &py[0], m)
+		prepareVec(k, b, &px[0], &py[0], m)
 	}
-	seriesAVX2(&b.B1[0], &b.B2[0], &b.CS[0], m, &k.C[0], len(k.C))
+	seriesVec(&b.B1[0], &b.B2[0], &b.CS[0], m, &k.C[0], len(k.C))
 	if withT {
-		seriesAVX2(&b.D1[0], &b.D2[0], &b.CS[0], m, &k.D[0], len(k.D))
+		seriesVec(&b.D1[0], &b.D2[0], &b.CS[0], m, &k.D[0], len(k.D))
 	}
 }
 
@@ -72,13 +75,13 @@ func (k *PowerLaw) Deflect(b *Rays, ax, ay []float64) {
 	ay = ay[:n]
 	m := pad(n)
 	if n == m {
-		deflectAVX2(k, b, &ax[0], &ay[0], m)
+		deflectVec(k, b, &ax[0], &ay[0], m)
 		return
 	}
 	var px, py [Block]float64
 	copy(px[:], ax)
 	copy(py[:], ay)
-	deflectAVX2(k, b, &px[0], &py[0], m)
+	deflectVec(k, b, &px[0], &py[0], m)
 	copy(ax, px[:])
 	copy(ay, py[:])
 }
@@ -97,12 +100,12 @@ func (k *PowerLaw) VJP(sum *Sums, b *Rays, zx, zy, gax, gay []float64) {
 	var acc [7][4]float64
 	m := pad(n)
 	if n == m {
-		vjpAVX2(k, b, &gax[0], &gay[0], &zx[0], &zy[0], &acc, m)
+		vjpVec(k, b, &gax[0], &gay[0], &zx[0], &zy[0], &acc, m)
 	} else {
 		var hx, hy, px, py [Block]float64
 		padded(&hx, gax, 0)
 		padded(&hy, gay, 0)
-		vjpAVX2(k, b, &hx[0], &hy[0], &px[0], &py[0], &acc, m)
+		vjpVec(k, b, &hx[0], &hy[0], &px[0], &py[0], &acc, m)
 		copy(zx, px[:])
 		copy(zy, py[:])
 	}
@@ -117,5 +120,5 @@ func (k *PowerLaw) Slopes(b *Rays, s *Slopes, n int) {
 		k.slopesGo(b, s, n)
 		return
 	}
-	slopesAVX2(k, b, s, pad(n))
+	slopesVec(k, b, s, pad(n))
 }

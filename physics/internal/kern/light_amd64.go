@@ -3,31 +3,31 @@
 package kern
 
 //go:noescape
-func sersicAVX2(k *Light, dst, x, y *float64, n int)
+func sersicVec(k *Light, dst, x, y *float64, n int)
 
 //go:noescape
-func sersicVJPAVX2(k *Light, acc *[10][4]float64, zx, zy, gdst, x, y *float64, n int)
+func sersicVJPVec(k *Light, acc *[10][4]float64, zx, zy, gdst, x, y *float64, n int)
 
 //go:noescape
-func sersicSlopesAVX2(k *Light, s *LightSlopes, x, y *float64, n int)
+func sersicSlopesVec(k *Light, s *LightSlopes, x, y *float64, n int)
 
 //go:noescape
-func coreSersicAVX2(k *Light, dst, x, y *float64, n int)
+func coreSersicVec(k *Light, dst, x, y *float64, n int)
 
 //go:noescape
-func coreSersicVJPAVX2(k *Light, acc *[10][4]float64, zx, zy, gdst, x, y *float64, n int)
+func coreSersicVJPVec(k *Light, acc *[10][4]float64, zx, zy, gdst, x, y *float64, n int)
 
 //go:noescape
-func coreSersicSlopesAVX2(k *Light, s *LightSlopes, x, y *float64, n int)
+func coreSersicSlopesVec(k *Light, s *LightSlopes, x, y *float64, n int)
 
 //go:noescape
-func gaussianAVX2(k *Light, dst, x, y *float64, n int)
+func gaussianVec(k *Light, dst, x, y *float64, n int)
 
 //go:noescape
-func gaussianVJPAVX2(k *Light, acc *[10][4]float64, zx, zy, gdst, x, y *float64, n int)
+func gaussianVJPVec(k *Light, acc *[10][4]float64, zx, zy, gdst, x, y *float64, n int)
 
 //go:noescape
-func gaussianSlopesAVX2(k *Light, s *LightSlopes, x, y *float64, n int)
+func gaussianSlopesVec(k *Light, s *LightSlopes, x, y *float64, n int)
 
 // Brightness adds I of at most Block rays x, y to dst and says whether it did; without assembly it does nothing.
 func (k *Light) Brightness(kind LightKind, dst, x, y []float64) bool {
@@ -53,11 +53,11 @@ func (k *Light) Brightness(kind LightKind, dst, x, y []float64) bool {
 func (k *Light) brightness(kind LightKind, dst, x, y *float64, n int) {
 	switch kind {
 	case Sersic:
-		sersicAVX2(k, dst, x, y, n)
+		sersicVec(k, dst, x, y, n)
 	case CoreSersic:
-		coreSersicAVX2(k, dst, x, y, n)
+		coreSersicVec(k, dst, x, y, n)
 	case Gaussian:
-		gaussianAVX2(k, dst, x, y, n)
+		gaussianVec(k, dst, x, y, n)
 	}
 }
 
@@ -89,11 +89,11 @@ func (k *Light) VJP(kind LightKind, sum *[10]float64, zx, zy *[Block]float64, gd
 func (k *Light) vjp(kind LightKind, acc *[10][4]float64, zx, zy *[Block]float64, gdst, x, y *float64, n int) {
 	switch kind {
 	case Sersic:
-		sersicVJPAVX2(k, acc, &zx[0], &zy[0], gdst, x, y, n)
+		sersicVJPVec(k, acc, &zx[0], &zy[0], gdst, x, y, n)
 	case CoreSersic:
-		coreSersicVJPAVX2(k, acc, &zx[0], &zy[0], gdst, x, y, n)
+		coreSersicVJPVec(k, acc, &zx[0], &zy[0], gdst, x, y, n)
 	case Gaussian:
-		gaussianVJPAVX2(k, acc, &zx[0], &zy[0], gdst, x, y, n)
+		gaussianVJPVec(k, acc, &zx[0], &zy[0], gdst, x, y, n)
 	}
 }
 
@@ -119,10 +119,10 @@ func (k *Light) Slopes(kind LightKind, s *LightSlopes, x, y []float64) bool {
 func (k *Light) slopes(kind LightKind, s *LightSlopes, x, y *float64, n int) {
 	switch kind {
 	case Sersic:
-		sersicSlopesAVX2(k, s, x, y, n)
+		sersicSlopesVec(k, s, x, y, n)
 	case CoreSersic:
-		coreSersicSlopesAVX2(k, s, x, y, n)
+		coreSersicSlopesVec(k, s, x, y, n)
 	case Gaussian:
-		gaussianSlopesAVX2(k, s, x, y, n)
+		gaussianSlopesVec(k, s, x, y, n)
 	}
 }

@@ -3,31 +3,31 @@
 package kern
 
 //go:noescape
-func locateAVX2(k *Frame, t *Taps, x, y *float64, n int)
+func locateVec(k *Frame, t *Taps, x, y *float64, n int)
 
 //go:noescape
-func chainAVX2(k *Frame, acc *[4][4]float64, s *Slope, gv, x, y, gx, gy *float64, n int)
+func chainVec(k *Frame, acc *[4][4]float64, s *Slope, gv, x, y, gx, gy *float64, n int)
 
 //go:noescape
-func bilinearValueAVX2(t *Taps, img *float64, stride int, dst *float64, scale float64, n int)
+func bilinearValueVec(t *Taps, img *float64, stride int, dst *float64, scale float64, n int)
 
 //go:noescape
-func bilinearSlopesAVX2(t *Taps, img *float64, stride int, s *Slope, n int)
+func bilinearSlopesVec(t *Taps, img *float64, stride int, s *Slope, n int)
 
 //go:noescape
-func bilinearScatterAVX2(t *Taps, img *float64, stride int, gv *float64, scale float64, n int)
+func bilinearScatterVec(t *Taps, img *float64, stride int, gv *float64, scale float64, n int)
 
 //go:noescape
-func weightsAVX2(w *Weights, t *Taps, n int)
+func weightsVec(w *Weights, t *Taps, n int)
 
 //go:noescape
-func bicubicValueAVX2(t *Taps, img *float64, stride int, w *Weights, dst *float64, scale float64, n int)
+func bicubicValueVec(t *Taps, img *float64, stride int, w *Weights, dst *float64, scale float64, n int)
 
 //go:noescape
-func bicubicSlopesAVX2(t *Taps, img *float64, stride int, w *Weights, s *Slope, n int)
+func bicubicSlopesVec(t *Taps, img *float64, stride int, w *Weights, s *Slope, n int)
 
 //go:noescape
-func bicubicScatterAVX2(t *Taps, img *float64, stride int, w *Weights, gv *float64, scale float64, n int)
+func bicubicScatterVec(t *Taps, img *float64, stride int, w *Weights, gv *float64, scale float64, n int)
 
 // quads is how many rays the lookups take for n: whole groups of 4.
 func quads(n int) int { return (n + 3) &^ 3 }
@@ -53,11 +53,11 @@ func (k *Frame) Locate(t *Taps, x, y []float64) {
 	}
 	y = y[:n]
 	if n%4 == 0 {
-		locateAVX2(k, t, &x[0], &y[0], n)
+		locateVec(k, t, &x[0], &y[0], n)
 		return
 	}
 	var px, py [Block]float64
-	locateAVX2(k, t, fourth(&px, x), fourth(&py, y), quads(n))
+	locateVec(k, t, fourth(&px, x), fourth(&py, y), quads(n))
 }
 
 // Chain takes the slopes of at most Block rays x, y and their adjoints g to sum, adding Σ g v, Σ g ∂v/∂x·(x-X) + …, and
@@ -75,7 +75,7 @@ func (k *Frame) Chain(sum *[4]float64, s *Slope, g, x, y, gx, gy []float64) {
 	x, y = x[:n], y[:n]
 	if gx != nil && n%4 == 0 {
 		gx, gy = gx[:n], gy[:n]
-		chainAVX2(k, &acc, s, &g[0], &x[0], &y[0], &gx[0], &gy[0], n)
+		chainVec(k, &acc, s, &g[0], &x[0], &y[0], &gx[0], &gy[0], n)
 	} else {
 		var pg, px, py, hx, hy [Block]float64
 		if gx != nil {
@@ -85,7 +85,7 @@ func (k *Frame) Chain(sum *[4]float64, s *Slope, g, x, y, gx, gy []float64) {
 		for i := n; i < quads(n); i++ {
 			s[0][i], s[1][i], s[2][i] = 0, 0, 0
 		}
-		chainAVX2(k, &acc, s, fourth(&pg, g), fourth(&px, x), fourth(&py, y), &hx[0], &hy[0], quads(n))
+		chainVec(k, &acc, s, fourth(&pg, g), fourth(&px, x), fourth(&py, y), &hx[0], &hy[0], quads(n))
 		if gx != nil {
 			copy(gx[:n], hx[:])
 			copy(gy[:n], hy[:])
@@ -106,10 +106,10 @@ func BilinearValue(dst, img []float64, stride int, t *Taps, scale float64) {
 	case !Accelerated():
 		bilinearValueGo(dst, img, stride, t, scale)
 	case n%4 == 0:
-		bilinearValueAVX2(t, &img[0], stride, &dst[0], scale, n)
+		bilinearValueVec(t, &img[0], stride, &dst[0], scale, n)
 	default:
 		var p [Block]float64
-		bilinearValueAVX2(t, &img[0], stride, fourth(&p, dst), scale, quads(n))
+		bilinearValueVec(t, &img[0], stride, fourth(&p, dst), scale, quads(n))
 		copy(dst, p[:])
 	}
 }
@@ -120,7 +120,7 @@ func BilinearSlopes(s *Slope, img []float64, stride int, t *Taps, n int) {
 		bilinearSlopesGo(s, img, stride, t, n)
 		return
 	}
-	bilinearSlopesAVX2(t, &img[0], stride, s, quads(n))
+	bilinearSlopesVec(t, &img[0], stride, s, quads(n))
 }
 
 // BilinearScatter adds scale·g times each tap's weight to the taps: the adjoint of BilinearValue.
@@ -131,10 +131,10 @@ func BilinearScatter(gimg []float64, stride int, t *Taps, g []float64, scale flo
 	case !Accelerated():
 		bilinearScatterGo(gimg, stride, t, g, scale)
 	case n%4 == 0:
-		bilinearScatterAVX2(t, &gimg[0], stride, &g[0], scale, n)
+		bilinearScatterVec(t, &gimg[0], stride, &g[0], scale, n)
 	default:
 		var p [Block]float64
-		bilinearScatterAVX2(t, &gimg[0], stride, fourth(&p, g), scale, quads(n))
+		bilinearScatterVec(t, &gimg[0], stride, fourth(&p, g), scale, quads(n))
 	}
 }
 
@@ -145,7 +145,7 @@ func (w *Weights) Fill(t *Taps, n int) {
 		w.fillGo(t, n)
 		return
 	}
-	weightsAVX2(w, t, quads(n))
+	weightsVec(w, t, quads(n))
 }
 
 // BicubicValue adds scale times the interpolated values to dst, of at most Block rays.
@@ -156,10 +156,10 @@ func BicubicValue(dst, img []float64, stride int, t *Taps, w *Weights, scale flo
 	case !Accelerated():
 		bicubicValueGo(dst, img, stride, t, w, scale)
 	case n%4 == 0:
-		bicubicValueAVX2(t, &img[0], stride, w, &dst[0], scale, n)
+		bicubicValueVec(t, &img[0], stride, w, &dst[0], scale, n)
 	default:
 		var p [Block]float64
-		bicubicValueAVX2(t, &img[0], stride, w, fourth(&p, dst), scale, quads(n))
+		bicubicValueVec(t, &img[0], stride, w, fourth(&p, dst), scale, quads(n))
 		copy(dst, p[:])
 	}
 }
@@ -170,7 +170,7 @@ func BicubicSlopes(s *Slope, img []float64, stride int, t *Taps, w *Weights, n i
 		bicubicSlopesGo(s, img, stride, t, w, n)
 		return
 	}
-	bicubicSlopesAVX2(t, &img[0], stride, w, s, quads(n))
+	bicubicSlopesVec(t, &img[0], stride, w, s, quads(n))
 }
 
 // BicubicScatter adds scale·g times each tap's weight to the taps: the adjoint of BicubicValue.
@@ -181,9 +181,9 @@ func BicubicScatter(gimg []float64, stride int, t *Taps, w *Weights, g []float64
 	case !Accelerated():
 		bicubicScatterGo(gimg, stride, t, w, g, scale)
 	case n%4 == 0:
-		bicubicScatterAVX2(t, &gimg[0], stride, w, &g[0], scale, n)
+		bicubicScatterVec(t, &gimg[0], stride, w, &g[0], scale, n)
 	default:
 		var p [Block]float64
-		bicubicScatterAVX2(t, &gimg[0], stride, w, fourth(&p, g), scale, quads(n))
+		bicubicScatterVec(t, &gimg[0], stride, w, fourth(&p, g), scale, quads(n))
 	}
 }

@@ -3,22 +3,22 @@
 package kern
 
 //go:noescape
-func shearAVX2(k *Shear, ax, ay, x, y *float64, n int)
+func shearVec(k *Shear, ax, ay, x, y *float64, n int)
 
 //go:noescape
-func shearVJPAVX2(acc *[2][4]float64, gax, gay, x, y *float64, n int)
+func shearVJPVec(acc *[2][4]float64, gax, gay, x, y *float64, n int)
 
 //go:noescape
-func raysAVX2(bx, by, x, y, ax, ay *float64, n int)
+func raysVec(bx, by, x, y, ax, ay *float64, n int)
 
 //go:noescape
-func chi2AVX2(acc *[4]float64, model, data, weight *float64, n int)
+func chi2Vec(acc *[4]float64, model, data, weight *float64, n int)
 
 //go:noescape
-func residualAVX2(acc *[4]float64, gmodel, model, data, weight *float64, n int)
+func residualVec(acc *[4]float64, gmodel, model, data, weight *float64, n int)
 
 //go:noescape
-func productAVX2(dst, a, b *float64, n int)
+func productVec(dst, a, b *float64, n int)
 
 // wholeVectors splits n into what the assembly takes and what is left for Go.
 func wholeVectors(n int) int {
@@ -34,7 +34,7 @@ func (k *Shear) Deflect(ax, ay, x, y []float64) {
 	ax, ay, y = ax[:n], ay[:n], y[:n]
 	m := wholeVectors(n)
 	if m > 0 {
-		shearAVX2(k, &ax[0], &ay[0], &x[0], &y[0], m)
+		shearVec(k, &ax[0], &ay[0], &x[0], &y[0], m)
 	}
 	k.deflectGo(ax[m:], ay[m:], x[m:], y[m:])
 }
@@ -47,7 +47,7 @@ func ShearVJP(gax, gay, x, y []float64) (g1, g2 float64) {
 	g1, g2 = shearVJPGo(gax[m:], gay[m:], x[m:], y[m:])
 	if m > 0 {
 		var acc [2][4]float64
-		shearVJPAVX2(&acc, &gax[0], &gay[0], &x[0], &y[0], m)
+		shearVJPVec(&acc, &gax[0], &gay[0], &x[0], &y[0], m)
 		g1 += (acc[0][0] + acc[0][1]) + (acc[0][2] + acc[0][3])
 		g2 += (acc[1][0] + acc[1][1]) + (acc[1][2] + acc[1][3])
 	}
@@ -60,7 +60,7 @@ func SourcePlane(bx, by, x, y, ax, ay []float64) {
 	by, x, y, ax, ay = by[:n], x[:n], y[:n], ax[:n], ay[:n]
 	m := wholeVectors(n)
 	if m > 0 {
-		raysAVX2(&bx[0], &by[0], &x[0], &y[0], &ax[0], &ay[0], m)
+		raysVec(&bx[0], &by[0], &x[0], &y[0], &ax[0], &ay[0], m)
 	}
 	raysGo(bx[m:], by[m:], x[m:], y[m:], ax[m:], ay[m:])
 }
@@ -75,13 +75,13 @@ func Residual(gmodel, model, data, weight []float64) float64 {
 	if gmodel == nil {
 		chi2 = residualGo(nil, model[m:], data[m:], weight[m:])
 		if m > 0 {
-			chi2AVX2(&acc, &model[0], &data[0], &weight[0], m)
+			chi2Vec(&acc, &model[0], &data[0], &weight[0], m)
 		}
 	} else {
 		gmodel = gmodel[:n]
 		chi2 = residualGo(gmodel[m:], model[m:], data[m:], weight[m:])
 		if m > 0 {
-			residualAVX2(&acc, &gmodel[0], &model[0], &data[0], &weight[0], m)
+			residualVec(&acc, &gmodel[0], &model[0], &data[0], &weight[0], m)
 		}
 	}
 	return chi2 + ((acc[0] + acc[1]) + (acc[2] + acc[3]))
@@ -93,7 +93,7 @@ func Product(dst, a, b []float64) {
 	a, b = a[:n], b[:n]
 	m := wholeVectors(n)
 	if m > 0 {
-		productAVX2(&dst[0], &a[0], &b[0], m)
+		productVec(&dst[0], &a[0], &b[0], m)
 	}
 	productGo(dst[m:], a[m:], b[m:])
 }

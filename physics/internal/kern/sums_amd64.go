@@ -3,10 +3,10 @@
 package kern
 
 //go:noescape
-func mixAVX2(dst, src *float64, stride int, taps *float64, nt, n, add int)
+func mixVec(dst, src *float64, stride int, taps *float64, nt, n, add int)
 
 //go:noescape
-func dotsAVX2(sum *[3][4]float64, a, b *float64, stride, n int)
+func dotsVec(sum *[3][4]float64, a, b *float64, stride, n int)
 
 // Mix writes to dst, or adds to it, the sum of len(taps) stretches of src, each as long as dst and `stride` after the
 // one before:
@@ -33,7 +33,7 @@ func Mix(dst, src []float64, stride int, taps []float64, add bool) {
 	if add {
 		how = 1
 	}
-	mixAVX2(&dst[0], &src[0], stride, &taps[0], len(taps), len(dst), how)
+	mixVec(&dst[0], &src[0], stride, &taps[0], len(taps), len(dst), how)
 }
 
 // Dots adds to sum(r, c) the scalar product of row r of a and row c of b, n elements of each; rows begin `stride` apart. n
@@ -50,5 +50,5 @@ func Dots(sum *[3][4]float64, a, b []float64, stride, n int) {
 		return
 	}
 	_, _ = a[2*stride+n-1], b[3*stride+n-1]
-	dotsAVX2(sum, &a[0], &b[0], stride, n)
+	dotsVec(sum, &a[0], &b[0], stride, n)
 }

@@ -9,20 +9,46 @@ import (
 	"strings"
 )
 
-// A value is what one vector instruction gives: four float64 lanes.
+// A value is what one vector instruction gives: the float64 lanes of as many rays.
 type value int
+
+// An isa is a set of vector instructions that a kernel's loop is written for.
+type isa struct {
+	letter    string // of its registers
+	lanes     int
+	registers int
+	pinned    bool // sums always stay in registers
+}
+
+var (
+	avx2   = isa{letter: "Y", lanes: 4, registers: 16}
+	avx512 = isa{letter: "Z", lanes: 8, registers: 32, pinned: true}
+)
+
+// mnemonic is the name that the wider instructions have where it is another.
+func (v isa) mnemonic(name string) string {
+	switch {
+	case v.lanes == 4:
+	case name == "VPAND" || name == "VPOR":
+		return name + "Q"
+	case name == "VROUNDPD":
+		return "VRNDSCALEPD"
+	}
+	return name
+}
 
 // An instr is one vector instruction over values, before registers are given out.
 type instr struct {
-	name string  // mnemonic, or "store"
+	name string  // mnemonic, "store", "ints" or "sum"
 	args []value // in Intel's order: first the left operand; for FMA a, b, c of ±a·b ± c
 	dst  value   // -1: none
-	imm  string  // immediate, in Go's syntax, or the memory operand of a store
+	imm  string  // immediate, in Go's syntax, or the memory operand of the others
 	fma  bool
 }
 
 // A kernel is a loop over vectors of rays: straight-line code whose values are given registers here. Arguments are 64-bit
-// words; the loop runs over the bytes of n rays.
+// words; the loop runs over the bytes of n rays, by eight where the processor has AVX-512 and by four for the rest. Both
+// loops compute a ray alike, and add rays up in the same order: results are the same to the last bit.
 type kernel struct {
 	name, proto string
 	params      []string // in order; the last is n
@@ -32,8 +58,7 @@ type kernel struct {
 	cache       map[string]value
 	next        value
 	consts      *constants
-	pinned      bool     // sums stay in registers of their own, from Y15 down, until the loop ends
-	sums        []string // the memory of each
+	pinned      bool // sums stay in registers of their own, from the last down, until the loop ends
 }
 
 // constants is the table of numbers that all kernels share.
@@ -112,15 +137,20 @@ func (k *kernel) andNot(a, b value) value { return k.emit("VANDNPD", a, b) }
 
 // shift moves the bits of a by n to the left or right.
 func (k *kernel) shift(name string, a value, n int) value {
-	v := k.emit(name, a)
-	k.code[len(k.code)-1].imm = fmt.Sprintf("$%d", n)
-	return v
+	return k.with(fmt.Sprintf("$%d", n), name, a)
 }
 
-// atMost is all ones where a <= b.
-func (k *kernel) atMost(a, b value) value {
-	v := k.emit("VCMPPD", a, b)
-	k.code[len(k.code)-1].imm = "$2"
+// atMost is all ones where a <= b, below where a < b; neither where one of them is not a number.
+func (k *kernel) atMost(a, b value) value { return k.with("$2", "VCMPPD", a, b) }
+func (k *kernel) below(a, b value) value  { return k.with("$1", "VCMPPD", a, b) }
+
+// floor rounds down.
+func (k *kernel) floor(a value) value { return k.with("$1", "VROUNDPD", a) }
+
+// with is emit of an instruction with an immediate.
+func (k *kernel) with(imm, name string, args ...value) value {
+	v := k.emit(name, args...)
+	k.code[len(k.code)-1].imm = imm
 	return v
 }
 
@@ -140,17 +170,15 @@ func (k *kernel) store(p string, off int, v value) {
 	k.code = append(k.code, instr{name: "store", args: []value{v}, dst: -1, imm: fmt.Sprintf("%d(%s)(DX*1)", off, k.regs[p])})
 }
 
-// accumulate adds v, lane by lane, to the four numbers at byte offset off from parameter p.
+// storeInts writes v, whole numbers, as int32 to the array at byte offset off from parameter p.
+func (k *kernel) storeInts(p string, off int, v value) {
+	k.code = append(k.code, instr{name: "ints", args: []value{v}, dst: -1, imm: fmt.Sprintf("%d(%s)(R13*1)", off, k.regs[p])})
+}
+
+// accumulate adds v to the four numbers at byte offset off from parameter p, lane by lane; of eight lanes, first the lower
+// four.
 func (k *kernel) accumulate(p string, off int, v value) {
-	mem := fmt.Sprintf("%d(%s)", off, k.regs[p])
-	if k.pinned {
-		k.code = append(k.code, instr{name: "sum", args: []value{v}, dst: -1, imm: fmt.Sprintf("Y%d", registers-1-len(k.sums))})
-		k.sums = append(k.sums, mem)
-		return
-	}
-	old := k.fresh()
-	k.source[old] = "VMOVUPD " + mem
-	k.code = append(k.code, instr{name: "store", args: []value{k.add(v, old)}, dst: -1, imm: mem})
+	k.code = append(k.code, instr{name: "sum", args: []value{v}, dst: -1, imm: fmt.Sprintf("%d(%s)", off, k.regs[p])})
 }
 
 // prune leaves out what no store needs.
@@ -171,14 +199,38 @@ func (k *kernel) prune() {
 	k.code = code
 }
 
-const registers = 16
+// spread writes sums in memory as additions and stores.
+func (k *kernel) spread() []instr {
+	var code []instr
+	for _, in := range k.code {
+		if in.name != "sum" {
+			code = append(code, in)
+			continue
+		}
+		old, sum := k.fresh(), k.fresh()
+		k.source[old] = "VMOVUPD " + in.imm
+		code = append(code, instr{name: "VADDPD", args: []value{in.args[0], old}, dst: sum},
+			instr{name: "store", args: []value{sum}, dst: -1, imm: in.imm})
+	}
+	return code
+}
 
-// assemble gives out registers (the value needed last makes room; what memory holds is loaded again, the rest is spilled)
-// and writes the function.
-func (k *kernel) assemble(w io.Writer) {
-	k.prune()
+// loop gives out registers of v (the value needed last makes room; what memory holds is loaded again, the rest is spilled)
+// and writes the loop over whole vectors, from byte DX. slots is how many values it spills at a time.
+func (k *kernel) loop(w io.Writer, v isa) (slots int) {
+	code := k.code
+	var sums []string // the memory of the sums that have registers
+	if k.pinned || v.pinned {
+		for _, in := range code {
+			if in.name == "sum" {
+				sums = append(sums, in.imm)
+			}
+		}
+	} else {
+		code = k.spread()
+	}
 	uses := map[value][]int{}
-	for i, in := range k.code {
+	for i, in := range code {
 		for _, a := range in.args {
 			uses[a] = append(uses[a], i)
 		}
@@ -191,17 +243,19 @@ func (k *kernel) assemble(w io.Writer) {
 		}
 		return u[i]
 	}
+	size := 8 * v.lanes
 	var body strings.Builder
+	emit := func(format string, args ...any) { fmt.Fprintf(&body, "\t"+format+"\n", args...) }
+	reg := func(r int) string { return fmt.Sprintf("%s%d", v.letter, r) }
 	where := map[value]int{}
-	var holds [registers]value
+	holds := make([]value, v.registers-len(sums))
 	for i := range holds {
 		holds[i] = -1
 	}
 	slot := map[value]int{}
-	slots := 0
 	take := func(at int, keep map[int]bool) int {
 		best, far := -1, -1
-		for r, v := range holds[:registers-len(k.sums)] {
+		for r, v := range holds {
 			if keep[r] {
 				continue
 			}
@@ -218,7 +272,7 @@ func (k *kernel) assemble(w io.Writer) {
 				if _, ok := slot[v]; !ok {
 					slot[v] = slots
 					slots++
-					fmt.Fprintf(&body, "\tVMOVUPD Y%d, %d(SP)\n", best, 32*slot[v])
+					emit("VMOVUPD %s, %d(SP)", reg(best), size*slot[v])
 				}
 			}
 		}
@@ -232,25 +286,44 @@ func (k *kernel) assemble(w io.Writer) {
 		}
 		r := take(at, keep)
 		if src, ok := k.source[v]; ok {
-			fmt.Fprintf(&body, "\t%s, Y%d\n", src, r)
+			emit("%s, %s", src, reg(r))
 		} else {
-			fmt.Fprintf(&body, "\tVMOVUPD %d(SP), Y%d\n", 32*slot[v], r)
+			emit("VMOVUPD %d(SP), %s", size*slot[v], reg(r))
 		}
 		where[v], holds[r] = r, v
 		return r
 	}
-	for i, in := range k.code {
+	summed := 0
+	for i, in := range code {
 		keep := map[int]bool{}
 		r := make([]int, len(in.args))
 		for j, a := range in.args {
 			r[j] = load(a, i, keep)
 			keep[r[j]] = true
 		}
-		if in.name == "store" {
-			fmt.Fprintf(&body, "\tVMOVUPD Y%d, %s\n", r[0], in.imm)
-		} else if in.name == "sum" {
-			fmt.Fprintf(&body, "\tVADDPD Y%d, %s, %s\n", r[0], in.imm, in.imm)
-		} else if in.fma {
+		switch {
+		case in.name == "store":
+			emit("VMOVUPD %s, %s", reg(r[0]), in.imm)
+		case in.name == "ints":
+			short, convert := take(i+1, keep), "VCVTTPD2DQ"
+			if v.lanes == 4 {
+				convert = "VCVTTPD2DQY"
+			}
+			half := map[int]string{4: "X", 8: "Y"}[v.lanes]
+			emit("%s %s, %s%d", convert, reg(r[0]), half, short)
+			emit("MOVQ DX, R13")
+			emit("SHRQ $1, R13")
+			emit("VMOVUPD %s%d, %s", half, short, in.imm)
+		case in.name == "sum":
+			to := v.registers - 1 - summed
+			summed++
+			emit("VADDPD Y%d, Y%d, Y%d", r[0], to, to)
+			if v.lanes == 8 {
+				high := take(i+1, keep)
+				emit("VEXTRACTF64X4 $1, Z%d, Y%d", r[0], high)
+				emit("VADDPD Y%d, Y%d, Y%d", high, to, to)
+			}
+		case in.fma:
 			// The result overwrites an operand that is not needed again, c first, or a copy of c.
 			over := -1
 			for _, j := range []int{2, 0, 1} {
@@ -259,25 +332,27 @@ func (k *kernel) assemble(w io.Writer) {
 					break
 				}
 			}
+			var d int
 			switch over {
 			case 2:
-				fmt.Fprintf(&body, "\t%s231PD Y%d, Y%d, Y%d\n", in.name, r[1], r[0], r[2])
+				d = r[2]
+				emit("%s231PD %s, %s, %s", in.name, reg(r[1]), reg(r[0]), reg(d))
 			case 0:
-				fmt.Fprintf(&body, "\t%s213PD Y%d, Y%d, Y%d\n", in.name, r[2], r[1], r[0])
+				d = r[0]
+				emit("%s213PD %s, %s, %s", in.name, reg(r[2]), reg(r[1]), reg(d))
 			case 1:
-				fmt.Fprintf(&body, "\t%s213PD Y%d, Y%d, Y%d\n", in.name, r[2], r[0], r[1])
+				d = r[1]
+				emit("%s213PD %s, %s, %s", in.name, reg(r[2]), reg(r[0]), reg(d))
 			default:
-				d := take(i+1, keep)
-				fmt.Fprintf(&body, "\tVMOVAPD Y%d, Y%d\n", r[2], d)
-				fmt.Fprintf(&body, "\t%s231PD Y%d, Y%d, Y%d\n", in.name, r[1], r[0], d)
-				where[in.dst], holds[d] = d, in.dst
+				d = take(i+1, keep)
+				emit("VMOVAPD %s, %s", reg(r[2]), reg(d))
+				emit("%s231PD %s, %s, %s", in.name, reg(r[1]), reg(r[0]), reg(d))
 			}
 			if over >= 0 {
-				d := r[over]
 				delete(where, in.args[over])
-				where[in.dst], holds[d] = d, in.dst
 			}
-		} else {
+			where[in.dst], holds[d] = d, in.dst
+		default:
 			// A dead operand's register takes the result.
 			d := -1
 			for j, a := range in.args {
@@ -294,9 +369,14 @@ func (k *kernel) assemble(w io.Writer) {
 				ops = in.imm + ", "
 			}
 			for j := len(r) - 1; j >= 0; j-- {
-				ops += fmt.Sprintf("Y%d, ", r[j])
+				ops += reg(r[j]) + ", "
 			}
-			fmt.Fprintf(&body, "\t%s %sY%d\n", in.name, ops, d)
+			if in.name == "VCMPPD" && v.lanes == 8 {
+				emit("VCMPPD %sK1", ops)
+				emit("VPMOVM2Q K1, %s", reg(d))
+			} else {
+				emit("%s %s%s", v.mnemonic(in.name), ops, reg(d))
+			}
 			where[in.dst], holds[d] = d, in.dst
 		}
 		for rr, v := range holds {
@@ -306,7 +386,23 @@ func (k *kernel) assemble(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "\n%s\nTEXT ·%s(SB), 0, $%d-%d\n", k.proto, k.name, 32*slots, 8*len(k.params))
+	for i, mem := range sums {
+		fmt.Fprintf(w, "\tVMOVUPD %s, Y%d\n", mem, v.registers-1-i)
+	}
+	fmt.Fprintf(w, "\nloop%d:\n\tLEAQ %d(DX), R12\n\tCMPQ R12, R11\n\tJGT  done%d\n%s\tMOVQ R12, DX\n\tJMP  loop%d\n\ndone%d:\n",
+		v.lanes, size, v.lanes, body.String(), v.lanes, v.lanes)
+	for i, mem := range sums {
+		fmt.Fprintf(w, "\tVMOVUPD Y%d, %s\n", v.registers-1-i, mem)
+	}
+	return size * slots
+}
+
+// assemble writes the function.
+func (k *kernel) assemble(w io.Writer) {
+	k.prune()
+	var wide, narrow strings.Builder
+	frame := max(k.loop(&wide, avx512), k.loop(&narrow, avx2))
+	fmt.Fprintf(w, "\n%s\nTEXT ·%s(SB), 0, $%d-%d\n", k.proto, k.name, frame, 8*len(k.params))
 	for i, p := range k.params {
 		if p == "n" {
 			fmt.Fprintf(w, "\tMOVQ n+%d(FP), R11\n\tSHLQ $3, R11\n", 8*i)
@@ -314,12 +410,5 @@ func (k *kernel) assemble(w io.Writer) {
 			fmt.Fprintf(w, "\tMOVQ %s+%d(FP), %s\n", p, 8*i, k.regs[p])
 		}
 	}
-	var before, after strings.Builder
-	for i, mem := range k.sums {
-		y := registers - 1 - i
-		fmt.Fprintf(&before, "\tVMOVUPD %s, Y%d\n", mem, y)
-		fmt.Fprintf(&after, "\tVMOVUPD Y%d, %s\n", y, mem)
-	}
-	fmt.Fprintf(w, "%s\tXORQ DX, DX\n\nloop:\n\tCMPQ DX, R11\n\tJGE  done\n%s\tADDQ $32, DX\n\tJMP  loop\n\ndone:\n%s\tVZEROUPPER\n\tRET\n",
-		before.String(), body.String(), after.String())
+	fmt.Fprintf(w, "\tXORQ DX, DX\n\tCMPB ·wide(SB), $0\n\tJEQ  narrow\n%s\nnarrow:\n%s\tVZEROUPPER\n\tRET\n", wide.String(), narrow.String())
 }

@@ -23,7 +23,7 @@ type curve struct {
 func lightKernels(c *constants, name string, f func(k *kernel, r2 value) curve) []*kernel {
 	var all []*kernel
 	for _, what := range []string{"", "VJP", "Slopes"} {
-		fn := name + what + "AVX2"
+		fn := name + what + "Vec"
 		var k *kernel
 		switch what {
 		case "":

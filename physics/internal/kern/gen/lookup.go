@@ -5,68 +5,25 @@ import (
 	"strings"
 )
 
-// Byte offsets in kern.Frame, in all lanes of Y6 … Y15 in locateAVX2, and in kern.Taps.
+// Byte offsets in kern.Taps.
 const (
 	tTX = 4 * 64
 	tTY = tTX + block
 )
 
-// locateText is Frame.locateGo; it rounds as Go does, so that both find the same cells.
-func locateText() string {
-	var b strings.Builder
-	b.WriteString(`
-// func locateAVX2(k *Frame, t *Taps, x, y *float64, n int)
-TEXT ·locateAVX2(SB), NOSPLIT, $0-40
-	MOVQ k+0(FP), AX
-	MOVQ t+8(FP), DI
-	MOVQ x+16(FP), SI
-	MOVQ y+24(FP), BX
-	MOVQ n+32(FP), CX
-	XORQ DX, DX
-`)
-	for i := range 10 {
-		fmt.Fprintf(&b, "\tVBROADCASTSD %d(AX), Y%d\n", 8*i, 6+i)
-	}
-	fmt.Fprintf(&b, `	VXORPD Y5, Y5, Y5
-
-loop:
-	CMPQ        DX, CX
-	JGE         done
-	VMOVUPD     (SI)(DX*8), Y0
-	VMOVUPD     (BX)(DX*8), Y1
-	VSUBPD      Y6, Y0, Y0
-	VSUBPD      Y7, Y1, Y1
-	VMULPD      Y8, Y0, Y0
-	VMULPD      Y9, Y1, Y1
-	VADDPD      Y10, Y0, Y0
-	VADDPD      Y11, Y1, Y1
-	VCMPPD      $0x1d, Y5, Y0, Y2
-	VCMPPD      $0x1d, Y5, Y1, Y3
-	VANDPD      Y3, Y2, Y2
-	VCMPPD      $0x11, Y12, Y0, Y3
-	VANDPD      Y3, Y2, Y2
-	VCMPPD      $0x11, Y13, Y1, Y3
-	VANDPD      Y3, Y2, Y2
-	VANDPD      Y2, Y0, Y0
-	VANDPD      Y2, Y1, Y1
-	VROUNDPD    $1, Y0, Y3
-	VROUNDPD    $1, Y1, Y4
-	VSUBPD      Y3, Y0, Y0
-	VSUBPD      Y4, Y1, Y1
-	VMOVUPD     Y0, %d(DI)(DX*8)
-	VMOVUPD     Y1, %d(DI)(DX*8)
-	VADDPD      Y15, Y3, Y3
-	VFMADD231PD Y14, Y4, Y3
-	VCVTTPD2DQY Y3, X3
-	VMOVUPD     X3, (DI)(DX*4)
-	ADDQ        $4, DX
-	JMP         loop
-
-done:
-	VZEROUPPER
-	RET
-`, tTX, tTY)
-	return b.String()
+// locateKernel is Frame.locateGo; it rounds as Go does, so that both find the same cells.
+func locateKernel(c *constants) *kernel {
+	k := newKernel(c, "locateVec", "// func locateVec(k *Frame, t *Taps, x, y *float64, n int)", "k", "t", "x", "y", "n")
+	zero := k.number(0)
+	px := k.add(k.mul(k.sub(k.vector("x", 0), k.field("k", fX)), k.field("k", fCX)), k.field("k", fOX))
+	py := k.add(k.mul(k.sub(k.vector("y", 0), k.field("k", fY)), k.field("k", fCY)), k.field("k", fOY))
+	sees := k.and(k.and(k.atMost(zero, px), k.atMost(zero, py)), k.and(k.below(px, k.field("k", fEndX)), k.below(py, k.field("k", fEndY))))
+	px, py = k.and(sees, px), k.and(sees, py)
+	ix, iy := k.floor(px), k.floor(py)
+	k.store("t", tTX, k.sub(px, ix))
+	k.store("t", tTY, k.sub(py, iy))
+	k.storeInts("t", 0, k.fma(iy, k.field("k", fStride), k.add(ix, k.field("k", fCorner))))
+	return k
 }
 
 // tapLoop is a kernel over groups of four rays of Taps t, whose cells come in R8 … R11: args is what follows t, with img
@@ -124,7 +81,7 @@ var bilinearCell = fmt.Sprintf(`	VMOVUPD     (SI)(R8*8), X0
 `, tTX, tTY)
 
 func bilinearValueText() string {
-	return tapLoop("bilinearValueAVX2", []string{"img *float64", "stride int", "dst *float64", "scale float64", "n int"},
+	return tapLoop("bilinearValueVec", []string{"img *float64", "stride int", "dst *float64", "scale float64", "n int"},
 		func(b *strings.Builder, at map[string]int) {
 			fmt.Fprintf(b, "\tLEAQ (SI)(DI*8), DI\n\tMOVQ dst+%d(FP), BX\n\tVBROADCASTSD scale+%d(FP), Y15\n", at["dst"], at["scale"])
 		}, bilinearCell+`	VSUBPD      Y2, Y4, Y4
@@ -136,7 +93,7 @@ func bilinearValueText() string {
 }
 
 func bilinearSlopesText() string {
-	return tapLoop("bilinearSlopesAVX2", []string{"img *float64", "stride int", "s *Slope", "n int"},
+	return tapLoop("bilinearSlopesVec", []string{"img *float64", "stride int", "s *Slope", "n int"},
 		func(b *strings.Builder, at map[string]int) {
 			fmt.Fprintf(b, "\tLEAQ (SI)(DI*8), DI\n\tMOVQ s+%d(FP), BX\n", at["s"])
 		}, bilinearCell+fmt.Sprintf(`	VSUBPD      Y2, Y4, Y4
@@ -176,23 +133,31 @@ func bilinearScatterText() string {
 			fmt.Fprintf(&b, "\tVADDSD %s, %s, X%d\n\tVMOVSD X%d, %s\n", mem, from, 4+w, 4+w, mem)
 		}
 	}
-	return tapLoop("bilinearScatterAVX2", []string{"img *float64", "stride int", "gv *float64", "scale float64", "n int"},
+	return tapLoop("bilinearScatterVec", []string{"img *float64", "stride int", "gv *float64", "scale float64", "n int"},
 		func(b *strings.Builder, at map[string]int) {
 			fmt.Fprintf(b, "\tLEAQ (SI)(DI*8), DI\n\tMOVQ gv+%d(FP), BX\n\tVBROADCASTSD scale+%d(FP), Y15\n", at["gv"], at["scale"])
 		}, b.String())
 }
 
-// Offsets in kern.Frame that the chain rule reads.
+// Byte offsets in kern.Frame.
 const (
-	fX  = 0
-	fY  = 8
-	fGX = 80
-	fGY = 88
+	fX = 8 * iota
+	fY
+	fCX
+	fCY
+	fOX
+	fOY
+	fEndX
+	fEndY
+	fStride
+	fCorner
+	fGX
+	fGY
 )
 
 // chainKernel is Frame.chainGo.
 func chainKernel(c *constants) *kernel {
-	k := newKernel(c, "chainAVX2", "// func chainAVX2(k *Frame, acc *[4][4]float64, s *Slope, gv, x, y, gx, gy *float64, n int)",
+	k := newKernel(c, "chainVec", "// func chainVec(k *Frame, acc *[4][4]float64, s *Slope, gv, x, y, gx, gy *float64, n int)",
 		"k", "acc", "s", "gv", "x", "y", "gx", "gy", "n")
 	k.pinned = true
 	g := k.vector("gv", 0)
@@ -210,7 +175,7 @@ func chainKernel(c *constants) *kernel {
 
 // weightsKernel is Weights.fillGo.
 func weightsKernel(c *constants) *kernel {
-	k := newKernel(c, "weightsAVX2", "// func weightsAVX2(w *Weights, t *Taps, n int)", "w", "t", "n")
+	k := newKernel(c, "weightsVec", "// func weightsVec(w *Weights, t *Taps, n int)", "w", "t", "n")
 	for axis, at := range []int{tTX, tTY} {
 		t := k.vector("t", at)
 		half, negHalf := k.number(0.5), k.number(-0.5)
@@ -300,7 +265,7 @@ func bicubicValueText() string {
 	transpose(&b, [4]int{0, 1, 2, 3}, [4]int{8, 9, 10, 11}, [4]int{0, 1, 2, 3})
 	cubicDot(&b, wA, [4]int{0, 1, 2, 3}, 12)
 	b.WriteString("\tVBROADCASTSD scale+40(FP), Y13\n\tVMOVUPD (BX)(DX*8), Y14\n\tVFMADD231PD Y12, Y13, Y14\n\tVMOVUPD Y14, (BX)(DX*8)\n")
-	return tapLoop("bicubicValueAVX2", []string{"img *float64", "stride int", "w *Weights", "dst *float64", "scale float64", "n int"},
+	return tapLoop("bicubicValueVec", []string{"img *float64", "stride int", "w *Weights", "dst *float64", "scale float64", "n int"},
 		func(b *strings.Builder, at map[string]int) {
 			fmt.Fprintf(b, "\tMOVQ dst+%d(FP), BX\n", at["dst"])
 			cubicLoad(b, at)
@@ -318,7 +283,7 @@ func bicubicSlopesText() string {
 	for i := range 3 {
 		fmt.Fprintf(&b, "\tVMOVUPD Y%d, %d(BX)(DX*8)\n", 12+i, block*i)
 	}
-	return tapLoop("bicubicSlopesAVX2", []string{"img *float64", "stride int", "w *Weights", "s *Slope", "n int"},
+	return tapLoop("bicubicSlopesVec", []string{"img *float64", "stride int", "w *Weights", "s *Slope", "n int"},
 		func(b *strings.Builder, at map[string]int) {
 			fmt.Fprintf(b, "\tMOVQ s+%d(FP), BX\n", at["s"])
 			cubicLoad(b, at)
@@ -339,7 +304,7 @@ func bicubicScatterText() string {
 			fmt.Fprintf(&b, "\tVMOVUPD %s, Y%d\n\tVFMADD231PD Y%d, Y%d, Y%d\n\tVMOVUPD Y%d, %s\n", mem, 8+m, 4+m, ray, 8+m, 8+m, mem)
 		}
 	}
-	return tapLoop("bicubicScatterAVX2", []string{"img *float64", "stride int", "w *Weights", "gv *float64", "scale float64", "n int"},
+	return tapLoop("bicubicScatterVec", []string{"img *float64", "stride int", "w *Weights", "gv *float64", "scale float64", "n int"},
 		func(b *strings.Builder, at map[string]int) {
 			fmt.Fprintf(b, "\tMOVQ gv+%d(FP), BX\n", at["gv"])
 			cubicLoad(b, at)

@@ -1,16 +1,19 @@
-// Command gen writes the AVX2 kernels of package kern. The formulas are those of the plain Go kernels beside them.
+// Command gen writes the kernels of package kern for AVX2 and, where it pays, AVX-512. The formulas are those of the plain Go kernels beside them.
 package main
 
 import (
 	"bytes"
 	"fmt"
 	"os"
+	"strings"
 )
 
-// seriesText is Series for 16 rays at a time: four vectors of b_{k+1} in Y0-Y3 and b_{k+2} in Y4-Y7, x in Y8-Y11.
-const seriesText = `
-// func seriesAVX2(b1, b2, cs *float64, n int, c *float64, nc int)
-TEXT ·seriesAVX2(SB), NOSPLIT, $0-48
+// seriesText is Series for four vectors of rays at a time: b_{k+1} in registers 0-3 and b_{k+2} in 4-7, x in 8-11.
+func seriesText() string {
+	var b strings.Builder
+	b.WriteString(`
+// func seriesVec(b1, b2, cs *float64, n int, c *float64, nc int)
+TEXT ·seriesVec(SB), NOSPLIT, $0-48
 	MOVQ b1+0(FP), DI
 	MOVQ b2+8(FP), SI
 	MOVQ cs+16(FP), AX
@@ -19,82 +22,64 @@ TEXT ·seriesAVX2(SB), NOSPLIT, $0-48
 	MOVQ nc+40(FP), R8
 	SHLQ $3, CX
 	XORQ DX, DX
-
-rays:
-	CMPQ    DX, CX
-	JGE     done
-	VMOVUPD (AX)(DX*1), Y8
-	VMOVUPD 32(AX)(DX*1), Y9
-	VMOVUPD 64(AX)(DX*1), Y10
-	VMOVUPD 96(AX)(DX*1), Y11
-	VADDPD  Y8, Y8, Y8
-	VADDPD  Y9, Y9, Y9
-	VADDPD  Y10, Y10, Y10
-	VADDPD  Y11, Y11, Y11
-	VXORPD  Y0, Y0, Y0
-	VXORPD  Y1, Y1, Y1
-	VXORPD  Y2, Y2, Y2
-	VXORPD  Y3, Y3, Y3
-	VXORPD  Y4, Y4, Y4
-	VXORPD  Y5, Y5, Y5
-	VXORPD  Y6, Y6, Y6
-	VXORPD  Y7, Y7, Y7
-	MOVQ    R8, R9
-	DECQ    R9
-
-terms:
-	CMPQ         R9, $0
-	JLE          store
-	VBROADCASTSD (BX)(R9*8), Y12
-	VBROADCASTSD -8(BX)(R9*8), Y13
-	VSUBPD       Y4, Y12, Y4
-	VSUBPD       Y5, Y12, Y5
-	VSUBPD       Y6, Y12, Y6
-	VSUBPD       Y7, Y12, Y7
-	VFMADD231PD  Y0, Y8, Y4
-	VFMADD231PD  Y1, Y9, Y5
-	VFMADD231PD  Y2, Y10, Y6
-	VFMADD231PD  Y3, Y11, Y7
-	VSUBPD       Y0, Y13, Y0
-	VSUBPD       Y1, Y13, Y1
-	VSUBPD       Y2, Y13, Y2
-	VSUBPD       Y3, Y13, Y3
-	VFMADD231PD  Y4, Y8, Y0
-	VFMADD231PD  Y5, Y9, Y1
-	VFMADD231PD  Y6, Y10, Y2
-	VFMADD231PD  Y7, Y11, Y3
-	SUBQ         $2, R9
-	JMP          terms
-
-store:
-	VMOVUPD Y0, (DI)(DX*1)
-	VMOVUPD Y1, 32(DI)(DX*1)
-	VMOVUPD Y2, 64(DI)(DX*1)
-	VMOVUPD Y3, 96(DI)(DX*1)
-	VMOVUPD Y4, (SI)(DX*1)
-	VMOVUPD Y5, 32(SI)(DX*1)
-	VMOVUPD Y6, 64(SI)(DX*1)
-	VMOVUPD Y7, 96(SI)(DX*1)
-	ADDQ    $128, DX
-	JMP     rays
-
-done:
-	VZEROUPPER
-	RET
-`
+	CMPB ·wide(SB), $0
+	JEQ  rays4
+`)
+	for _, v := range []isa{avx512, avx2} {
+		size := 8 * v.lanes
+		emit := func(format string, args ...any) { fmt.Fprintf(&b, "\t"+format+"\n", args...) }
+		each := func(f func(i int)) {
+			for i := range 4 {
+				f(i)
+			}
+		}
+		reg := func(i int) string { return fmt.Sprintf("%s%d", v.letter, i) }
+		fmt.Fprintf(&b, "\nrays%d:\n", v.lanes)
+		emit("LEAQ %d(DX), R10", 4*size)
+		emit("CMPQ R10, CX")
+		emit("JGT  done%d", v.lanes)
+		each(func(i int) {
+			emit("VMOVUPD %d(AX)(DX*1), %s", size*i, reg(8+i))
+			emit("VADDPD  %s, %s, %s", reg(8+i), reg(8+i), reg(8+i))
+			emit("VPXOR   Y%d, Y%d, Y%d", i, i, i)
+			emit("VPXOR   Y%d, Y%d, Y%d", 4+i, 4+i, 4+i)
+		})
+		emit("MOVQ R8, R9")
+		emit("DECQ R9")
+		fmt.Fprintf(&b, "\nterms%d:\n", v.lanes)
+		emit("CMPQ R9, $0")
+		emit("JLE  store%d", v.lanes)
+		for half := range 2 {
+			this, other := 4*(1-half), 4*half
+			emit("VBROADCASTSD %d(BX)(R9*8), %s", -8*half, reg(12+half))
+			each(func(i int) { emit("VSUBPD %s, %s, %s", reg(this+i), reg(12+half), reg(this+i)) })
+			each(func(i int) { emit("VFMADD231PD %s, %s, %s", reg(other+i), reg(8+i), reg(this+i)) })
+		}
+		emit("SUBQ $2, R9")
+		emit("JMP  terms%d", v.lanes)
+		fmt.Fprintf(&b, "\nstore%d:\n", v.lanes)
+		each(func(i int) { emit("VMOVUPD %s, %d(DI)(DX*1)", reg(i), size*i) })
+		each(func(i int) { emit("VMOVUPD %s, %d(SI)(DX*1)", reg(4+i), size*i) })
+		emit("MOVQ R10, DX")
+		emit("JMP  rays%d", v.lanes)
+		fmt.Fprintf(&b, "\ndone%d:\n", v.lanes)
+	}
+	b.WriteString("\tVZEROUPPER\n\tRET\n")
+	return b.String()
+}
 
 // generate gives the text of kern_amd64.s.
 func generate() []byte {
 	c := &constants{index: map[uint64]int{}}
 	var text bytes.Buffer
-	text.WriteString(seriesText)
+	text.WriteString(seriesText())
 	text.WriteString(mixKernel())
 	text.WriteString(dotsKernel())
-	for _, f := range []func() string{locateText, bilinearValueText, bilinearSlopesText, bilinearScatterText,
+	for _, f := range []func() string{bilinearValueText, bilinearSlopesText, bilinearScatterText,
 		bicubicValueText, bicubicSlopesText, bicubicScatterText} {
 		text.WriteString(f())
 	}
-	for _, k := range []func(*constants) *kernel{prepareKernel, deflectKernel, vjpKernel, slopesKernel, chainKernel, weightsKernel, shearKernel,
+	for _, k := range []func(*constants) *kernel{locateKernel, prepareKernel, deflectKernel, vjpKernel, slopesKernel, chainKernel, weightsKernel, shearKernel,
 		shearVJPKernel, raysKernel, productKernel} {
 		k(c).assemble(&text)
 	}

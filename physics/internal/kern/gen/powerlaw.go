@@ -51,23 +51,30 @@ func (k *kernel) cscale(s value, a cplx) cplx { return cplx{k.mul(s, a.re), k.mu
 // log is ln x for normal positive x. With x = 2^e m, m in [√½, √2), f = m-1, s = f/(2+f) and z = s²,
 // ln m = f - s(f - z(2/3 + 2/5 z + 2/7 z² + …)).
 func (k *kernel) log(x value) value {
+	l, f, f2 := k.split(x)
+	return l(k.div(f, f2))
+}
+
+// split gives f and 2+f of log, which goes on from their quotient.
+func (k *kernel) split(x value) (log func(s value) value, f, f2 value) {
 	const low = 0x3fe6a09e667f3bcd // √½
 	t := k.iadd(x, k.bits(0x3ff0000000000000-low))
 	e := k.or(k.shift("VPSRLQ", t, 52), k.bits(0x4330000000000000))
 	ef := k.sub(e, k.number(0x1p52+1023))
 	m := k.iadd(k.and(t, k.bits(0x000fffffffffffff)), k.bits(low))
-	f := k.sub(m, k.number(1))
-	s := k.div(f, k.add(f, k.number(2)))
-	z := k.mul(s, s)
-	var c []float64
-	for n := 3; n <= 25; n += 2 {
-		c = append(c, 2/float64(n))
-	}
-	p := k.poly(z, c)
-	r := k.fnma(p, z, f) // f - R
-	v := k.fnma(s, r, f) // f - s(f - R)
-	v = k.fma(ef, k.number(ln2Lo), v)
-	return k.fma(ef, k.number(ln2Hi), v)
+	f = k.sub(m, k.number(1))
+	return func(s value) value {
+		z := k.mul(s, s)
+		var c []float64
+		for n := 3; n <= 25; n += 2 {
+			c = append(c, 2/float64(n))
+		}
+		p := k.poly(z, c)
+		r := k.fnma(p, z, f) // f - R
+		v := k.fnma(s, r, f) // f - s(f - R)
+		v = k.fma(ef, k.number(ln2Lo), v)
+		return k.fma(ef, k.number(ln2Hi), v)
+	}, f, k.add(f, k.number(2))
 }
 
 // poly is Σ c_n xⁿ by Estrin's scheme: neighbours are joined pair by pair, so that the chain of operations is short.
@@ -115,7 +122,7 @@ func (k *kernel) exp(y value) value {
 
 // prepareKernel is PowerLaw.prepareGo without the series.
 func prepareKernel(c *constants) *kernel {
-	k := newKernel(c, "prepareAVX2", "// func prepareAVX2(k *PowerLaw, b *Rays, x, y *float64, n int)", "k", "b", "x", "y", "n")
+	k := newKernel(c, "prepareVec", "// func prepareVec(k *PowerLaw, b *Rays, x, y *float64, n int)", "k", "b", "x", "y", "n")
 	e1, e2 := k.field("k", kE1), k.field("k", kE2)
 	dx, dy := k.sub(k.vector("x", 0), k.field("k", kCX)), k.sub(k.vector("y", 0), k.field("k", kCY))
 	k.store("b", rDX, dx)
@@ -127,17 +134,20 @@ func prepareKernel(c *constants) *kernel {
 	uy2 := k.mul(uy, uy)
 	r2 := k.fma(ux, ux, uy2)
 	r2 = k.max(r2, k.number(centreR2))
-	inv := k.div(k.number(1), r2)
+	// one division for 1/r2 and the logarithm's f/(2+f)
+	scaled := k.mul(r2, k.field("k", kScale))
+	log, f, f2 := k.split(scaled)
+	both := k.div(k.number(1), k.mul(r2, f2))
+	inv := k.mul(both, f2)
 	wx := k.mul(k.fms(ux, ux, uy2), inv)
 	wy := k.mul(k.mul(k.add(ux, ux), uy), inv)
 	s := k.cmul(cplx{k.field("k", kS0X), k.field("k", kS0Y)}, cplx{wx, wy})
 	k.store("b", rCS, s.re)
 	k.store("b", rSN, s.im)
-	r2 = k.mul(r2, k.field("k", kScale))
-	lg := k.log(r2)
+	lg := log(k.mul(f, k.mul(both, r2)))
 	k.store("b", rLG, lg)
 	pw := k.exp(k.mul(lg, k.field("k", kExponent)))
-	k.store("b", rPW, k.andNot(k.atMost(r2, k.field("k", kCentre)), pw))
+	k.store("b", rPW, k.andNot(k.atMost(scaled, k.field("k", kCentre)), pw))
 	return k
 }
 
@@ -152,7 +162,7 @@ func (k *kernel) series(c0 int, b1, b2 int) cplx {
 
 // deflectKernel is PowerLaw.deflectGo.
 func deflectKernel(c *constants) *kernel {
-	k := newKernel(c, "deflectAVX2", "// func deflectAVX2(k *PowerLaw, b *Rays, ax, ay *float64, n int)", "k", "b", "ax", "ay", "n")
+	k := newKernel(c, "deflectVec", "// func deflectVec(k *PowerLaw, b *Rays, ax, ay *float64, n int)", "k", "b", "ax", "ay", "n")
 	h := k.series(kC0, rB1, rB2)
 	f := k.field("k", kF)
 	sh := k.cmul(cplx{k.vector("b", rCS), k.vector("b", rSN)}, h)
@@ -216,7 +226,7 @@ func (k *kernel) slopes() (o slopes) {
 
 // vjpKernel is PowerLaw.vjpGo.
 func vjpKernel(c *constants) *kernel {
-	k := newKernel(c, "vjpAVX2", "// func vjpAVX2(k *PowerLaw, b *Rays, gax, gay, zx, zy *float64, acc *[7][4]float64, n int)",
+	k := newKernel(c, "vjpVec", "// func vjpVec(k *PowerLaw, b *Rays, gax, gay, zx, zy *float64, acc *[7][4]float64, n int)",
 		"k", "b", "gax", "gay", "zx", "zy", "acc", "n")
 	o := k.slopes()
 	hx, hy := k.vector("gax", 0), k.vector("gay", 0)
@@ -238,7 +248,7 @@ func vjpKernel(c *constants) *kernel {
 
 // slopesKernel is PowerLaw.slopesGo.
 func slopesKernel(c *constants) *kernel {
-	k := newKernel(c, "slopesAVX2", "// func slopesAVX2(k *PowerLaw, b *Rays, s *Slopes, n int)", "k", "b", "s", "n")
+	k := newKernel(c, "slopesVec", "// func slopesVec(k *PowerLaw, b *Rays, s *Slopes, n int)", "k", "b", "s", "n")
 	o := k.slopes()
 	for i, v := range []value{o.a.re, o.a.im, o.kappa, o.g.re, o.g.im, o.t.re, o.t.im, o.ae.re, o.ae.im, o.ab.re, o.ab.im} {
 		k.store("s", block*i, v)

@@ -9,8 +9,8 @@ import (
 func mixKernel() string {
 	var b strings.Builder
 	b.WriteString(`
-// func mixAVX2(dst, src *float64, stride int, taps *float64, nt, n, add int)
-TEXT ·mixAVX2(SB), NOSPLIT, $0-56
+// func mixVec(dst, src *float64, stride int, taps *float64, nt, n, add int)
+TEXT ·mixVec(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ stride+16(FP), R8
@@ -80,8 +80,8 @@ done:
 func dotsKernel() string {
 	var b strings.Builder
 	b.WriteString(`
-// func dotsAVX2(sum *[3][4]float64, a, b *float64, stride, n int)
-TEXT ·dotsAVX2(SB), NOSPLIT, $0-40
+// func dotsVec(sum *[3][4]float64, a, b *float64, stride, n int)
+TEXT ·dotsVec(SB), NOSPLIT, $0-40
 	MOVQ sum+0(FP), DI
 	MOVQ a+8(FP), AX
 	MOVQ b+16(FP), BX
