@@ -8,6 +8,7 @@ const (
 	blockRays = 512 // rays that go through all stages before the next ones do
 	minPixels = 64  // pixels of a tile, at least
 	rowPixels = 4096
+	sumChunks = 8
 )
 
 // chain is a scene on a grid: forward to a model image and its misfit, and in reverse to the gradient by θ. All its
@@ -48,6 +49,8 @@ type chain struct {
 	runReverse    func(chunk int)
 	runResidual   func(chunk int)
 	runBase       func(chunk int)
+	runSum        func(chunk int)
+	summed        int // the light that runSum is for
 }
 
 // tile is the working space for a stretch of the grid's pixels.
@@ -91,7 +94,8 @@ func newChain(s *scene, grid *physics.Grid, psf physics.PSF, noise *physics.Nois
 	c.rowChunks = (box + rowPixels - 1) / rowPixels
 	c.rowChi2, c.rowSky = make([]float64, c.rowChunks), make([]float64, c.rowChunks)
 	c.rowDeviance, c.rowPull = make([]float64, c.rowChunks), make([]float64, c.rowChunks)
-	c.runForward, c.runReverse, c.runResidual, c.runBase = c.forwardTile, c.reverseTile, c.residualChunk, c.baseTile
+	c.runForward, c.runReverse, c.runResidual = c.forwardTile, c.reverseTile, c.residualChunk
+	c.runBase, c.runSum = c.baseTile, c.sumChunk
 	if noise == nil {
 		return c
 	}
@@ -135,11 +139,10 @@ func (c *chain) forward() {
 	}
 }
 
-// reverse carries gModel, the derivative by the model that misfit(true) left, back to θ and writes it to gTheta. Entries of
-// fixed parameters are left zero unless all is set.
+// reverse carries gModel, the derivative by the model, back to θ and writes it to gTheta. It is called once after misfit(true),
+// which leaves gModel and a gPlane of zeros. Entries of fixed parameters are left zero unless all is set.
 func (c *chain) reverse(all bool) error {
 	c.all = all
-	clear(c.gPlane)
 	c.psf.BlurAdj(c.gPlane, c.gModel)
 	c.pool.Run(len(c.tiles), c.runReverse)
 	clear(c.gTheta)
@@ -161,15 +164,10 @@ func (c *chain) reverse(all bool) error {
 		if l.nz == 0 || l.zFixed && !all {
 			continue
 		}
-		sum := c.gimgs[i]
-		copy(sum, c.tiles[0].gimg[i])
-		for k := range c.tiles[1:] {
-			for j, g := range c.tiles[k+1].gimg[i] {
-				sum[j] += g
-			}
-		}
+		c.summed = i
+		c.pool.Run(sumChunks, c.runSum)
 		clear(c.gpix[i])
-		l.pixels.Unpad(c.gpix[i], sum)
+		l.pixels.Unpad(c.gpix[i], c.gimgs[i])
 		if !allFinite(c.gpix[i]) {
 			return rejected("%s: the gradient by the source image is not finite", l.name)
 		}
@@ -178,6 +176,22 @@ func (c *chain) reverse(all bool) error {
 		}
 	}
 	return nil
+}
+
+// stretch is the k-th of so many stretches of n numbers.
+func stretch(n, k, many int) (from, to int) { return n * k / many, n * (k + 1) / many }
+
+// sumChunk adds up a stretch of the tiles' adjoints of an image.
+func (c *chain) sumChunk(k int) {
+	sum := c.gimgs[c.summed]
+	from, to := stretch(len(sum), k, sumChunks)
+	copy(sum[from:to], c.tiles[0].gimg[c.summed][from:to])
+	for t := range c.tiles[1:] {
+		g := c.tiles[t+1].gimg[c.summed][from:to]
+		for j, v := range sum[from:to] {
+			sum[from+j] = v + g[j]
+		}
+	}
 }
 
 // rays are those of the pixels from ≤ k < to.

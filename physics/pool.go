@@ -2,8 +2,8 @@ package physics
 
 import (
 	"runtime"
-	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Pool is a set of goroutines made once and used for every pass over the rays. A nil *Pool runs everything in the
@@ -12,23 +12,53 @@ import (
 // Work is cut into chunks whose number the caller fixes without regard to the number of threads; each chunk writes to
 // places of its own, and sums over chunks are taken by the caller in the order of the chunks. Results are then the same
 // bit for bit for every number of threads.
+//
+// Each thread has a stretch of chunks of its own, the same from pass to pass, so that what it wrote in one is in its cache
+// in the next; one that is through takes from the others' stretches.
+//
+// Passes follow each other within microseconds, and to wake a sleeping thread takes longer than a short pass: helpers
+// look out for the next pass for patience, then sleep. A helper that has not woken when the work is done is not waited for.
 type Pool struct {
-	n    int
-	wake chan struct{}
-	wg   sync.WaitGroup
-	next atomic.Int64
-	f    func(chunk int)
-	end  int64
+	helpers []helper
+	shares  []share // of the caller, then of the helpers
+	f       func(chunk int)
 }
+
+// share is a thread's stretch of chunks: those from next to end are left.
+type share struct {
+	next atomic.Int64
+	end  int64
+	_    [48]byte // of its own cache line
+}
+
+// helper is a goroutine's part in a pass: posted by Run, taken by the goroutine or taken back by Run.
+type helper struct {
+	state  atomic.Int32
+	asleep atomic.Bool
+	wake   chan struct{}
+	rested chan struct{}
+	_      [40]byte // of its own cache line
+}
+
+const (
+	resting = iota // there is nothing to do
+	posted
+	taken
+	awaited // taken, and Run sleeps until rested
+)
+
+// patience is how long one that waits looks before it sleeps.
+const patience = 30 * time.Microsecond
 
 // NewPool makes a pool of n threads, the caller's included; n <= 0 takes GOMAXPROCS. Close it to end the goroutines.
 func NewPool(n int) *Pool {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{n: n, wake: make(chan struct{}, n)}
-	for range n - 1 {
-		go p.work()
+	p := &Pool{helpers: make([]helper, n-1), shares: make([]share, n)}
+	for i := range p.helpers {
+		p.helpers[i].wake, p.helpers[i].rested = make(chan struct{}, 1), make(chan struct{}, 1)
+		go p.work(i)
 	}
 	return p
 }
@@ -38,50 +68,96 @@ func (p *Pool) Threads() int {
 	if p == nil {
 		return 1
 	}
-	return p.n
+	return len(p.helpers) + 1
 }
 
 // Run calls f(0) … f(chunks-1), spread over the threads, and returns when all are done. It allocates nothing; f should
 // be a function value made once. Run is not to be called from within f or from two goroutines at a time.
 func (p *Pool) Run(chunks int, f func(chunk int)) {
-	if p == nil || p.n == 1 || chunks <= 1 {
+	if p == nil || len(p.helpers) == 0 || chunks <= 1 {
 		for c := range chunks {
 			f(c)
 		}
 		return
 	}
-	p.f, p.end = f, int64(chunks)
-	p.next.Store(0)
-	helpers := min(p.n, chunks) - 1
-	p.wg.Add(helpers)
-	for range helpers {
-		p.wake <- struct{}{}
+	p.f = f
+	for i := range p.shares {
+		s := &p.shares[i]
+		s.next.Store(int64(i * chunks / len(p.shares)))
+		s.end = int64((i + 1) * chunks / len(p.shares))
 	}
-	p.drain()
-	p.wg.Wait()
+	called := p.helpers[:min(len(p.helpers), chunks-1)]
+	for i := range called {
+		h := &called[i]
+		h.state.Store(posted)
+		if h.asleep.CompareAndSwap(true, false) {
+			h.wake <- struct{}{}
+		}
+	}
+	p.drain(0)
+	for i := range called {
+		h := &called[i]
+		if h.state.CompareAndSwap(posted, resting) {
+			continue
+		}
+		if !within(patience, func() bool { return h.state.Load() == resting }) && h.state.CompareAndSwap(taken, awaited) {
+			<-h.rested
+		}
+	}
 	p.f = nil
 }
 
 // Close ends the goroutines. The pool must not be used afterwards.
 func (p *Pool) Close() {
 	if p != nil {
-		close(p.wake)
+		for i := range p.helpers {
+			close(p.helpers[i].wake)
+		}
 	}
 }
 
-func (p *Pool) work() {
-	for range p.wake {
-		p.drain()
-		p.wg.Done()
-	}
-}
-
-func (p *Pool) drain() {
+func (p *Pool) work(i int) {
+	h := &p.helpers[i]
 	for {
-		c := p.next.Add(1) - 1
-		if c >= p.end {
+		if h.state.CompareAndSwap(posted, taken) {
+			p.drain(i + 1)
+			if h.state.Swap(resting) == awaited {
+				h.rested <- struct{}{}
+			}
+		}
+		if within(patience, func() bool { return h.state.Load() == posted }) {
+			continue
+		}
+		h.asleep.Store(true)
+		if h.state.Load() == posted && h.asleep.CompareAndSwap(true, false) {
+			continue
+		}
+		if _, open := <-h.wake; !open {
 			return
 		}
-		p.f(int(c))
+	}
+}
+
+// within looks until done or for the time d, and tells whether it came to be. Others may run meanwhile.
+func within(d time.Duration, done func() bool) bool {
+	for start := time.Now(); ; runtime.Gosched() {
+		for range 64 {
+			if done() {
+				return true
+			}
+		}
+		if time.Since(start) > d {
+			return false
+		}
+	}
+}
+
+// drain does a thread's own share, then what is left of the others'.
+func (p *Pool) drain(own int) {
+	for i := range p.shares {
+		s := &p.shares[(own+i)%len(p.shares)]
+		for c := s.next.Add(1) - 1; c < s.end; c = s.next.Add(1) - 1 {
+			p.f(int(c))
+		}
 	}
 }
