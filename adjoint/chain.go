@@ -61,7 +61,7 @@ type tile struct {
 	many      *manyPlanes // nil when there is one plane of lenses and one of sources
 	gp        []float64   // of all θ
 	galpha    []float64   // what the adjoints of a single plane's deflections add up to, of all θ
-	gimg      [][]float64 // of each light of free latents, padded
+	gimg      [][]float64 // of each light of free latents, padded; zeros until reverse adds to it
 }
 
 // newChain lays out a chain. noise may be nil: then only the model is computed.
@@ -160,12 +160,16 @@ func (c *chain) reverse(all bool) error {
 		c.gTheta[c.scene.skyAt] = s
 	}
 	for i := range c.scene.lights {
+		if c.wantsImage(&c.scene.lights[i]) {
+			c.summed = i
+			c.pool.Run(sumChunks, c.runSum)
+		}
+	}
+	for i := range c.scene.lights {
 		l := &c.scene.lights[i]
-		if l.nz == 0 || l.zFixed && !all {
+		if !c.wantsImage(l) {
 			continue
 		}
-		c.summed = i
-		c.pool.Run(sumChunks, c.runSum)
 		clear(c.gpix[i])
 		l.pixels.Unpad(c.gpix[i], c.gimgs[i])
 		if !allFinite(c.gpix[i]) {
@@ -178,19 +182,27 @@ func (c *chain) reverse(all bool) error {
 	return nil
 }
 
+// wantsImage tells whether reverse is to give the gradient by the light's image.
+func (c *chain) wantsImage(l *lightUnit) bool { return l.nz > 0 && (c.all || !l.zFixed) }
+
 // stretch is the k-th of so many stretches of n numbers.
 func stretch(n, k, many int) (from, to int) { return n * k / many, n * (k + 1) / many }
 
-// sumChunk adds up a stretch of the tiles' adjoints of an image.
+// sumChunk adds up a stretch of the tiles' adjoints of an image, and clears it for the next pass while it is in the cache.
 func (c *chain) sumChunk(k int) {
 	sum := c.gimgs[c.summed]
 	from, to := stretch(len(sum), k, sumChunks)
-	copy(sum[from:to], c.tiles[0].gimg[c.summed][from:to])
-	for t := range c.tiles[1:] {
-		g := c.tiles[t+1].gimg[c.summed][from:to]
-		for j, v := range sum[from:to] {
-			sum[from+j] = v + g[j]
+	sum = sum[from:to]
+	for t := range c.tiles {
+		g := c.tiles[t].gimg[c.summed][from:to]
+		if t == 0 {
+			copy(sum, g)
+		} else {
+			for j, v := range g {
+				sum[j] += v
+			}
 		}
+		clear(g)
 	}
 }
 
@@ -282,11 +294,6 @@ func (c *chain) reverseTile(k int) {
 	s := c.scene
 	clear(t.gp)
 	clear(t.galpha)
-	for i, g := range t.gimg {
-		if g != nil && (c.all || !s.lights[i].zFixed) {
-			clear(g)
-		}
-	}
 	lensing := false
 	for i := range s.lenses {
 		l := &s.lenses[i]
@@ -320,7 +327,7 @@ func (c *chain) reverseTile(k int) {
 				continue
 			}
 			gp := t.gp[l.first : l.first+l.n]
-			if l.nz > 0 && (c.all || !l.zFixed) {
+			if c.wantsImage(l) {
 				l.pixels.BrightnessVJPImage(gp, t.gimg[i], hx, hy, g, px, py)
 			} else {
 				l.light.BrightnessVJP(gp, hx, hy, g, px, py)

@@ -191,23 +191,3 @@ func TestNoiseMasksWhatCannotBeCompared(t *testing.T) {
 		}
 	}
 }
-
-func TestPoolRunsEveryChunkOnce(t *testing.T) {
-	for _, n := range []int{1, 2, 5} {
-		p := NewPool(n)
-		counts := make([]int, 100)
-		f := func(c int) { counts[c]++ }
-		for range 50 {
-			p.Run(len(counts), f)
-		}
-		for c, k := range counts {
-			if k != 50 {
-				t.Errorf("%d threads: chunk %d ran %d times, want 50", n, c, k)
-			}
-		}
-		if a := testing.AllocsPerRun(20, func() { p.Run(len(counts), f) }); a != 0 {
-			t.Errorf("%d threads: %v allocations a run", n, a)
-		}
-		p.Close()
-	}
-}

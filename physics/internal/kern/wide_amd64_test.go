@@ -30,20 +30,13 @@ func TestWideVectorsGiveTheSameBits(t *testing.T) {
 
 // everyKernel is all results for n rays.
 func everyKernel(rng *rand.Rand, n int) map[string]any {
-	normals := func(n int) []float64 {
-		v := make([]float64, n)
-		for i := range v {
-			v[i] = rng.NormFloat64()
-		}
-		return v
-	}
 	out := map[string]any{}
 	k := testLaw(rng, 0.4)
 	x, y := testRays(rng, k, n)
-	g, h, gx, gy := normals(n), normals(n), normals(n), normals(n)
+	g, h, gx, gy := normals(rng, n), normals(rng, n), normals(rng, n), normals(rng, n)
 	var r Rays
 	k.Prepare(&r, x, y, true)
-	ax, ay := normals(n), normals(n)
+	ax, ay := normals(rng, n), normals(rng, n)
 	k.Deflect(&r, ax, ay)
 	var s Slopes
 	k.Slopes(&r, &s, n)
@@ -64,7 +57,7 @@ func everyKernel(rng *rand.Rand, n int) map[string]any {
 
 	var slope Slope
 	for i := range slope {
-		copy(slope[i][:n], normals(n))
+		copy(slope[i][:n], normals(rng, n))
 	}
 	f := Frame{X: 0.1, Y: -0.2, CX: 3, CY: 4, OX: 8, OY: 8, EndX: 16, EndY: 16, Stride: 20, Corner: 42, GX: 0.3, GY: 0.7}
 	var chain [4]float64
@@ -74,9 +67,9 @@ func everyKernel(rng *rand.Rand, n int) map[string]any {
 	f.Locate(&taps, x, y)
 	var w Weights
 	w.Fill(&taps, n)
-	img := normals(20 * 21)
+	img := normals(rng, 20*21)
 	var bilinear, bicubic Slope
-	v, u, img2 := normals(n), normals(n), normals(20*21)
+	v, u, img2 := normals(rng, n), normals(rng, n), normals(rng, 20*21)
 	BilinearValue(v, img, 20, &taps, 0.7)
 	BilinearSlopes(&bilinear, img, 20, &taps, n)
 	BilinearScatter(img2, 20, &taps, g, 0.7)
@@ -93,7 +86,7 @@ func everyKernel(rng *rand.Rand, n int) map[string]any {
 		var ls LightSlopes
 		var sums [10]float64
 		var zx, zy [Block]float64
-		v := normals(n)
+		v := normals(rng, n)
 		if kind == Gaussian {
 			l.P[2] = -l.P[2] // it falls outwards
 		}
@@ -103,11 +96,11 @@ func everyKernel(rng *rand.Rand, n int) map[string]any {
 		out["light "+string('0'+rune(kind))] = []any{v, ls, sums, zx, zy}
 	}
 
-	dst := normals(n)
-	Mix(dst, normals(3*n+n), n, normals(3), true)
+	dst := normals(rng, n)
+	Mix(dst, normals(rng, 3*n+n), n, normals(rng, 3), true)
 	var dots [3][4]float64
 	m := n &^ 3
-	Dots(&dots, normals(4*Block), normals(4*Block), Block, m)
+	Dots(&dots, normals(rng, 4*Block), normals(rng, 4*Block), Block, m)
 	out["sums"] = []any{dst, dots}
 	return out
 }
