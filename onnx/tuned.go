@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// tuned returns g as onnxruntime is faster at on the CPU; see winograd.go, smallimage.go and docs/decisions. Results differ by
+// tuned returns g as onnxruntime is faster at on the CPU; see winograd.go, smallimage.go, phases.go and docs/decisions. Results differ by
 // rounding.
 func (g *Graph) tuned() (*Graph, error) {
 	g, err := g.winograd()
@@ -14,6 +14,7 @@ func (g *Graph) tuned() (*Graph, error) {
 	}
 	h, fired, err := g.rewritten([]rewriteRow{
 		{"convolution of a small image", []string{"Conv", "ConvTranspose"}, smallImageConv},
+		{"transposed convolution by phases", []string{"ConvTranspose", "Relu"}, phaseConv},
 		{"sign as a number", []string{"Cast"}, signAsSlope},
 	})
 	if err != nil || !fired {

@@ -35,7 +35,7 @@ func TestSmallImagesAreTheConvolution(t *testing.T) {
 		{name: "two strides, pads on one side", op: "Conv", n: 1, ci: 190, co: 512, h: 5, w: 6, attr: map[string]Attr{"kernel_shape": IntsAttr(3, 4), "strides": IntsAttr(1, 2), "pads": IntsAttr(0, 1, 1, 0)}},
 		{name: "few weights", op: "Conv", n: 1, ci: 64, co: 512, h: 8, w: 8, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
 		{name: "many pixels", op: "Conv", n: 1, ci: 256, co: 1024, h: 10, w: 10, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
-		{name: "few channels", op: "ConvTranspose", n: 1, ci: 448, co: 320, h: 4, w: 4, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
+		{name: "few channels", op: "Conv", n: 1, ci: 320, co: 448, h: 8, w: 8, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := convGraph(c.op, c.ci, c.co, c.h, c.w, c.attr)
@@ -110,8 +110,9 @@ func TestSignsAreMasks(t *testing.T) {
 	}
 }
 
-// The paper's decoder, one image: the layers of 4 x 4 pixels become products, and the session gives what the convolutions do.
-func TestSessionsTakeSmallImagesAsProducts(t *testing.T) {
+// The paper's decoder, one image: the layers of 4 x 4 pixels become products, those above four convolutions each but for the
+// last one, and the session gives what the convolutions do.
+func TestSessionsTakeTunedGraphs(t *testing.T) {
 	needLibrary(t)
 	g, err := paperDecoder(rand.New(rand.NewPCG(7, 8))).Bind(map[string]int64{"N": 1})
 	if err != nil {
@@ -121,8 +122,77 @@ func TestSessionsTakeSmallImagesAsProducts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h, err := d.tuned(); err != nil || countOps(d, "Conv", "ConvTranspose") != countOps(h, "Conv", "ConvTranspose")+2 {
-		t.Fatalf("error %v, or not two convolutions fewer", err)
+	h, err := d.tuned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if up, down := countOps(h, "ConvTranspose"), countOps(h, "Conv"); up != 1 || down != 3+2*4 {
+		t.Fatalf("%d transposed and %d other convolutions, expected 1 and 11", up, down)
 	}
 	sameSessions(t, d, 2e-6)
+}
+
+func TestPhasesAreTheTransposedConvolution(t *testing.T) {
+	geometry := func(kh, kw int64, pads ...int64) map[string]Attr {
+		return map[string]Attr{"kernel_shape": IntsAttr(kh, kw), "strides": IntsAttr(2, 2), "pads": IntsAttr(pads...)}
+	}
+	with := func(a map[string]Attr, name string, v ...int64) map[string]Attr {
+		a[name] = IntsAttr(v...)
+		return a
+	}
+	for _, c := range []struct {
+		name       string
+		n, ci, co  int64
+		h, w       int64
+		attr       map[string]Attr
+		bare, relu bool
+		direct     bool // left as it is
+	}{
+		{name: "kernel 4", n: 1, ci: 32, co: 24, h: 5, w: 8, attr: geometry(4, 4, 1, 1, 1, 1)},
+		{name: "kernel 4 without bias", n: 1, ci: 32, co: 24, h: 5, w: 8, attr: geometry(4, 4, 1, 1, 1, 1), bare: true},
+		{name: "before a Relu", n: 3, ci: 32, co: 24, h: 8, w: 7, attr: geometry(4, 4, 1, 1, 1, 1), relu: true},
+		{name: "kernel 3 with output_padding", n: 2, ci: 16, co: 16, h: 6, w: 9, attr: with(geometry(3, 3, 1, 1, 1, 1), "output_padding", 1, 1)},
+		{name: "kernel 2", n: 1, ci: 16, co: 20, h: 4, w: 4, attr: geometry(2, 2, 0, 0, 0, 0)},
+		{name: "kernel 6", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(6, 6, 2, 2, 2, 2), relu: true},
+		{name: "two kernels", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(4, 6, 1, 2, 1, 2)},
+		{name: "pads on one side", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(4, 4, 0, 2, 2, 0)},
+		{name: "pads beyond the taps", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(2, 2, 1, 1, -1, -1), direct: true},
+		{name: "one tap for two parities", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(geometry(1, 1, 0, 0, 0, 0), "output_padding", 1, 1), direct: true},
+		{name: "not doubling", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(3, 3, 1, 1, 1, 1), direct: true},
+		{name: "stride 1", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(geometry(3, 3, 1, 1, 1, 1), "strides", 1, 1), direct: true},
+		{name: "dilated", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(with(geometry(3, 3, 2, 2, 2, 2), "dilations", 2, 2), "output_padding", 1, 1), direct: true},
+		{name: "one channel", n: 1, ci: 64, co: 1, h: 6, w: 6, attr: geometry(4, 4, 1, 1, 1, 1), direct: true},
+		{name: "wide images of few channels", n: 1, ci: 16, co: 16, h: 4, w: 34, attr: geometry(4, 4, 1, 1, 1, 1), direct: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := convGraph("ConvTranspose", c.ci, c.co, c.h, c.w, c.attr)
+			g.Inputs[0].Shape[0].N = c.n
+			if c.bare {
+				g.Nodes[0].In = g.Nodes[0].In[:2]
+			}
+			if c.relu {
+				first := g.Outputs[0].Name
+				g.Outputs = nil
+				b := NewBuilder(g, "")
+				b.Output(b.Op("Relu", first))
+			}
+			if err := g.Infer(); err != nil {
+				t.Fatal(err)
+			}
+			h, err := g.tuned()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := countOps(h, "ConvTranspose") == 1; left != c.direct {
+				t.Fatalf("left as it is: %v, expected %v", left, c.direct)
+			}
+			if want := 4; c.relu && countOps(h, "Relu") != want {
+				t.Errorf("%d Relus, expected %d, one for each phase", countOps(h, "Relu"), want)
+			}
+			if err := h.Check(); err != nil {
+				t.Fatal(err)
+			}
+			sameResults(t, g, h, 1e-12)
+		})
+	}
 }
