@@ -20,7 +20,7 @@ func phaseConv(f *folder, n *Node) bool {
 		return false
 	}
 	c := readConv(f, up)
-	if c == nil || c.x[0] >= leastBatch || min(c.x[1], c.y[1]) < leastChannels || max(c.y[2], c.y[3]) > maxTileExtent ||
+	if c == nil || min(c.x[1], c.y[1]) < leastChannels || max(c.y[2], c.y[3]) > maxTileExtent ||
 		c.x[3] > mostPhaseColumns*c.x[1] {
 		return false
 	}
