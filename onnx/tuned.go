@@ -60,8 +60,14 @@ func readConv(f *folder, n *Node) *constConv {
 	if !ok || !ok2 || len(x) != 4 || len(y) != 4 || slices.Min(slices.Concat(x, y)) < 1 {
 		return nil
 	}
-	return &constConv{
+	c := &constConv{
 		up: n.Op == "ConvTranspose", x: x, y: y, kernel: w.Shape[2:],
 		stride: orOnes(n.Ints("strides"), 2), dilation: orOnes(n.Ints("dilations"), 2), pads: orZeros(n.Ints("pads"), 4),
 	}
+	for _, v := range slices.Concat(c.stride, c.dilation, c.pads) {
+		if v < -maxTileExtent || v > maxTileExtent {
+			return nil
+		}
+	}
+	return c
 }
