@@ -216,8 +216,8 @@ func (k *kernel) spread() []instr {
 }
 
 // loop gives out registers of v (the value needed last makes room; what memory holds is loaded again, the rest is spilled)
-// and writes the loop over whole vectors, from byte DX. slots is how many values it spills at a time.
-func (k *kernel) loop(w io.Writer, v isa) (slots int) {
+// and writes the loop over whole vectors, from byte DX. It spills to the first `frame` bytes of the stack.
+func (k *kernel) loop(w io.Writer, v isa) (frame int) {
 	code := k.code
 	var sums []string // the memory of the sums that have registers
 	if k.pinned || v.pinned {
@@ -252,7 +252,7 @@ func (k *kernel) loop(w io.Writer, v isa) (slots int) {
 	for i := range holds {
 		holds[i] = -1
 	}
-	slot := map[value]int{}
+	slot := map[value]int{} // the byte of each spilled value
 	take := func(at int, keep map[int]bool) int {
 		best, far := -1, -1
 		for r, v := range holds {
@@ -270,9 +270,9 @@ func (k *kernel) loop(w io.Writer, v isa) (slots int) {
 		if far != math.MaxInt {
 			if _, inMemory := k.source[v]; !inMemory {
 				if _, ok := slot[v]; !ok {
-					slot[v] = slots
-					slots++
-					emit("VMOVUPD %s, %d(SP)", reg(best), size*slot[v])
+					slot[v] = frame
+					frame += size
+					emit("VMOVUPD %s, %d(SP)", reg(best), slot[v])
 				}
 			}
 		}
@@ -288,7 +288,7 @@ func (k *kernel) loop(w io.Writer, v isa) (slots int) {
 		if src, ok := k.source[v]; ok {
 			emit("%s, %s", src, reg(r))
 		} else {
-			emit("VMOVUPD %d(SP), %s", size*slot[v], reg(r))
+			emit("VMOVUPD %d(SP), %s", slot[v], reg(r))
 		}
 		where[v], holds[r] = r, v
 		return r
@@ -394,7 +394,7 @@ func (k *kernel) loop(w io.Writer, v isa) (slots int) {
 	for i, mem := range sums {
 		fmt.Fprintf(w, "\tVMOVUPD Y%d, %s\n", v.registers-1-i, mem)
 	}
-	return size * slots
+	return frame
 }
 
 // assemble writes the function.
