@@ -6,14 +6,28 @@ import (
 	"testing"
 )
 
+// sameTuned holds what g computes as sessions take it against what it computes as it is; direct tells whether its
+// convolution is to be left alone.
+func sameTuned(t *testing.T, g *Graph, op string, direct bool) *Graph {
+	t.Helper()
+	if err := g.Infer(); err != nil {
+		t.Fatal(err)
+	}
+	h, err := g.tuned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := countOps(h, op) == 1; left != direct {
+		t.Fatalf("left as it is: %v, expected %v", left, direct)
+	}
+	if err := h.Check(); err != nil {
+		t.Fatal(err)
+	}
+	sameResults(t, g, h, 1e-12)
+	return h
+}
+
 func TestSmallImagesAreTheConvolution(t *testing.T) {
-	geometry := func(k, s int64, pads ...int64) map[string]Attr {
-		return map[string]Attr{"kernel_shape": IntsAttr(k, k), "strides": IntsAttr(s, s), "pads": IntsAttr(pads...)}
-	}
-	with := func(a map[string]Attr, name string, v ...int64) map[string]Attr {
-		a[name] = IntsAttr(v...)
-		return a
-	}
 	for _, c := range []struct {
 		name         string
 		op           string
@@ -43,20 +57,7 @@ func TestSmallImagesAreTheConvolution(t *testing.T) {
 			if c.bare {
 				g.Nodes[0].In = g.Nodes[0].In[:2]
 			}
-			if err := g.Infer(); err != nil {
-				t.Fatal(err)
-			}
-			h, err := g.tuned()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if left := countOps(h, c.op) == 1; left != c.direct {
-				t.Fatalf("left as it is: %v, expected %v", left, c.direct)
-			}
-			if err := h.Check(); err != nil {
-				t.Fatal(err)
-			}
-			sameResults(t, g, h, 1e-12)
+			sameTuned(t, g, c.op, c.direct)
 		})
 	}
 }
@@ -133,13 +134,6 @@ func TestSessionsTakeTunedGraphs(t *testing.T) {
 }
 
 func TestPhasesAreTheTransposedConvolution(t *testing.T) {
-	geometry := func(kh, kw int64, pads ...int64) map[string]Attr {
-		return map[string]Attr{"kernel_shape": IntsAttr(kh, kw), "strides": IntsAttr(2, 2), "pads": IntsAttr(pads...)}
-	}
-	with := func(a map[string]Attr, name string, v ...int64) map[string]Attr {
-		a[name] = IntsAttr(v...)
-		return a
-	}
 	for _, c := range []struct {
 		name       string
 		n, ci, co  int64
@@ -148,21 +142,21 @@ func TestPhasesAreTheTransposedConvolution(t *testing.T) {
 		bare, relu bool
 		direct     bool // left as it is
 	}{
-		{name: "kernel 4", n: 1, ci: 32, co: 24, h: 5, w: 8, attr: geometry(4, 4, 1, 1, 1, 1)},
-		{name: "kernel 4 without bias", n: 1, ci: 32, co: 24, h: 5, w: 8, attr: geometry(4, 4, 1, 1, 1, 1), bare: true},
-		{name: "before a Relu", n: 3, ci: 32, co: 24, h: 8, w: 7, attr: geometry(4, 4, 1, 1, 1, 1), relu: true},
-		{name: "kernel 3 with output_padding", n: 2, ci: 16, co: 16, h: 6, w: 9, attr: with(geometry(3, 3, 1, 1, 1, 1), "output_padding", 1, 1)},
+		{name: "kernel 4", n: 1, ci: 32, co: 24, h: 5, w: 8, attr: geometry(4, 2, 1, 1, 1, 1)},
+		{name: "kernel 4 without bias", n: 1, ci: 32, co: 24, h: 5, w: 8, attr: geometry(4, 2, 1, 1, 1, 1), bare: true},
+		{name: "before a Relu", n: 3, ci: 32, co: 24, h: 8, w: 7, attr: geometry(4, 2, 1, 1, 1, 1), relu: true},
+		{name: "kernel 3 with output_padding", n: 2, ci: 16, co: 16, h: 6, w: 9, attr: with(geometry(3, 2, 1, 1, 1, 1), "output_padding", 1, 1)},
 		{name: "kernel 2", n: 1, ci: 16, co: 20, h: 4, w: 4, attr: geometry(2, 2, 0, 0, 0, 0)},
-		{name: "kernel 6", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(6, 6, 2, 2, 2, 2), relu: true},
-		{name: "two kernels", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(4, 6, 1, 2, 1, 2)},
-		{name: "pads on one side", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(4, 4, 0, 2, 2, 0)},
+		{name: "kernel 6", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(6, 2, 2, 2, 2, 2), relu: true},
+		{name: "two kernels", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(geometry(4, 2, 1, 2, 1, 2), "kernel_shape", 4, 6)},
+		{name: "pads on one side", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(4, 2, 0, 2, 2, 0)},
 		{name: "pads beyond the taps", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(2, 2, 1, 1, -1, -1), direct: true},
-		{name: "one tap for two parities", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(geometry(1, 1, 0, 0, 0, 0), "output_padding", 1, 1), direct: true},
-		{name: "not doubling", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(3, 3, 1, 1, 1, 1), direct: true},
-		{name: "stride 1", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(geometry(3, 3, 1, 1, 1, 1), "strides", 1, 1), direct: true},
-		{name: "dilated", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(with(geometry(3, 3, 2, 2, 2, 2), "dilations", 2, 2), "output_padding", 1, 1), direct: true},
-		{name: "one channel", n: 1, ci: 64, co: 1, h: 6, w: 6, attr: geometry(4, 4, 1, 1, 1, 1), direct: true},
-		{name: "wide images of few channels", n: 1, ci: 16, co: 16, h: 4, w: 34, attr: geometry(4, 4, 1, 1, 1, 1), direct: true},
+		{name: "one tap for two parities", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(geometry(1, 2, 0, 0, 0, 0), "output_padding", 1, 1), direct: true},
+		{name: "not doubling", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: geometry(3, 2, 1, 1, 1, 1), direct: true},
+		{name: "stride 1", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(geometry(3, 2, 1, 1, 1, 1), "strides", 1, 1), direct: true},
+		{name: "dilated", n: 1, ci: 16, co: 16, h: 6, w: 6, attr: with(with(geometry(3, 2, 2, 2, 2, 2), "dilations", 2, 2), "output_padding", 1, 1), direct: true},
+		{name: "one channel", n: 1, ci: 64, co: 1, h: 6, w: 6, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
+		{name: "wide images of few channels", n: 1, ci: 16, co: 16, h: 4, w: 34, attr: geometry(4, 2, 1, 1, 1, 1), direct: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := convGraph("ConvTranspose", c.ci, c.co, c.h, c.w, c.attr)
@@ -176,23 +170,10 @@ func TestPhasesAreTheTransposedConvolution(t *testing.T) {
 				b := NewBuilder(g, "")
 				b.Output(b.Op("Relu", first))
 			}
-			if err := g.Infer(); err != nil {
-				t.Fatal(err)
-			}
-			h, err := g.tuned()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if left := countOps(h, "ConvTranspose") == 1; left != c.direct {
-				t.Fatalf("left as it is: %v, expected %v", left, c.direct)
-			}
+			h := sameTuned(t, g, "ConvTranspose", c.direct)
 			if want := 4; c.relu && countOps(h, "Relu") != want {
 				t.Errorf("%d Relus, expected %d, one for each phase", countOps(h, "Relu"), want)
 			}
-			if err := h.Check(); err != nil {
-				t.Fatal(err)
-			}
-			sameResults(t, g, h, 1e-12)
 		})
 	}
 }

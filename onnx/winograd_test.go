@@ -135,6 +135,17 @@ func convGraph(op string, ci, co, h, w int64, attr map[string]Attr) *Graph {
 	return g
 }
 
+// geometry are the attributes of a convolution with a square kernel.
+func geometry(k, s int64, pads ...int64) map[string]Attr {
+	return map[string]Attr{"kernel_shape": IntsAttr(k, k), "strides": IntsAttr(s, s), "pads": IntsAttr(pads...)}
+}
+
+// with sets one more.
+func with(a map[string]Attr, name string, v ...int64) map[string]Attr {
+	a[name] = IntsAttr(v...)
+	return a
+}
+
 func countOps(g *Graph, ops ...string) int {
 	n := 0
 	for _, m := range g.Nodes {
@@ -146,13 +157,6 @@ func countOps(g *Graph, ops ...string) int {
 }
 
 func TestWinogradIsTheConvolution(t *testing.T) {
-	geometry := func(k, s int64, pads ...int64) map[string]Attr {
-		return map[string]Attr{"kernel_shape": IntsAttr(k, k), "strides": IntsAttr(s, s), "pads": IntsAttr(pads...)}
-	}
-	with := func(a map[string]Attr, name string, v ...int64) map[string]Attr {
-		a[name] = IntsAttr(v...)
-		return a
-	}
 	for _, c := range []struct {
 		name   string
 		op     string
