@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// tuned returns g as onnxruntime is faster at on the CPU; see winograd.go, smallimage.go, phases.go and docs/decisions. Results differ by
-// rounding.
+// tuned returns g as onnxruntime is faster at on the CPU; see winograd.go, smallimage.go, phases.go and docs/decisions.
+// Results differ by rounding.
 func (g *Graph) tuned() (*Graph, error) {
 	g, err := g.winograd()
 	if err != nil {

@@ -307,20 +307,15 @@ func sameSessions(t *testing.T, d *Graph, tol float64) {
 			t.Fatal(err)
 		}
 	}
-	differs := false
 	for _, v := range d.Outputs {
 		scale, worst := 0.0, 0.0
 		for i, want := range direct.Output(v.Name) {
 			scale = max(scale, math.Abs(float64(want)))
 			worst = max(worst, math.Abs(float64(want-tuned.Output(v.Name)[i])))
 		}
-		if !(worst <= tol*scale) {
+		if worst == 0 || !(worst <= tol*scale) {
 			t.Errorf("%s differs by %g of %g, expected rounding", v.Name, worst, scale)
 		}
-		differs = differs || worst > 0
 		t.Logf("%s differs by %.1e of its largest value", v.Name, worst/scale)
-	}
-	if !differs {
-		t.Error("the same to the last bit: both sessions run the same graph")
 	}
 }

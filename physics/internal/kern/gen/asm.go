@@ -15,19 +15,22 @@ type value int
 // An isa is a set of vector instructions that a kernel's loop is written for.
 type isa struct {
 	letter    string // of its registers
+	half      string // of registers of half their width
 	lanes     int
 	registers int
 	pinned    bool // sums always stay in registers
 }
 
 var (
-	avx2   = isa{letter: "Y", lanes: 4, registers: 16}
-	avx512 = isa{letter: "Z", lanes: 8, registers: 32, pinned: true}
+	avx2   = isa{letter: "Y", half: "X", lanes: 4, registers: 16}
+	avx512 = isa{letter: "Z", half: "Y", lanes: 8, registers: 32, pinned: true}
 )
 
-// mnemonic is the name that the wider instructions have where it is another.
+// mnemonic is the name that Go gives an instruction of this width.
 func (v isa) mnemonic(name string) string {
 	switch {
+	case v.lanes == 4 && name == "VCVTTPD2DQ":
+		return name + "Y"
 	case v.lanes == 4:
 	case name == "VPAND" || name == "VPOR":
 		return name + "Q"
@@ -305,15 +308,11 @@ func (k *kernel) loop(w io.Writer, v isa) (frame int) {
 		case in.name == "store":
 			emit("VMOVUPD %s, %s", reg(r[0]), in.imm)
 		case in.name == "ints":
-			short, convert := take(i+1, keep), "VCVTTPD2DQ"
-			if v.lanes == 4 {
-				convert = "VCVTTPD2DQY"
-			}
-			half := map[int]string{4: "X", 8: "Y"}[v.lanes]
-			emit("%s %s, %s%d", convert, reg(r[0]), half, short)
+			short := take(i+1, keep)
+			emit("%s %s, %s%d", v.mnemonic("VCVTTPD2DQ"), reg(r[0]), v.half, short)
 			emit("MOVQ DX, R13")
 			emit("SHRQ $1, R13")
-			emit("VMOVUPD %s%d, %s", half, short, in.imm)
+			emit("VMOVUPD %s%d, %s", v.half, short, in.imm)
 		case in.name == "sum":
 			to := v.registers - 1 - summed
 			summed++
