@@ -250,11 +250,11 @@ func (j *jacobian) columns(lo, hi int) {
 	j.lo, j.hi = lo, hi
 	j.start = max(0, min(lo-j.margin, h-height))
 	begin := int32(j.start * j.width)
-	search := func(list []int32, row int) int {
-		return sort.Search(len(list), func(k int) bool { return list[k] >= int32(row*j.width) })
+	used := func(row int) int {
+		return sort.Search(len(j.used), func(k int) bool { return j.used[k] >= int32(row*j.width) })
 	}
-	j.from, j.to = search(g.Pixel, j.start), search(g.Pixel, j.start+height)
-	j.first, j.last = search(j.used, lo), search(j.used, hi)
+	j.from, j.to = g.Row(j.start), g.Row(j.start+height)
+	j.first, j.last = used(lo), used(hi)
 	for k := j.first; k < j.last; k++ {
 		j.at[k] = j.used[k] - begin
 	}

@@ -96,22 +96,44 @@ func (g *Grid) Refine(fine int) error {
 // PlaneLen is the number of pixels of a plane that Bin writes.
 func (g *Grid) PlaneLen() int { return g.Fine * g.Fine * g.Box.W * g.Box.H }
 
+// first is First[k], and pixel is Pixel[k]. Most grids need not look: to fetch what a large table holds, here and there, from
+// memory takes longer than the work of many rays.
+func (g *Grid) first(k int) int {
+	if g.Most == 1 {
+		return k
+	}
+	return int(g.First[k])
+}
+
+func (g *Grid) pixel(k int) int {
+	if len(g.Pixel) == g.Box.W*g.Box.H {
+		return k
+	}
+	return int(g.Pixel[k])
+}
+
 // Rays are those of the pixels from ≤ k < to of Pixel among v, which has a value for each ray.
-func (g *Grid) Rays(v []float64, from, to int) []float64 { return v[g.First[from]:g.First[to]] }
+func (g *Grid) Rays(v []float64, from, to int) []float64 { return v[g.first(from):g.first(to)] }
 
 // Share is the pixel of Pixel with which the k-th of n shares of about as many rays begins, of the pixels from ≤ i < to.
 // That of k = n is to.
 func (g *Grid) Share(from, to, k, n int) int {
-	first := int(g.First[from])
-	at := first + k*(int(g.First[to])-first)/n
-	return from + sort.Search(to-from, func(i int) bool { return int(g.First[from+i]) >= at })
+	first := g.first(from)
+	at := first + k*(g.first(to)-first)/n
+	return from + sort.Search(to-from, func(i int) bool { return g.first(from+i) >= at })
 }
 
 // Reach is the first pixel after from ≤ k < to of Pixel that cannot be taken with those before it into a stretch of at
 // most n rays; a pixel of more rays is a stretch of its own.
 func (g *Grid) Reach(from, to, n int) int {
-	limit := int(g.First[from]) + n
-	return from + max(1, sort.Search(to-from, func(k int) bool { return int(g.First[from+1+k]) > limit }))
+	limit := g.first(from) + n
+	// a pixel has one ray at least
+	return from + max(1, sort.Search(min(to-from, n), func(k int) bool { return g.first(from+1+k) > limit }))
+}
+
+// Row is the first entry of Pixel in or after the j-th row of the box, whose first row is 0.
+func (g *Grid) Row(j int) int {
+	return sort.Search(len(g.Pixel), func(k int) bool { return g.pixel(k) >= j*g.Box.W })
 }
 
 // spread marks every pixel within rx columns and ry rows of a used one.
@@ -178,7 +200,7 @@ func (g *Grid) Bin(plane, ray []float64, from, to, start int) {
 		return
 	}
 	if g.Most == 1 && g.unbroken(from, to) {
-		copy(plane[int(g.Pixel[from])-start:], ray[:to-from])
+		copy(plane[g.pixel(from)-start:], ray[:to-from])
 		return
 	}
 	first := g.First[from]
@@ -201,7 +223,7 @@ func (g *Grid) Unbin(gray, gplane []float64, from, to int) {
 		return
 	}
 	if g.Most == 1 && g.unbroken(from, to) {
-		copy(gray[:to-from], gplane[g.Pixel[from]:])
+		copy(gray[:to-from], gplane[g.pixel(from):])
 		return
 	}
 	first := g.First[from]
@@ -256,7 +278,7 @@ func (g *Grid) unbinFine(gray, gplane []float64, from, to int) {
 }
 
 // unbroken tells whether the pixels from ≤ k < to of Pixel follow each other.
-func (g *Grid) unbroken(from, to int) bool { return int(g.Pixel[to-1]-g.Pixel[from]) == to-1-from }
+func (g *Grid) unbroken(from, to int) bool { return g.pixel(to-1)-g.pixel(from) == to-1-from }
 
 // SourcePlane writes x - ax and y - ay to bx and by.
 func SourcePlane(bx, by, x, y, ax, ay []float64) { kern.SourcePlane(bx, by, x, y, ax, ay) }
