@@ -139,8 +139,7 @@ func (c *chain) forward() {
 	}
 }
 
-// reverse carries gModel, the derivative by the model, back to θ and writes it to gTheta. It is called once after misfit(true),
-// which leaves gModel and a gPlane of zeros. Entries of fixed parameters are left zero unless all is set.
+// reverse carries gModel, the derivative by the model, which misfit(true) leaves, back to θ and writes it to gTheta. Entries of fixed parameters are left zero unless all is set.
 func (c *chain) reverse(all bool) error {
 	c.all = all
 	c.psf.BlurAdj(c.gPlane, c.gModel)
@@ -185,13 +184,10 @@ func (c *chain) reverse(all bool) error {
 // wantsImage tells whether reverse is to give the gradient by the light's image.
 func (c *chain) wantsImage(l *lightUnit) bool { return l.nz > 0 && (c.all || !l.zFixed) }
 
-// stretch is the k-th of so many stretches of n numbers.
-func stretch(n, k, many int) (from, to int) { return n * k / many, n * (k + 1) / many }
-
 // sumChunk adds up a stretch of the tiles' adjoints of an image, and clears it for the next pass while it is in the cache.
 func (c *chain) sumChunk(k int) {
 	sum := c.gimgs[c.summed]
-	from, to := stretch(len(sum), k, sumChunks)
+	from, to := len(sum)*k/sumChunks, len(sum)*(k+1)/sumChunks
 	sum = sum[from:to]
 	for t := range c.tiles {
 		g := c.tiles[t].gimg[c.summed][from:to]

@@ -105,8 +105,6 @@ func (c *chain) residualChunk(k int) {
 	var g []float64
 	if c.wantGrad {
 		g = c.gModel[from:to]
-		first, last := stretch(len(c.gPlane), k, c.rowChunks)
-		clear(c.gPlane[first:last])
 	}
 	if nu := c.like.nu; nu == 0 {
 		c.rowChi2[k] = physics.Residual(g, c.model[from:to], c.data[from:to], c.weight[from:to])
@@ -122,8 +120,7 @@ func (c *chain) residualChunk(k int) {
 	}
 }
 
-// misfit compares the model left by forward with the data; grad says whether reverse will follow, for which it clears gPlane.
-// fit.s is set.
+// misfit compares the model left by forward with the data; grad says whether reverse will follow. fit.s is set.
 func (c *chain) misfit(grad bool) {
 	c.wantGrad = grad
 	c.pool.Run(c.rowChunks, c.runResidual)

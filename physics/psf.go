@@ -14,7 +14,7 @@ type PSF interface {
 	Margin() (rx, ry int)
 	// Blur writes the blurred src to dst; the two must not overlap.
 	Blur(dst, src []float64)
-	// BlurAdj adds the adjoint of Blur applied to gdst to gsrc; the two must not overlap.
+	// BlurAdj writes the adjoint of Blur applied to gdst to gsrc; the two must not overlap.
 	BlurAdj(gsrc, gdst []float64)
 }
 
@@ -98,7 +98,7 @@ func kernelPSF(k *Image, w, h int, pool *Pool) PSF {
 func directCost(k *Image, w, h int) float64 {
 	each := 0.35
 	if kern.Accelerated() {
-		each = 0.12
+		each = 0.06
 	}
 	return each * float64(w*h) * float64(k.W*k.H)
 }
@@ -237,10 +237,6 @@ func absInt(i int) int { return max(i, -i) }
 // noPSF leaves the plane as it is.
 type noPSF struct{}
 
-func (noPSF) Margin() (rx, ry int)    { return 0, 0 }
-func (noPSF) Blur(dst, src []float64) { copy(dst, src) }
-func (noPSF) BlurAdj(gsrc, gdst []float64) {
-	for i, g := range gdst {
-		gsrc[i] += g
-	}
-}
+func (noPSF) Margin() (rx, ry int)         { return 0, 0 }
+func (noPSF) Blur(dst, src []float64)      { copy(dst, src) }
+func (noPSF) BlurAdj(gsrc, gdst []float64) { copy(gsrc, gdst) }

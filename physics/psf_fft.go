@@ -136,13 +136,7 @@ func (p *fftPSF) backwardRows(chunk int) {
 		}
 		r.fft.Sequence(r.seq, r.coe)
 		dst := p.dst[j*p.w : (j+1)*p.w]
-		if p.adjoint {
-			for i := range dst {
-				dst[i] += r.seq[i]
-			}
-		} else {
-			copy(dst, r.seq)
-		}
+		copy(dst, r.seq)
 	}
 }
 

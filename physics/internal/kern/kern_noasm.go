@@ -30,15 +30,18 @@ func (k *Light) VJP(kind LightKind, sum *[10]float64, zx, zy *[Block]float64, gd
 // Slopes has no kernel: nothing is done.
 func (k *Light) Slopes(kind LightKind, s *LightSlopes, x, y []float64) bool { return false }
 
-// Mix writes to dst, or adds to it, the sum of len(taps) stretches of src, each as long as dst and `stride` after the
-// one before:
+// MixDown convolves columns: it writes rows of n numbers, the first of each `pitch` after that of the one before, from rows
+// of src, which begin `stride` apart:
 //
-//	dst(i) = Σ_t taps(t) src(t stride + i).
-//
-// A convolution is Mix with rows as stretches, or with stretches that begin one element apart.
-func Mix(dst, src []float64, stride int, taps []float64, add bool) {
-	mixGo(dst, src, stride, taps, add)
+//	dst(r pitch + i) = Σ_t taps(t) src((r+t) stride + i).
+func MixDown(dst []float64, pitch, rows, n int, src []float64, stride int, taps []float64) {
+	mixDownGo(dst, pitch, rows, n, src, stride, taps)
 }
+
+// MixAcross convolves a row: it writes to dst, or adds to it,
+//
+//	dst(i) = Σ_t taps(t) src(t + i).
+func MixAcross(dst, src, taps []float64, add bool) { mixAcrossGo(dst, src, taps, add) }
 
 // Dots adds to sum(r, c) the scalar product of row r of a and row c of b, n elements of each; rows begin `stride` apart. n
 // is a multiple of 4.

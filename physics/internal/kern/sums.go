@@ -1,16 +1,31 @@
 package kern
 
-// mixGo is Mix.
-func mixGo(dst, src []float64, stride int, taps []float64, add bool) {
+// mixDownGo is MixDown.
+func mixDownGo(dst []float64, pitch, rows, n int, src []float64, stride int, taps []float64) {
+	for r := range rows {
+		row := dst[r*pitch:][:n]
+		clear(row)
+		for t, k := range taps {
+			axpy(row, k, src[(r+t)*stride:])
+		}
+	}
+}
+
+// mixAcrossGo is MixAcross.
+func mixAcrossGo(dst, src, taps []float64, add bool) {
 	if !add {
 		clear(dst)
 	}
 	for t, k := range taps {
-		row := src[t*stride:]
-		row = row[:len(dst)]
-		for i, v := range row {
-			dst[i] += k * v
-		}
+		axpy(dst, k, src[t:])
+	}
+}
+
+// axpy adds k·src to dst.
+func axpy(dst []float64, k float64, src []float64) {
+	src = src[:len(dst)]
+	for i, v := range src {
+		dst[i] += k * v
 	}
 }
 

@@ -96,11 +96,12 @@ func everyKernel(rng *rand.Rand, n int) map[string]any {
 		out["light "+string('0'+rune(kind))] = []any{v, ls, sums, zx, zy}
 	}
 
-	dst := normals(rng, n)
-	Mix(dst, normals(rng, 3*n+n), n, normals(rng, 3), true)
+	dst, down := normals(rng, n), make([]float64, 7*n)
+	MixAcross(dst, normals(rng, 21+n), normals(rng, 21), true)
+	MixDown(down, n, 7, n, normals(rng, 13*n), n, normals(rng, 6))
 	var dots [3][4]float64
 	m := n &^ 3
 	Dots(&dots, normals(rng, 4*Block), normals(rng, 4*Block), Block, m)
-	out["sums"] = []any{dst, dots}
+	out["sums"] = []any{dst, down, dots}
 	return out
 }

@@ -61,7 +61,8 @@ type kernel struct {
 	cache       map[string]value
 	next        value
 	consts      *constants
-	pinned      bool // sums stay in registers of their own, from the last down, until the loop ends
+	pinned      bool     // sums stay in registers of their own, from the last down, until the loop ends
+	streams     []string // parameters whose arrays are read or written once in a pass over the image
 }
 
 // constants is the table of numbers that all kernels share.
@@ -79,6 +80,9 @@ func (c *constants) at(bits uint64) string {
 	}
 	return fmt.Sprintf("numbers<>+%d(SB)", 8*i)
 }
+
+// ahead is how many bytes before their turn streams are fetched: a page, since the processor's own prefetching ends with one.
+const ahead = 4096
 
 func newKernel(c *constants, name, doc string, params ...string) *kernel {
 	k := &kernel{name: name, proto: doc, params: params, regs: map[string]string{}, source: map[value]string{},
@@ -384,6 +388,9 @@ func (k *kernel) loop(w io.Writer, v isa) (frame int) {
 				holds[rr] = -1
 			}
 		}
+	}
+	for _, p := range k.streams {
+		emit("PREFETCHT0 %d(%s)(DX*1)", ahead, k.regs[p])
 	}
 	for i, mem := range sums {
 		fmt.Fprintf(w, "\tVMOVUPD %s, Y%d\n", mem, v.registers-1-i)

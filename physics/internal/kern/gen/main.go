@@ -73,7 +73,9 @@ func generate() []byte {
 	c := &constants{index: map[uint64]int{}}
 	var text bytes.Buffer
 	text.WriteString(seriesText())
-	text.WriteString(mixKernel())
+	text.WriteString(downKernel(downRows))
+	text.WriteString(downKernel(1))
+	text.WriteString(acrossKernel())
 	text.WriteString(dotsKernel())
 	for _, f := range []func() string{bilinearValueText, bilinearSlopesText, bilinearScatterText,
 		bicubicValueText, bicubicSlopesText, bicubicScatterText} {

@@ -28,6 +28,7 @@ func shearVJPKernel(c *constants) *kernel {
 // raysKernel is raysGo.
 func raysKernel(c *constants) *kernel {
 	k := newKernel(c, "raysVec", "// func raysVec(bx, by, x, y, ax, ay *float64, n int)", "bx", "by", "x", "y", "ax", "ay", "n")
+	k.streams = []string{"bx", "by"}
 	k.store("bx", 0, k.sub(k.vector("x", 0), k.vector("ax", 0)))
 	k.store("by", 0, k.sub(k.vector("y", 0), k.vector("ay", 0)))
 	return k
@@ -37,6 +38,7 @@ func raysKernel(c *constants) *kernel {
 func residualKernels(c *constants) []*kernel {
 	k := newKernel(c, "residualVec", "// func residualVec(acc *[4]float64, gmodel, model, data, weight *float64, n int)",
 		"acc", "gmodel", "model", "data", "weight", "n")
+	k.streams = []string{"gmodel", "model", "data", "weight"}
 	x := newKernel(c, "chi2Vec", "// func chi2Vec(acc *[4]float64, model, data, weight *float64, n int)", "acc", "model", "data", "weight", "n")
 	for _, k := range []*kernel{k, x} {
 		k.pinned = true

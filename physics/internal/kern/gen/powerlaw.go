@@ -123,6 +123,7 @@ func (k *kernel) exp(y value) value {
 // prepareKernel is PowerLaw.prepareGo without the series.
 func prepareKernel(c *constants) *kernel {
 	k := newKernel(c, "prepareVec", "// func prepareVec(k *PowerLaw, b *Rays, x, y *float64, n int)", "k", "b", "x", "y", "n")
+	k.streams = []string{"x", "y"}
 	e1, e2 := k.field("k", kE1), k.field("k", kE2)
 	dx, dy := k.sub(k.vector("x", 0), k.field("k", kCX)), k.sub(k.vector("y", 0), k.field("k", kCY))
 	k.store("b", rDX, dx)

@@ -5,74 +5,196 @@ import (
 	"strings"
 )
 
-// mixKernel is Mix: columns in groups of 32 (eight vectors of sums in registers), then of 4, then one by one.
-func mixKernel() string {
+// A group is columns that a loop takes at a time: so many vectors, of registers with this letter.
+type group struct {
+	letter  string
+	lanes   int
+	vectors int
+}
+
+func (g group) columns() int { return g.lanes * g.vectors }
+
+// of is the instruction for a group's registers: where it has a single column, the one for a number.
+func (g group) of(name string) string {
+	if g.lanes > 1 {
+		return name
+	}
+	return map[string]string{"VMOVUPD": "VMOVSD", "VBROADCASTSD": "VMOVSD", "VFMADD231PD": "VFMADD231SD"}[name]
+}
+
+// columnLoops writes body for each group in turn: as many of its columns as CX has left, then DI and SI are moved on. The
+// first group is passed over where the processor has no AVX-512.
+func columnLoops(b *strings.Builder, groups []group, body func(emit func(string, ...any), g group)) {
+	emit := func(format string, args ...any) { fmt.Fprintf(b, "\t"+format+"\n", args...) }
+	emit("CMPB ·wide(SB), $0")
+	emit("JEQ  done%d", groups[0].columns())
+	for _, g := range groups {
+		n := g.columns()
+		fmt.Fprintf(b, "\ncolumns%d:\n", n)
+		emit("CMPQ CX, $%d", n)
+		emit("JLT  done%d", n)
+		body(emit, g)
+		emit("ADDQ $%d, DI", 8*n)
+		emit("ADDQ $%d, SI", 8*n)
+		emit("SUBQ $%d, CX", n)
+		emit("JMP  columns%d", n)
+		fmt.Fprintf(b, "\ndone%d:\n", n)
+	}
+	emit("VZEROUPPER")
+	emit("RET")
+}
+
+// downRows is the rows that MixDown makes at a time, as in package kern.
+const downRows = 4
+
+// downKernel is so many rows of MixDown: a row of the source is read once for all of them. Each sum takes its taps in
+// rising order.
+func downKernel(rows int) string {
+	var b strings.Builder
+	name := fmt.Sprintf("down%dVec", rows)
+	fmt.Fprintf(&b, `
+// func %s(dst *float64, pitch int, src *float64, stride int, taps *float64, nt, n int)
+TEXT ·%s(SB), NOSPLIT, $0-56
+	MOVQ dst+0(FP), DI
+	MOVQ pitch+8(FP), R10
+	MOVQ src+16(FP), SI
+	MOVQ stride+24(FP), R8
+	MOVQ taps+32(FP), BX
+	MOVQ nt+40(FP), R9
+	MOVQ n+48(FP), CX
+	SHLQ $3, R8
+	SHLQ $3, R10
+`, name, name)
+	groups := []group{{"Z", 8, 8}, {"Y", 4, 8}, {"Y", 4, 1}, {"X", 1, 1}}
+	if rows > 1 {
+		groups = []group{{"Z", 8, 16 / rows}, {"Y", 4, 8 / rows}, {"Y", 4, 1}, {"X", 1, 1}}
+	}
+	columnLoops(&b, groups, func(emit func(string, ...any), g group) {
+		reg := func(i int) string { return fmt.Sprintf("%s%d", g.letter, i) }
+		sum := func(row, v int) string { return reg(row*g.vectors + v) }
+		tap, source := rows*g.vectors, rows*g.vectors+rows
+		size, n := 8*g.lanes, g.columns()
+		// take adds the source's row at AX to the rows from ≤ r < to; the tap of row r is at the address at(r)
+		take := func(from, to int, at func(row int) string) {
+			for r := from; r < to; r++ {
+				emit("%s %s, %s", g.of("VBROADCASTSD"), at(r), reg(tap+r))
+			}
+			for v := range g.vectors {
+				operand := fmt.Sprintf("%d(AX)", size*v)
+				if to-from > 1 {
+					emit("%s %s, %s", g.of("VMOVUPD"), operand, reg(source+v))
+					operand = reg(source + v)
+				}
+				for r := from; r < to; r++ {
+					emit("%s %s, %s, %s", g.of("VFMADD231PD"), operand, reg(tap+r), sum(r, v))
+				}
+			}
+			emit("ADDQ R8, AX")
+		}
+		for i := range rows * g.vectors {
+			emit("VPXOR X%d, X%d, X%d", i, i, i)
+		}
+		emit("MOVQ SI, AX")
+		for s := range rows - 1 { // rows of the source that the first rows alone take
+			take(0, s+1, func(r int) string { return fmt.Sprintf("%d(BX)", 8*(s-r)) })
+		}
+		emit("MOVQ $%d, DX", rows-1)
+		fmt.Fprintf(&b, "\ntaps%d:\n", n)
+		emit("CMPQ DX, R9")
+		emit("JGE  rest%d", n)
+		take(0, rows, func(r int) string { return fmt.Sprintf("%d(BX)(DX*8)", -8*r) })
+		emit("INCQ DX")
+		emit("JMP  taps%d", n)
+		fmt.Fprintf(&b, "\nrest%d:\n", n)
+		for s := range rows - 1 { // and those that the last ones do
+			take(s+1, rows, func(r int) string { return fmt.Sprintf("%d(BX)(DX*8)", 8*(s-r)) })
+		}
+		emit("MOVQ DI, AX")
+		for r := range rows {
+			for v := range g.vectors {
+				emit("%s %s, %d(AX)", g.of("VMOVUPD"), sum(r, v), size*v)
+			}
+			if r < rows-1 {
+				emit("ADDQ R10, AX")
+			}
+		}
+	})
+	return b.String()
+}
+
+// tapStep is how far apart the taps are that acrossKernel takes one after another: with them a vector of the source serves
+// two vectors of sums.
+const tapStep = 8
+
+// acrossKernel is MixAcross. Each sum takes the taps 0, 8, 16 …, then 1, 9 …, whatever the width.
+func acrossKernel() string {
 	var b strings.Builder
 	b.WriteString(`
-// func mixVec(dst, src *float64, stride int, taps *float64, nt, n, add int)
-TEXT ·mixVec(SB), NOSPLIT, $0-56
+// func acrossVec(dst, src, taps *float64, nt, n, add int)
+TEXT ·acrossVec(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
-	MOVQ stride+16(FP), R8
-	MOVQ taps+24(FP), BX
-	MOVQ nt+32(FP), R9
-	MOVQ n+40(FP), CX
-	MOVQ add+48(FP), R10
-	SHLQ $3, R8
+	MOVQ taps+16(FP), BX
+	MOVQ nt+24(FP), R9
+	MOVQ n+32(FP), CX
+	MOVQ add+40(FP), R10
 `)
-	for _, width := range []int{8, 1} {
-		cols := 4 * width
-		fmt.Fprintf(&b, "\nwide%d:\n\tCMPQ CX, $%d\n\tJLT  done%d\n", cols, cols, cols)
-		for v := range width {
-			fmt.Fprintf(&b, "\tVXORPD Y%d, Y%d, Y%d\n", v, v, v)
+	columnLoops(&b, []group{{"Z", 8, 8}, {"Y", 4, 8}, {"Y", 4, 1}, {"X", 1, 1}}, func(emit func(string, ...any), g group) {
+		reg := func(i int) string { return fmt.Sprintf("%s%d", g.letter, i) }
+		size, n := 8*g.lanes, g.columns()
+		first, second, source := g.vectors, g.vectors+1, g.vectors+2
+		for v := range g.vectors {
+			emit("VPXOR X%d, X%d, X%d", v, v, v)
 		}
-		fmt.Fprintf(&b, "\tTESTQ R10, R10\n\tJZ    start%d\n", cols)
-		for v := range width {
-			fmt.Fprintf(&b, "\tVMOVUPD %d(DI), Y%d\n", 32*v, v)
+		emit("TESTQ R10, R10")
+		emit("JZ    start%d", n)
+		for v := range g.vectors {
+			emit("%s %d(DI), %s", g.of("VMOVUPD"), size*v, reg(v))
 		}
-		fmt.Fprintf(&b, "\nstart%d:\n\tMOVQ SI, AX\n\tXORQ DX, DX\n\ntaps%d:\n\tCMPQ DX, R9\n\tJGE  store%d\n\tVBROADCASTSD (BX)(DX*8), Y15\n", cols, cols, cols)
-		for v := range width {
-			fmt.Fprintf(&b, "\tVFMADD231PD %d(AX), Y15, Y%d\n", 32*v, v)
+		fmt.Fprintf(&b, "\nstart%d:\n", n)
+		emit("XORQ DX, DX")
+		fmt.Fprintf(&b, "\nround%d:\n", n)
+		emit("MOVQ DX, AX")
+		if g.vectors > 1 {
+			fmt.Fprintf(&b, "\npair%d:\n", n)
+			emit("LEAQ %d(AX), R11", tapStep)
+			emit("CMPQ R11, R9")
+			emit("JGE  single%d", n)
+			emit("%s (BX)(AX*8), %s", g.of("VBROADCASTSD"), reg(first))
+			emit("%s (BX)(R11*8), %s", g.of("VBROADCASTSD"), reg(second))
+			apart := tapStep / g.lanes
+			for v := range g.vectors + apart {
+				emit("%s %d(SI)(AX*8), %s", g.of("VMOVUPD"), size*v, reg(source))
+				if v < g.vectors {
+					emit("VFMADD231PD %s, %s, %s", reg(source), reg(first), reg(v))
+				}
+				if v >= apart {
+					emit("VFMADD231PD %s, %s, %s", reg(source), reg(second), reg(v-apart))
+				}
+			}
+			emit("ADDQ $%d, AX", 2*tapStep)
+			emit("JMP  pair%d", n)
 		}
-		fmt.Fprintf(&b, "\tADDQ R8, AX\n\tINCQ DX\n\tJMP  taps%d\n\nstore%d:\n", cols, cols)
-		for v := range width {
-			fmt.Fprintf(&b, "\tVMOVUPD Y%d, %d(DI)\n", v, 32*v)
+		fmt.Fprintf(&b, "\nsingle%d:\n", n)
+		emit("CMPQ AX, R9")
+		emit("JGE  next%d", n)
+		emit("%s (BX)(AX*8), %s", g.of("VBROADCASTSD"), reg(first))
+		for v := range g.vectors {
+			emit("%s %d(SI)(AX*8), %s, %s", g.of("VFMADD231PD"), size*v, reg(first), reg(v))
 		}
-		fmt.Fprintf(&b, "\tADDQ $%d, DI\n\tADDQ $%d, SI\n\tSUBQ $%d, CX\n\tJMP  wide%d\n\ndone%d:\n", 8*cols, 8*cols, cols, cols, cols)
-	}
-	b.WriteString(`
-single:
-	TESTQ  CX, CX
-	JZ     done
-	VXORPD X0, X0, X0
-	TESTQ  R10, R10
-	JZ     start
-	VMOVSD (DI), X0
-
-start:
-	MOVQ SI, AX
-	XORQ DX, DX
-
-taps:
-	CMPQ        DX, R9
-	JGE         store
-	VMOVSD      (BX)(DX*8), X15
-	VFMADD231SD (AX), X15, X0
-	ADDQ        R8, AX
-	INCQ        DX
-	JMP         taps
-
-store:
-	VMOVSD X0, (DI)
-	ADDQ   $8, DI
-	ADDQ   $8, SI
-	DECQ   CX
-	JMP    single
-
-done:
-	VZEROUPPER
-	RET
-`)
+		emit("ADDQ $%d, AX", tapStep)
+		emit("JMP  single%d", n)
+		fmt.Fprintf(&b, "\nnext%d:\n", n)
+		emit("INCQ DX")
+		emit("CMPQ DX, $%d", tapStep)
+		emit("JGE  store%d", n)
+		emit("CMPQ DX, R9")
+		emit("JLT  round%d", n)
+		fmt.Fprintf(&b, "\nstore%d:\n", n)
+		for v := range g.vectors {
+			emit("%s %s, %d(DI)", g.of("VMOVUPD"), reg(v), size*v)
+		}
+	})
 	return b.String()
 }
 
