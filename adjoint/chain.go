@@ -161,7 +161,7 @@ func (c *chain) reverse(all bool) error {
 	for i := range c.scene.lights {
 		if c.wantsImage(&c.scene.lights[i]) {
 			c.summed = i
-			c.pool.Run(sumChunks, c.runSum)
+			c.pool.RunLast(sumChunks, c.runSum)
 		}
 	}
 	for i := range c.scene.lights {

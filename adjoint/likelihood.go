@@ -123,7 +123,11 @@ func (c *chain) residualChunk(k int) {
 // misfit compares the model left by forward with the data; grad says whether reverse will follow. fit.s is set.
 func (c *chain) misfit(grad bool) {
 	c.wantGrad = grad
-	c.pool.Run(c.rowChunks, c.runResidual)
+	if grad {
+		c.pool.Run(c.rowChunks, c.runResidual)
+	} else {
+		c.pool.RunLast(c.rowChunks, c.runResidual)
+	}
 	v := &c.fit
 	v.chi2, v.deviance, v.pull = 0, 0, 0
 	for _, x := range c.rowChi2 {

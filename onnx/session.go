@@ -462,6 +462,7 @@ func (o SessionOptions) settings() (settings *ort.SessionOptions, err error) {
 		set(settings.SetMemPattern(false))
 	}
 	if o.NoSpin {
+		set(settings.AddSessionConfigEntry("session.force_spinning_stop", "1")) // at the end of a run
 		// As long as it takes to come from one operator to the next, where the library can be told so.
 		lib, e := runtimeLibrary()
 		set(e)

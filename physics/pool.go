@@ -1,6 +1,7 @@
 package physics
 
 import (
+	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -18,10 +19,13 @@ import (
 //
 // Passes follow each other within microseconds, and to wake a sleeping thread takes longer than a short pass: helpers
 // look out for the next pass for patience, then sleep. A helper that has not woken when the work is done is not waited for.
+// They sleep on pipes, not channels: a goroutine that a channel wakes is next in line on the waker's own processor, from
+// which another thread may take it 50 µs later at the soonest.
 type Pool struct {
 	helpers []helper
 	shares  []share // of the caller, then of the helpers
 	f       func(chunk int)
+	last    atomic.Bool // no pass follows soon
 }
 
 // share is a thread's stretch of chunks: those from next to end are left.
@@ -35,9 +39,10 @@ type share struct {
 type helper struct {
 	state  atomic.Int32
 	asleep atomic.Bool
-	wake   chan struct{}
 	rested chan struct{}
-	_      [40]byte // of its own cache line
+	// a byte through the pipe wakes it, its end ends it
+	sleep, wake *os.File
+	_           [32]byte // of its own cache line
 }
 
 const (
@@ -47,17 +52,29 @@ const (
 	awaited // taken, and Run sleeps until rested
 )
 
+var wakeUp = []byte{1}
+
 // patience is how long one that waits looks before it sleeps.
 const patience = 30 * time.Microsecond
 
-// NewPool makes a pool of n threads, the caller's included; n <= 0 takes GOMAXPROCS. Close it to end the goroutines.
+// NewPool makes a pool of n threads, the caller's included; n <= 0 takes GOMAXPROCS. There are fewer where the system has
+// no pipes left. Close it to end the goroutines.
 func NewPool(n int) *Pool {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	p := &Pool{helpers: make([]helper, n-1), shares: make([]share, n)}
+	p := &Pool{helpers: make([]helper, n-1)}
 	for i := range p.helpers {
-		p.helpers[i].wake, p.helpers[i].rested = make(chan struct{}, 1), make(chan struct{}, 1)
+		h := &p.helpers[i]
+		var err error
+		if h.sleep, h.wake, err = os.Pipe(); err != nil {
+			p.helpers = p.helpers[:i]
+			break
+		}
+		h.rested = make(chan struct{}, 1)
+	}
+	p.shares = make([]share, len(p.helpers)+1)
+	for i := range p.helpers {
 		go p.work(i)
 	}
 	return p
@@ -73,7 +90,13 @@ func (p *Pool) Threads() int {
 
 // Run calls f(0) … f(chunks-1), spread over the threads, and returns when all are done. It allocates nothing; f should
 // be a function value made once. Run is not to be called from within f or from two goroutines at a time.
-func (p *Pool) Run(chunks int, f func(chunk int)) {
+func (p *Pool) Run(chunks int, f func(chunk int)) { p.run(chunks, f, false) }
+
+// RunLast is Run for a pass that none follows soon. Helpers sleep after it, for they would take the core of a network's
+// threads: a thread that finds no idle core when it wakes may share the waker's for milliseconds.
+func (p *Pool) RunLast(chunks int, f func(chunk int)) { p.run(chunks, f, true) }
+
+func (p *Pool) run(chunks int, f func(chunk int), last bool) {
 	if p == nil || len(p.helpers) == 0 || chunks <= 1 {
 		for c := range chunks {
 			f(c)
@@ -81,6 +104,7 @@ func (p *Pool) Run(chunks int, f func(chunk int)) {
 		return
 	}
 	p.f = f
+	p.last.Store(last)
 	for i := range p.shares {
 		s := &p.shares[i]
 		s.next.Store(int64(i * chunks / len(p.shares)))
@@ -91,7 +115,9 @@ func (p *Pool) Run(chunks int, f func(chunk int)) {
 		h := &called[i]
 		h.state.Store(posted)
 		if h.asleep.CompareAndSwap(true, false) {
-			h.wake <- struct{}{}
+			if _, err := h.wake.Write(wakeUp); err != nil {
+				panic("physics: pool: " + err.Error())
+			}
 		}
 	}
 	p.drain(0)
@@ -111,13 +137,13 @@ func (p *Pool) Run(chunks int, f func(chunk int)) {
 func (p *Pool) Close() {
 	if p != nil {
 		for i := range p.helpers {
-			close(p.helpers[i].wake)
+			p.helpers[i].wake.Close()
 		}
 	}
 }
 
 func (p *Pool) work(i int) {
-	h := &p.helpers[i]
+	h, woken := &p.helpers[i], make([]byte, 1)
 	for {
 		if h.state.CompareAndSwap(posted, taken) {
 			p.drain(i + 1)
@@ -125,14 +151,15 @@ func (p *Pool) work(i int) {
 				h.rested <- struct{}{}
 			}
 		}
-		if within(patience, func() bool { return h.state.Load() == posted }) {
+		if !p.last.Load() && within(patience, func() bool { return h.state.Load() == posted }) {
 			continue
 		}
 		h.asleep.Store(true)
 		if h.state.Load() == posted && h.asleep.CompareAndSwap(true, false) {
 			continue
 		}
-		if _, open := <-h.wake; !open {
+		if _, err := h.sleep.Read(woken); err != nil {
+			h.sleep.Close()
 			return
 		}
 	}

@@ -42,7 +42,11 @@ func TestPoolWithPauses(t *testing.T) {
 	for round := range 300 {
 		slow = round%12 - 3
 		chunks := 2 + round%8
-		p.Run(chunks, f)
+		if round%5 == 4 {
+			p.RunLast(chunks, f)
+		} else {
+			p.Run(chunks, f)
+		}
 		for c := range counts {
 			want := int64(1)
 			if c >= chunks {

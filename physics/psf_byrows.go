@@ -12,7 +12,7 @@ type byRows struct {
 	w, h, rx, ry int
 	pool         *Pool
 	chunks       int
-	lines        []float64 // for each chunk psfLines rows with rx zeros at either end
+	lines        []float64                           // for each chunk psfLines rows with rx zeros at either end
 	some         func(lines []float64, from, to int) // makes the rows from ≤ j < to of dst
 
 	dst, src []float64
