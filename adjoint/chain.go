@@ -139,7 +139,8 @@ func (c *chain) forward() {
 	}
 }
 
-// reverse carries gModel, the derivative by the model, which misfit(true) leaves, back to θ and writes it to gTheta. Entries of fixed parameters are left zero unless all is set.
+// reverse carries gModel, the derivative by the model, which misfit(true) leaves, back to θ and writes it to gTheta. Entries
+// of fixed parameters are left zero unless all is set.
 func (c *chain) reverse(all bool) error {
 	c.all = all
 	c.psf.BlurAdj(c.gPlane, c.gModel)
