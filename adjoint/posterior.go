@@ -178,11 +178,11 @@ func (p *Posterior) bare(threads int) *Posterior {
 
 // batchFrom is the number of chains from which the networks of all are faster as one batch than by turns
 // (docs/decisions/0006-lookup-for-sampling.md).
-const batchFrom = 8
+const batchFrom = 4
 
-// Clones makes a Posterior for each of n chains, with threads threads between them (0: the original's). Where there are 8 or
-// more and the networks take batches, those of all chains run as one: then together is true, the chains have to
-// run at the same time, and each tells by Join and Leave whether the others are to wait for it.
+// Clones makes a Posterior for each of n chains, with threads threads between them (0: the original's). Where there are
+// batchFrom or more and the networks take batches, those of all chains run as one: then together is true, the chains have
+// to run at the same time, and each tells by Join and Leave whether the others are to wait for it.
 func (p *Posterior) Clones(n, threads int) (clones []*Posterior, together bool, err error) {
 	if threads <= 0 {
 		threads = p.opt.Threads
