@@ -403,7 +403,7 @@ func TestClonesAreIndependent(t *testing.T) {
 func TestClonesThatRunTogether(t *testing.T) {
 	needRuntime(t)
 	p := open(t, richModel(t, "bilinear"), richObservation(20, 1), Options{})
-	const n = batchFrom
+	const n = 2 * batchFrom
 	alone, err := p.Clone(1)
 	if err != nil {
 		t.Fatal(err)
