@@ -1,5 +1,7 @@
 package onnx
 
+import "gonum.org/v1/gonum/mat"
+
 // A transposed convolution of stride 2 is four convolutions, one for each parity of the result's rows and columns, that
 // take every other tap. onnxruntime spreads these over its threads, where it adds up the products of a transposed one on a
 // single thread. The four images are put together by Concat, which interleaves their rows, and by a product with a matrix of
@@ -51,9 +53,10 @@ func phaseConv(f *folder, n *Node) bool {
 		}
 	}
 	h := f.value("Concat", attrs("axis", 1), parts...) // each row's phases: of the row above and below, left and right
-	weave := matrix(int(2*columns), int(2*columns))
+	weave := mat.NewDense(int(2*columns), int(2*columns), nil)
 	for j := range int(columns) {
-		weave[j][2*j], weave[int(columns)+j][2*j+1] = 1, 1
+		weave.Set(j, 2*j, 1)
+		weave.Set(int(columns)+j, 2*j+1, 1)
 	}
 	h = f.value("MatMul", nil, f.value("Reshape", nil, h, f.b.Ints(2*rows, 2*columns)), f.matrix(weave))
 	f.op(n.Out[0], "Reshape", nil, h, f.b.Ints(c.y...))

@@ -1,5 +1,7 @@
 package onnx
 
+import "gonum.org/v1/gonum/mat"
+
 // A convolution of few pixels and many channels leaves most of a vector of neighbouring pixels empty, and the transposed
 // one adds its products up on a single thread. As products of matrices both run at full speed: with one image's pixels
 // in a row, P the pairs of taps and pixels of the smaller image, and S the constant matrix of zeros and ones that tells
@@ -38,7 +40,7 @@ func smallImageConv(f *folder, n *Node) bool {
 	var h string
 	if c.up {
 		h = f.value("MatMul", nil, f.value("Transpose", attrs("perm", []int64{1, 0}), w), reshape(n.In[0], batch, channels, pixels))
-		h = f.value("MatMul", nil, reshape(h, batch*many[1], taps*pixels), f.matrix(transposed(s)))
+		h = f.value("MatMul", nil, reshape(h, batch*many[1], taps*pixels), f.matrix(s.T()))
 	} else {
 		h = f.value("MatMul", nil, reshape(n.In[0], batch*many[1], larger), f.matrix(s))
 		h = f.value("MatMul", nil, w, reshape(h, batch, many[1]*taps, pixels))
@@ -52,16 +54,16 @@ func smallImageConv(f *folder, n *Node) bool {
 }
 
 // selection is S: row p has a one where pixel p of the larger image is met, columns are taps by pixels of the smaller.
-func (c *constConv) selection(few, many []int64) [][]float64 {
+func (c *constConv) selection(few, many []int64) *mat.Dense {
 	pixels := few[2] * few[3]
-	s := matrix(int(many[2]*many[3]), int(c.kernel[0]*c.kernel[1]*pixels))
+	s := mat.NewDense(int(many[2]*many[3]), int(c.kernel[0]*c.kernel[1]*pixels), nil)
 	for ky := range c.kernel[0] {
 		for kx := range c.kernel[1] {
 			for i := range few[2] {
 				for j := range few[3] {
 					y, x := c.stride[0]*i+c.dilation[0]*ky-c.pads[0], c.stride[1]*j+c.dilation[1]*kx-c.pads[1]
 					if y >= 0 && y < many[2] && x >= 0 && x < many[3] {
-						s[y*many[3]+x][(ky*c.kernel[1]+kx)*pixels+i*few[3]+j] = 1
+						s.Set(int(y*many[3]+x), int((ky*c.kernel[1]+kx)*pixels+i*few[3]+j), 1)
 					}
 				}
 			}

@@ -1,6 +1,10 @@
 package onnx
 
-import "slices"
+import (
+	"slices"
+
+	"gonum.org/v1/gonum/mat"
+)
 
 // Over a batch, a convolution with constant weights costs less as Winograd's products of small tiles (Lavin & Gray 2016,
 // arXiv:1509.09308), and these are ordinary matrix products: with images kept as [H, W, N, C],
@@ -20,14 +24,15 @@ var toomPoints = []float64{0, 1, -1, 0.5, -2}
 
 // toom returns the matrices of m outputs of a correlation with r taps, y[j] = Σ_k x[j+k] g[k], by m+r-1 products:
 // y = A [(G g) ∘ (B x)].
-func toom(m, r int) (a, b, g [][]float64) {
+func toom(m, r int) (a, b, g *mat.Dense) {
 	n := m + r - 1
-	a, b, g = matrix(m, n), matrix(n, n), matrix(n, r)
+	a, b, g = mat.NewDense(m, n, nil), mat.NewDense(n, n, nil), mat.NewDense(n, r, nil)
 	for s := range n {
 		// Row s of B has the coefficients of Lagrange's polynomial of point s, that of A the powers of the point.
 		if s == n-1 {
-			a[m-1][s], g[s][r-1] = 1, 1
-			b[s] = productOf(toomPoints[:n-1], -1)
+			a.Set(m-1, s, 1)
+			g.Set(s, r-1, 1)
+			b.SetRow(s, productOf(toomPoints[:n-1], -1))
 			continue
 		}
 		p := toomPoints[s]
@@ -37,14 +42,14 @@ func toom(m, r int) (a, b, g [][]float64) {
 				scale *= p - q
 			}
 		}
-		copy(b[s], productOf(toomPoints[:n-1], s))
+		copy(b.RawRowView(s), productOf(toomPoints[:n-1], s))
 		power := 1.0
 		for j := range max(m, r) {
 			if j < m {
-				a[j][s] = power
+				a.Set(j, s, power)
 			}
 			if j < r {
-				g[s][j] = power / scale
+				g.Set(s, j, power/scale)
 			}
 			power *= p
 		}
@@ -69,21 +74,13 @@ func productOf(points []float64, but int) []float64 {
 	return c
 }
 
-func matrix(rows, cols int) [][]float64 {
-	m := make([][]float64, rows)
-	for i := range m {
-		m[i] = make([]float64, cols)
-	}
-	return m
-}
-
 // tiling is one axis of a transposed convolution from small to large values.
 type tiling struct {
 	small, large int
-	slots, tiles int         // S and T
-	in           [][]float64 // [S·T, small]
-	out          [][]float64 // [large, S·T]
-	taps         [][]float64 // [S, kernel]: the weights of a slot
+	slots, tiles int        // S and T
+	in           *mat.Dense // [S·T, small]
+	out          *mat.Dense // [large, S·T]
+	taps         *mat.Dense // [S, kernel]: the weights of a slot
 }
 
 // newTiling makes the tiles of m outputs per phase.
@@ -98,26 +95,27 @@ func newTiling(small, large, kernel, stride, pad, m int) tiling {
 			t.tiles = max(t.tiles, (last/stride-first(phase))/m+1)
 		}
 	}
-	t.in, t.out, t.taps = matrix(t.slots*t.tiles, small), matrix(large, t.slots*t.tiles), matrix(t.slots, kernel)
+	t.in, t.out = mat.NewDense(t.slots*t.tiles, small, nil), mat.NewDense(large, t.slots*t.tiles, nil)
+	t.taps = mat.NewDense(t.slots, kernel, nil)
 	slot := 0
 	for phase := range stride {
 		r := taps(phase)
 		a, b, g := toom(m, r)
-		for s := range b {
+		for s := range m + r - 1 {
 			for k := range r {
-				t.taps[slot][phase+stride*(r-1-k)] = g[s][k]
+				t.taps.Set(slot, phase+stride*(r-1-k), g.At(s, k))
 			}
 			for tile := range t.tiles {
 				start := first(phase) + m*tile
 				row := slot*t.tiles + tile
-				for k, v := range b[s] {
+				for k, v := range b.RawRowView(s) {
 					if x := start - (r - 1) + k; x >= 0 && x < small {
-						t.in[row][x] = v
+						t.in.Set(row, x, v)
 					}
 				}
 				for j := range m {
 					if y := stride*(start+j) + phase - pad; y >= 0 && y < large {
-						t.out[y][row] = a[j][s]
+						t.out.Set(y, row, a.At(j, s))
 					}
 				}
 			}
@@ -161,7 +159,7 @@ const (
 type batchConv struct {
 	*constConv
 	rows, cols      tiling
-	before, through [2][][]float64 // transforms of rows and columns: of the operand, and of the products to the result
+	before, through [2]mat.Matrix // transforms of rows and columns: of the operand, and of the products to the result
 }
 
 // readBatchConv reads the geometry of n, or returns nil where tiles do not apply.
@@ -191,7 +189,7 @@ func readBatchConv(f *folder, n *Node) *batchConv {
 		}
 		c.before[i], c.through[i] = axis.in, axis.out
 		if !c.up {
-			c.before[i], c.through[i] = transposed(axis.out), transposed(axis.in)
+			c.before[i], c.through[i] = axis.out.T(), axis.in.T()
 		}
 	}
 	return c
@@ -228,7 +226,9 @@ func winogradConv(f *folder, n *Node) bool {
 		last = []int64{2, 3, 1, 0}
 	}
 	w := reshape(f.value("Transpose", attrs("perm", last), n.In[1]), c.kernel[0]*c.kernel[1], ci*co)
-	w = f.value("MatMul", nil, f.matrix(kron(c.rows.taps, c.cols.taps)), w)
+	var taps mat.Dense
+	taps.Kronecker(c.rows.taps, c.cols.taps)
+	w = f.value("MatMul", nil, f.matrix(&taps), w)
 	w = reshape(w, slots[0], 1, slots[1], ci, co)
 
 	h := f.value("Transpose", attrs("perm", toPixels), n.In[0])
@@ -246,37 +246,13 @@ func winogradConv(f *folder, n *Node) bool {
 }
 
 // matrix makes a Float32 constant that the evaluator reads unrounded.
-func (f *folder) matrix(m [][]float64) string {
-	t := &Tensor{Type: Float32, Shape: []int64{int64(len(m)), int64(len(m[0]))}, Doubles: slices.Concat(m...)}
+func (f *folder) matrix(m mat.Matrix) string {
+	rows, cols := m.Dims()
+	t := &Tensor{Type: Float32, Shape: []int64{int64(rows), int64(cols)}, Doubles: mat.DenseCopyOf(m).RawMatrix().Data}
 	for _, v := range t.Doubles {
 		t.Floats = append(t.Floats, float32(v))
 	}
 	return f.b.Tensor(t)
-}
-
-func transposed(m [][]float64) [][]float64 {
-	t := matrix(len(m[0]), len(m))
-	for i, row := range m {
-		for j, v := range row {
-			t[j][i] = v
-		}
-	}
-	return t
-}
-
-// kron is Kronecker's product of a and b.
-func kron(a, b [][]float64) [][]float64 {
-	k := matrix(len(a)*len(b), len(a[0])*len(b[0]))
-	for i, ra := range a {
-		for j, rb := range b {
-			for p, x := range ra {
-				for q, y := range rb {
-					k[i*len(b)+j][p*len(rb)+q] = x * y
-				}
-			}
-		}
-	}
-	return k
 }
 
 // winograd returns g with the convolutions over a batch written as products of tiles where that costs less, and with

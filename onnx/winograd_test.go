@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // upConvolved is a transposed convolution of one axis, or with forward false the convolution that it is the adjoint of.
@@ -27,14 +29,10 @@ func upConvolved(x, w []float64, small, large, stride, pad int, forward bool) []
 	return y
 }
 
-func times(m [][]float64, x []float64) []float64 {
-	y := make([]float64, len(m))
-	for i, row := range m {
-		for j, v := range row {
-			y[i] += v * x[j]
-		}
-	}
-	return y
+func times(m mat.Matrix, x []float64) []float64 {
+	var y mat.VecDense
+	y.MulVec(m, mat.NewVecDense(len(x), x))
+	return y.RawVector().Data
 }
 
 // checkTiling holds one axis against the sum that defines it, in both directions.
@@ -47,9 +45,9 @@ func checkTiling(t *testing.T, rng *rand.Rand, small, large, kernel, stride, pad
 	}
 	perSlot := times(a.taps, w)
 	for _, forward := range []bool{true, false} {
-		first, last, size := a.in, a.out, small
+		first, last, size := mat.Matrix(a.in), mat.Matrix(a.out), small
 		if !forward {
-			first, last, size = transposed(a.out), transposed(a.in), large
+			first, last, size = a.out.T(), a.in.T(), large
 		}
 		x := make([]float64, size)
 		for i := range x {
