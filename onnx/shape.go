@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -172,6 +173,9 @@ func (f *inferer) ints(name string) (knownInts, bool) {
 func (f *inferer) node(n *Node) error {
 	c := &shapeCall{inferer: f, n: n, out: make([]Value, len(n.Out))}
 	if fn := shapeTable[n.Op]; fn != nil && n.Domain == "" {
+		if len(n.Out) == 0 {
+			return errors.New("found no outputs, expected at least one")
+		}
 		if err := fn(c); err != nil {
 			return err
 		}
