@@ -3,16 +3,13 @@ package physics
 // psfRows is the number of rows in a chunk of work of a PSF.
 const psfRows = 16
 
-// psfLines is the number of rows that are made at a time.
-const psfLines = 4
-
 // byRows is a PSF of w x h pixels that makes its result row by row: forward, and with taps in the reverse order as the
 // adjoint.
 type byRows struct {
 	w, h, rx, ry int
 	pool         *Pool
 	chunks       int
-	lines        []float64                           // for each chunk psfLines rows with rx zeros at either end
+	lines        []float64                           // for each chunk some rows with rx zeros at either end
 	some         func(lines []float64, from, to int) // makes the rows from ≤ j < to of dst
 
 	dst, src []float64
@@ -20,9 +17,10 @@ type byRows struct {
 	run      func(chunk int)
 }
 
-func newByRows(w, h, rx, ry int, pool *Pool) *byRows {
+// newByRows gives each chunk so many lines.
+func newByRows(w, h, rx, ry, lines int, pool *Pool) *byRows {
 	p := &byRows{w: w, h: h, rx: rx, ry: ry, pool: pool, chunks: (h + psfRows - 1) / psfRows}
-	p.lines = make([]float64, p.chunks*psfLines*(w+2*rx))
+	p.lines = make([]float64, p.chunks*lines*(w+2*rx))
 	p.run = p.chunk
 	return p
 }

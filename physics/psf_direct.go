@@ -13,7 +13,7 @@ type direct struct {
 }
 
 func newDirect(kernel *Image, w, h int, pool *Pool) *direct {
-	d := &direct{byRows: newByRows(w, h, kernel.W/2, kernel.H/2, pool)}
+	d := &direct{byRows: newByRows(w, h, kernel.W/2, kernel.H/2, 1, pool)}
 	d.taps[1] = kernel.Pix
 	d.taps[0] = slices.Clone(kernel.Pix)
 	slices.Reverse(d.taps[0])
@@ -21,9 +21,8 @@ func newDirect(kernel *Image, w, h int, pool *Pool) *direct {
 	return d
 }
 
-func (d *direct) blur(lines []float64, from, to int) {
+func (d *direct) blur(line []float64, from, to int) {
 	width := 2*d.rx + 1
-	line := lines[:d.w+2*d.rx]
 	for j := from; j < to; j++ {
 		dst := d.dst[j*d.w : (j+1)*d.w]
 		clear(dst)

@@ -15,7 +15,7 @@ type separable struct {
 }
 
 func newSeparable(row, col []float64, w, h int, pool *Pool) *separable {
-	s := &separable{byRows: newByRows(w, h, len(row)/2, len(col)/2, pool)}
+	s := &separable{byRows: newByRows(w, h, len(row)/2, len(col)/2, kern.DownRows, pool)}
 	// (K src)(j) = Σ_d K(d) src(j-d), and the adjoint takes src(j+d)
 	s.across[1], s.down[1] = row, col
 	s.across[0], s.down[0] = slices.Clone(row), slices.Clone(col)
@@ -28,7 +28,7 @@ func newSeparable(row, col []float64, w, h int, pool *Pool) *separable {
 func (s *separable) blur(lines []float64, from, to int) {
 	across, down, n := s.across[s.adjoint], s.down[s.adjoint], s.w+2*s.rx
 	for j, rows := from, 0; j < to; j += rows {
-		rows = min(psfLines, to-j)
+		rows = min(kern.DownRows, to-j)
 		first, last := s.reach(j)
 		if j < s.ry || j+rows+s.ry > s.h { // their columns differ
 			rows = 1

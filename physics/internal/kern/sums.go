@@ -1,5 +1,8 @@
 package kern
 
+// DownRows is the rows that MixDown makes at a time where it can.
+const DownRows = 4
+
 // mixDownGo is MixDown.
 func mixDownGo(dst []float64, pitch, rows, n int, src []float64, stride int, taps []float64) {
 	for r := range rows {

@@ -14,9 +14,6 @@ func acrossVec(dst, src, taps *float64, nt, n, add int)
 //go:noescape
 func dotsVec(sum *[3][4]float64, a, b *float64, stride, n int)
 
-// downRows is the rows that MixDown makes at a time.
-const downRows = 4
-
 // MixDown convolves columns: it writes rows of n numbers, the first of each `pitch` after that of the one before, from rows
 // of src, which begin `stride` apart:
 //
@@ -29,8 +26,8 @@ func MixDown(dst []float64, pitch, rows, n int, src []float64, stride int, taps 
 	}
 	_, _ = dst[(rows-1)*pitch+n-1], src[(rows+nt-2)*stride+n-1]
 	r := 0
-	if nt >= downRows {
-		for ; r+downRows <= rows; r += downRows {
+	if nt >= DownRows {
+		for ; r+DownRows <= rows; r += DownRows {
 			down4Vec(&dst[r*pitch], pitch, &src[r*stride], stride, &taps[0], nt, n)
 		}
 	}

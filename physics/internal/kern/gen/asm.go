@@ -24,11 +24,17 @@ type isa struct {
 var (
 	avx2   = isa{letter: "Y", half: "X", lanes: 4, registers: 16}
 	avx512 = isa{letter: "Z", half: "Y", lanes: 8, registers: 32, pinned: true}
+	scalar = isa{letter: "X", lanes: 1, registers: 16}
 )
+
+// reg is the name of register i.
+func (v isa) reg(i int) string { return fmt.Sprintf("%s%d", v.letter, i) }
 
 // mnemonic is the name that Go gives an instruction of this width.
 func (v isa) mnemonic(name string) string {
 	switch {
+	case v.lanes == 1:
+		return map[string]string{"VMOVUPD": "VMOVSD", "VBROADCASTSD": "VMOVSD", "VFMADD231PD": "VFMADD231SD"}[name]
 	case v.lanes == 4 && name == "VCVTTPD2DQ":
 		return name + "Y"
 	case v.lanes == 4:
@@ -253,7 +259,7 @@ func (k *kernel) loop(w io.Writer, v isa) (frame int) {
 	size := 8 * v.lanes
 	var body strings.Builder
 	emit := func(format string, args ...any) { fmt.Fprintf(&body, "\t"+format+"\n", args...) }
-	reg := func(r int) string { return fmt.Sprintf("%s%d", v.letter, r) }
+	reg := v.reg
 	where := map[value]int{}
 	holds := make([]value, v.registers-len(sums))
 	for i := range holds {

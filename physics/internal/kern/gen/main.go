@@ -33,7 +33,7 @@ TEXT ·seriesVec(SB), NOSPLIT, $0-48
 				f(i)
 			}
 		}
-		reg := func(i int) string { return fmt.Sprintf("%s%d", v.letter, i) }
+		reg := v.reg
 		fmt.Fprintf(&b, "\nrays%d:\n", v.lanes)
 		emit("LEAQ %d(DX), R10", 4*size)
 		emit("CMPQ R10, CX")
@@ -73,7 +73,7 @@ func generate() []byte {
 	c := &constants{index: map[uint64]int{}}
 	var text bytes.Buffer
 	text.WriteString(seriesText())
-	text.WriteString(downKernel(downRows))
+	text.WriteString(downKernel(4))
 	text.WriteString(downKernel(1))
 	text.WriteString(acrossKernel())
 	text.WriteString(dotsKernel())

@@ -5,27 +5,19 @@ import (
 	"strings"
 )
 
-// A group is columns that a loop takes at a time: so many vectors, of registers with this letter.
+// A group is columns that a loop takes at a time: so many vectors.
 type group struct {
-	letter  string
-	lanes   int
+	isa
 	vectors int
 }
 
 func (g group) columns() int { return g.lanes * g.vectors }
 
-// of is the instruction for a group's registers: where it has a single column, the one for a number.
-func (g group) of(name string) string {
-	if g.lanes > 1 {
-		return name
-	}
-	return map[string]string{"VMOVUPD": "VMOVSD", "VBROADCASTSD": "VMOVSD", "VFMADD231PD": "VFMADD231SD"}[name]
-}
-
-// columnLoops writes body for each group in turn: as many of its columns as CX has left, then DI and SI are moved on. The
-// first group is passed over where the processor has no AVX-512.
-func columnLoops(b *strings.Builder, groups []group, body func(emit func(string, ...any), g group)) {
+// columnLoops writes body for groups of columns, as many as CX has left of each: so many vectors with AVX-512 where the
+// processor has it, then with AVX2, one of AVX2, one column. After each group DI and SI are moved on.
+func columnLoops(b *strings.Builder, wide, narrow int, body func(emit func(string, ...any), g group)) {
 	emit := func(format string, args ...any) { fmt.Fprintf(b, "\t"+format+"\n", args...) }
+	groups := []group{{avx512, wide}, {avx2, narrow}, {avx2, 1}, {scalar, 1}}
 	emit("CMPB ·wide(SB), $0")
 	emit("JEQ  done%d", groups[0].columns())
 	for _, g := range groups {
@@ -43,9 +35,6 @@ func columnLoops(b *strings.Builder, groups []group, body func(emit func(string,
 	emit("VZEROUPPER")
 	emit("RET")
 }
-
-// downRows is the rows that MixDown makes at a time, as in package kern.
-const downRows = 4
 
 // downKernel is so many rows of MixDown: a row of the source is read once for all of them. Each sum takes its taps in
 // rising order.
@@ -65,28 +54,24 @@ TEXT ·%s(SB), NOSPLIT, $0-56
 	SHLQ $3, R8
 	SHLQ $3, R10
 `, name, name)
-	groups := []group{{"Z", 8, 8}, {"Y", 4, 8}, {"Y", 4, 1}, {"X", 1, 1}}
-	if rows > 1 {
-		groups = []group{{"Z", 8, 16 / rows}, {"Y", 4, 8 / rows}, {"Y", 4, 1}, {"X", 1, 1}}
-	}
-	columnLoops(&b, groups, func(emit func(string, ...any), g group) {
-		reg := func(i int) string { return fmt.Sprintf("%s%d", g.letter, i) }
+	columnLoops(&b, 16/rows, 8/rows, func(emit func(string, ...any), g group) {
+		reg := g.reg
 		sum := func(row, v int) string { return reg(row*g.vectors + v) }
 		tap, source := rows*g.vectors, rows*g.vectors+rows
 		size, n := 8*g.lanes, g.columns()
 		// take adds the source's row at AX to the rows from ≤ r < to; the tap of row r is at the address at(r)
 		take := func(from, to int, at func(row int) string) {
 			for r := from; r < to; r++ {
-				emit("%s %s, %s", g.of("VBROADCASTSD"), at(r), reg(tap+r))
+				emit("%s %s, %s", g.mnemonic("VBROADCASTSD"), at(r), reg(tap+r))
 			}
 			for v := range g.vectors {
 				operand := fmt.Sprintf("%d(AX)", size*v)
 				if to-from > 1 {
-					emit("%s %s, %s", g.of("VMOVUPD"), operand, reg(source+v))
+					emit("%s %s, %s", g.mnemonic("VMOVUPD"), operand, reg(source+v))
 					operand = reg(source + v)
 				}
 				for r := from; r < to; r++ {
-					emit("%s %s, %s, %s", g.of("VFMADD231PD"), operand, reg(tap+r), sum(r, v))
+					emit("%s %s, %s, %s", g.mnemonic("VFMADD231PD"), operand, reg(tap+r), sum(r, v))
 				}
 			}
 			emit("ADDQ R8, AX")
@@ -112,7 +97,7 @@ TEXT ·%s(SB), NOSPLIT, $0-56
 		emit("MOVQ DI, AX")
 		for r := range rows {
 			for v := range g.vectors {
-				emit("%s %s, %d(AX)", g.of("VMOVUPD"), sum(r, v), size*v)
+				emit("%s %s, %d(AX)", g.mnemonic("VMOVUPD"), sum(r, v), size*v)
 			}
 			if r < rows-1 {
 				emit("ADDQ R10, AX")
@@ -139,8 +124,8 @@ TEXT ·acrossVec(SB), NOSPLIT, $0-48
 	MOVQ n+32(FP), CX
 	MOVQ add+40(FP), R10
 `)
-	columnLoops(&b, []group{{"Z", 8, 8}, {"Y", 4, 8}, {"Y", 4, 1}, {"X", 1, 1}}, func(emit func(string, ...any), g group) {
-		reg := func(i int) string { return fmt.Sprintf("%s%d", g.letter, i) }
+	columnLoops(&b, 8, 8, func(emit func(string, ...any), g group) {
+		reg := g.reg
 		size, n := 8*g.lanes, g.columns()
 		first, second, source := g.vectors, g.vectors+1, g.vectors+2
 		for v := range g.vectors {
@@ -149,7 +134,7 @@ TEXT ·acrossVec(SB), NOSPLIT, $0-48
 		emit("TESTQ R10, R10")
 		emit("JZ    start%d", n)
 		for v := range g.vectors {
-			emit("%s %d(DI), %s", g.of("VMOVUPD"), size*v, reg(v))
+			emit("%s %d(DI), %s", g.mnemonic("VMOVUPD"), size*v, reg(v))
 		}
 		fmt.Fprintf(&b, "\nstart%d:\n", n)
 		emit("XORQ DX, DX")
@@ -160,11 +145,11 @@ TEXT ·acrossVec(SB), NOSPLIT, $0-48
 			emit("LEAQ %d(AX), R11", tapStep)
 			emit("CMPQ R11, R9")
 			emit("JGE  single%d", n)
-			emit("%s (BX)(AX*8), %s", g.of("VBROADCASTSD"), reg(first))
-			emit("%s (BX)(R11*8), %s", g.of("VBROADCASTSD"), reg(second))
+			emit("%s (BX)(AX*8), %s", g.mnemonic("VBROADCASTSD"), reg(first))
+			emit("%s (BX)(R11*8), %s", g.mnemonic("VBROADCASTSD"), reg(second))
 			apart := tapStep / g.lanes
 			for v := range g.vectors + apart {
-				emit("%s %d(SI)(AX*8), %s", g.of("VMOVUPD"), size*v, reg(source))
+				emit("%s %d(SI)(AX*8), %s", g.mnemonic("VMOVUPD"), size*v, reg(source))
 				if v < g.vectors {
 					emit("VFMADD231PD %s, %s, %s", reg(source), reg(first), reg(v))
 				}
@@ -178,9 +163,9 @@ TEXT ·acrossVec(SB), NOSPLIT, $0-48
 		fmt.Fprintf(&b, "\nsingle%d:\n", n)
 		emit("CMPQ AX, R9")
 		emit("JGE  next%d", n)
-		emit("%s (BX)(AX*8), %s", g.of("VBROADCASTSD"), reg(first))
+		emit("%s (BX)(AX*8), %s", g.mnemonic("VBROADCASTSD"), reg(first))
 		for v := range g.vectors {
-			emit("%s %d(SI)(AX*8), %s, %s", g.of("VFMADD231PD"), size*v, reg(first), reg(v))
+			emit("%s %d(SI)(AX*8), %s, %s", g.mnemonic("VFMADD231PD"), size*v, reg(first), reg(v))
 		}
 		emit("ADDQ $%d, AX", tapStep)
 		emit("JMP  single%d", n)
@@ -192,7 +177,7 @@ TEXT ·acrossVec(SB), NOSPLIT, $0-48
 		emit("JLT  round%d", n)
 		fmt.Fprintf(&b, "\nstore%d:\n", n)
 		for v := range g.vectors {
-			emit("%s %s, %d(DI)", g.of("VMOVUPD"), reg(v), size*v)
+			emit("%s %s, %d(DI)", g.mnemonic("VMOVUPD"), reg(v), size*v)
 		}
 	})
 	return b.String()
