@@ -3,11 +3,11 @@ package onnx
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx/internal/onnxpb"
 )
 
@@ -16,19 +16,9 @@ const maxFileBytes = 1 << 31
 
 // Load reads an ONNX file. Weights in files of their own are read only from inside the model's folder. See Parse.
 func Load(path string) (*Graph, error) {
-	st, err := os.Stat(path)
+	data, err := disk.Read(path, maxFileBytes)
 	if err != nil {
-		return nil, fmt.Errorf("onnx: load: %w", pathError(err))
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("onnx: load: %s: found a %s, expected a regular file", path, st.Mode().Type())
-	}
-	if st.Size() > maxFileBytes {
-		return nil, fmt.Errorf("onnx: load: %s: found %d bytes, expected at most %d", path, st.Size(), maxFileBytes)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("onnx: load: %w", pathError(err))
+		return nil, fmt.Errorf("onnx: load: %w", err)
 	}
 	g, err := Parse(data, filepath.Dir(path))
 	if err != nil {

@@ -2,49 +2,31 @@ package onnx
 
 import (
 	"fmt"
+	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx/internal/onnxpb"
 )
 
 // producer is the name that files carry in producer_name.
 const producer = "lenskit"
 
-// Save writes the graph as an ONNX file. The file appears whole or not at all.
+// Save writes the graph as an ONNX file, which appears whole or not at all. An error of the disk is a disk.WriteError.
 func (g *Graph) Save(path string) error {
 	p, err := g.encode()
 	if err != nil {
 		return fmt.Errorf("onnx: save: %s: %w", path, err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return fmt.Errorf("onnx: save: %w", pathError(err))
-	}
-	defer os.Remove(f.Name())
-	for _, b := range p.Pieces() {
-		if _, err = f.Write(b); err != nil {
-			break
+	return disk.Write(path, func(w io.Writer) error {
+		for _, b := range p.Pieces() {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
 		}
-	}
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("onnx: save: %s: %w", path, err)
-	}
-	return nil
+		return nil
+	})
 }
 
 // Marshal returns the graph as the bytes of an ONNX file. Initialisers, attributes and metadata are written in the

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"lenskit/adjoint"
+	"lenskit/internal/disk"
 	"lenskit/physics"
 )
 
@@ -98,7 +99,7 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 		return made, badInput("%s: would overwrite the input, expected another name", opt.Output)
 	}
 	for _, path := range []string{made.Image, made.Config, made.Truth} {
-		if err := checkTarget(path); err != nil {
+		if err := disk.CheckTarget(path); err != nil {
 			return made, err
 		}
 	}

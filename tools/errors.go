@@ -5,7 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
+	"syscall"
+	"unicode"
+	"unicode/utf8"
+
+	"lenskit/internal/disk"
 )
 
 // Exit codes of the command. 75 is EX_TEMPFAIL of sysexits.h: batch systems take it for "run me again".
@@ -70,11 +76,20 @@ func asBadInput(err error) error {
 // exitCode tells the exit code of err.
 func exitCode(err error) int {
 	var f *failure
+	var r *disk.ReadError
+	var w *disk.WriteError
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &f):
 		return f.code
+	case errors.As(err, &r):
+		return exitBadInput
+	case errors.As(err, &w):
+		if w.Full() || errors.Is(err, syscall.EIO) {
+			return exitUnexpected
+		}
+		return exitBadInput
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
 	}
@@ -93,7 +108,44 @@ func report(w io.Writer, err error) {
 	}
 }
 
-// oneLine folds the lines of a message into one.
+// longestLine is the number of bytes that a line of a message may have.
+const longestLine = 1600
+
+// oneLine makes a message fit for a terminal and a log: one line, no control characters, and of a long one the beginning
+// and the end.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(strings.TrimSpace(s), func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	const head, tail = longestLine * 3 / 4, longestLine / 4
+	s = strings.TrimSpace(s)
+	if cut := len(s) - head - tail; cut > 100 {
+		s = strings.ToValidUTF8(s[:head], "") + fmt.Sprintf(" … (%d bytes left out) … ", cut) + strings.ToValidUTF8(s[len(s)-tail:], "")
+	}
+	return visible(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), " "))
+}
+
+// visible writes the characters of s that a terminal would act on, or not show, as Go writes them in a string.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], string(utf8.RuneError)):
+			fmt.Fprintf(&b, "\\x%02x", s[i])
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			q := strconv.QuoteRune(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
+}
+
+// shown is a name that a file gives, fit for a message or a table: without control characters and of at most 80.
+func shown(name string) string {
+	if r := []rune(name); len(r) > 80 {
+		name = string(r[:60]) + "…" + string(r[len(r)-16:])
+	}
+	return visible(name)
 }

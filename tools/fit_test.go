@@ -17,6 +17,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/internal/check"
+	"lenskit/internal/disk"
 	"lenskit/samplers"
 )
 
@@ -146,7 +147,7 @@ func TestAFileIsWrittenWholeOrNotAtAll(t *testing.T) {
 	if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
 		t.Fatalf("%s is %v, %v", os.DevNull, info, err)
 	}
-	if err := unwritable("x", syscall.ENOSPC); err.Error() != "x: cannot be written: the disk is full" {
+	if err := error(&disk.WriteError{Path: "x", Err: syscall.ENOSPC}); err.Error() != "x: cannot be written: the disk is full" {
 		t.Errorf("got %v", err)
 	}
 }

@@ -9,13 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/astrogo/fitsio"
+
+	"lenskit/internal/disk"
 )
 
 // fitsImage is an array of a FITS file with its scaling applied: value = BZERO + BSCALE * stored, NaN where an integer
@@ -97,13 +98,7 @@ func openFITS(path string) ([]fitsHDU, *fitsData, error) {
 }
 
 // reason is the cause of a file error without the operation and the path.
-func reason(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		err = p.Err
-	}
-	return strings.ToLower(err.Error()[:1]) + err.Error()[1:]
-}
+func reason(err error) string { return disk.Reason(err) }
 
 // unpack recognises packed files by their first bytes.
 func unpack(f *os.File) (*fitsData, error) {

@@ -1,14 +1,11 @@
 package tools
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"slices"
 
+	"lenskit/internal/disk"
 	"lenskit/physics"
 )
 
@@ -107,18 +104,7 @@ func (o *observation) record(path string) error {
 }
 
 // hashFile is the SHA-256 of a file in hexadecimal.
-func hashFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", badInput("%s: %s", path, reason(err))
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", badInput("%s: %s", path, reason(err))
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
+func hashFile(path string) (string, error) { return disk.Sum(path) }
 
 func (o *observation) readImage(c *config) error {
 	img, pix, size, err := o.open(c, "data.image", c.Data.Image)

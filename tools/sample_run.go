@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lenskit/adjoint"
+	"lenskit/internal/disk"
 	"lenskit/samplers"
 )
 
@@ -114,7 +115,7 @@ func (r *sampling) save() error {
 // keep copies the state of a chain between its draws.
 func (r *sampling) keep(i int, c *samplers.Chain) error {
 	if err := r.files[i].Sync(); err != nil {
-		return unwritable(samplesFile(r.dir, i, r.opt.Chains), err)
+		return &disk.WriteError{Path: samplesFile(r.dir, i, r.opt.Chains), Err: err}
 	}
 	s := c.Save()
 	r.mu.Lock()
@@ -249,7 +250,7 @@ func (r *sampling) open(ctx context.Context, pr *progress) error {
 	for i, c := range r.chains {
 		f, err := samplers.CreateStanCSV(samplesFile(r.dir, i, len(r.chains)), c, r.names, r.values(i))
 		if err != nil {
-			return unwritable(samplesFile(r.dir, i, len(r.chains)), err)
+			return &disk.WriteError{Path: samplesFile(r.dir, i, len(r.chains)), Err: err}
 		}
 		r.files = append(r.files, f)
 		if err := r.keep(i, c); err != nil {
