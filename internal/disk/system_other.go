@@ -15,3 +15,12 @@ const (
 func full(error) bool { return false }
 
 func lockFile(*os.File) (bool, error) { return false, errors.ErrUnsupported }
+
+func startOf(pid int) (start string, there bool) {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return "", false
+	}
+	p.Release()
+	return "", true
+}

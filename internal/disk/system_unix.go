@@ -3,8 +3,11 @@
 package disk
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -32,4 +35,21 @@ func lockFile(f *os.File) (bool, error) {
 			return false, err
 		}
 	}
+}
+
+// startOf tells whether the process is there and, where the system tells, when it began.
+func startOf(pid int) (start string, there bool) {
+	if pid <= 0 || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return "", false
+	}
+	// the 22nd field, counted after the name in brackets, which may hold anything
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", true
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 {
+		return "", true
+	}
+	return fields[19], true
 }
