@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"lenskit/internal/task"
 )
 
 // Pool is a set of goroutines made once and used for every pass over the rays. A nil *Pool runs everything in the
@@ -25,7 +27,8 @@ type Pool struct {
 	helpers []helper
 	shares  []share // of the caller, then of the helpers
 	f       func(chunk int)
-	last    atomic.Bool // no pass follows soon
+	last    atomic.Bool                // no pass follows soon
+	met     atomic.Pointer[task.Panic] // the first of a pass
 }
 
 // share is a thread's stretch of chunks: those from next to end are left.
@@ -120,7 +123,7 @@ func (p *Pool) run(chunks int, f func(chunk int), last bool) {
 			}
 		}
 	}
-	p.drain(0)
+	p.guarded(0)
 	for i := range called {
 		h := &called[i]
 		if h.state.CompareAndSwap(posted, resting) {
@@ -131,6 +134,9 @@ func (p *Pool) run(chunks int, f func(chunk int), last bool) {
 		}
 	}
 	p.f = nil
+	if met := p.met.Swap(nil); met != nil {
+		panic(met)
+	}
 }
 
 // Close ends the goroutines. The pool must not be used afterwards.
@@ -146,7 +152,7 @@ func (p *Pool) work(i int) {
 	h, woken := &p.helpers[i], make([]byte, 1)
 	for {
 		if h.state.CompareAndSwap(posted, taken) {
-			p.drain(i + 1)
+			p.guarded(i + 1)
 			if h.state.Swap(resting) == awaited {
 				h.rested <- struct{}{}
 			}
@@ -177,6 +183,18 @@ func within(d time.Duration, done func() bool) bool {
 			return false
 		}
 	}
+}
+
+// guarded is drain that keeps a panic for the caller of Run.
+func (p *Pool) guarded(own int) {
+	done := false
+	defer func() {
+		if !done {
+			p.met.CompareAndSwap(nil, task.Caught(recover()))
+		}
+	}()
+	p.drain(own)
+	done = true
 }
 
 // drain does a thread's own share, then what is left of the others'.

@@ -1,6 +1,7 @@
 package physics
 
 import (
+	"lenskit/internal/task"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,6 +29,30 @@ func TestPoolRunsEveryChunkOnce(t *testing.T) {
 
 // Helpers that look out, sleep, come late or are at work when the caller is through do each chunk once, in every order of
 // these.
+func TestPanicInAPassIsTheCallers(t *testing.T) {
+	p := NewPool(3)
+	defer p.Close()
+	for bad := range 6 {
+		func() {
+			defer func() {
+				if met, ok := recover().(*task.Panic); !ok || met.Value != bad {
+					t.Errorf("chunk %d: got %v", bad, met)
+				}
+			}()
+			p.Run(6, func(c int) {
+				if c == bad {
+					panic(c)
+				}
+			})
+		}()
+		var ran atomic.Int32
+		p.Run(6, func(int) { ran.Add(1) })
+		if ran.Load() != 6 {
+			t.Errorf("after a panic %d of 6 chunks ran", ran.Load())
+		}
+	}
+}
+
 func TestPoolWithPauses(t *testing.T) {
 	p := NewPool(4)
 	defer p.Close()

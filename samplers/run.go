@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+
+	"lenskit/internal/task"
 )
 
 // Draw is one draw as a Recorder sees it. Point holds until Record returns; Chain may be asked for Save or Counts then.
@@ -118,17 +120,20 @@ func inTurns(ctx context.Context, chains []*Chain, atOnce int, rec Recorder, atE
 		turns = make(chan struct{}, max(1, atOnce))
 	}
 	errs := make([]error, len(chains))
-	var wg sync.WaitGroup
+	var g task.Group
 	for i, c := range chains {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if errs[i] = c.run(ctx, turns, rec, atEnd); errs[i] != nil {
-				cancel()
-			}
-		}()
+		g.Go(func() {
+			ended := false
+			defer func() {
+				if !ended {
+					cancel()
+				}
+			}()
+			errs[i] = c.run(ctx, turns, rec, atEnd)
+			ended = errs[i] == nil
+		})
 	}
-	wg.Wait()
+	g.Wait()
 	// The cancellation that one chain's failure brings to the others is not a cause.
 	var causes []error
 	for _, err := range errs {

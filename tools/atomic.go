@@ -27,7 +27,7 @@ func writeAtomic(path string, write func(w io.Writer) error) error {
 func readFile(path, want string, limit int64) ([]byte, error) {
 	data, err := disk.Read(path, limit)
 	if err != nil {
-		return nil, badInput("%w, expected %s of at most %s", err, want, disk.Size(limit))
+		return nil, badInput("%w, expected %s", err, want)
 	}
 	return data, nil
 }

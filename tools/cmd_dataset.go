@@ -13,11 +13,12 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"lenskit/internal/task"
 )
 
 func datasetCommand() *cli.Command {
@@ -167,10 +168,10 @@ func datasetSynth(c *cli.Context) error {
 func synthesise(ctx context.Context, n, size int, seed uint64, report *progress) ([]float64, error) {
 	pix := make([]float64, n*size*size)
 	var next, done atomic.Int64
-	var wg sync.WaitGroup
+	var g task.Group
 	last := time.Now()
 	for worker := range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
+		g.Go(func() {
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
 				if i >= n {
@@ -185,7 +186,7 @@ func synthesise(ctx context.Context, n, size int, seed uint64, report *progress)
 			}
 		})
 	}
-	wg.Wait()
+	g.Wait()
 	return pix, ctx.Err()
 }
 

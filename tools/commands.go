@@ -2,6 +2,7 @@ package tools
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"lenskit/internal/disk"
+	"lenskit/internal/task"
 )
 
 // commands is the table of subcommands in the order in which the help lists them. A new subcommand is one file and one
@@ -29,10 +33,12 @@ var commands = []func() *cli.Command{
 	trainCommand,
 	exportCommand,
 	doctorCommand,
+	versionCommand,
 }
 
 // Main runs the command line args (args[0] is the program) on the process's own streams and returns the exit code.
 func Main(args []string) int {
+	prepareProcess()
 	return Run(context.Background(), args, os.Stdout, os.Stderr)
 }
 
@@ -40,24 +46,45 @@ func Main(args []string) int {
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
 	defer func() {
 		if r := recover(); r != nil {
-			report(stderr, fmt.Errorf("internal error: %v", r))
+			met := task.Caught(r)
+			report(stderr, fmt.Errorf("internal error: %w", met))
 			if os.Getenv("LENSKIT_DEBUG") != "" {
-				stderr.Write(debug.Stack())
+				stderr.Write(met.Stack)
 			} else {
 				fmt.Fprintln(stderr, "hint: LENSKIT_DEBUG=1 prints where; please report it")
 			}
 			code = exitUnexpected
 		}
 	}()
-	app := App(stdout, stderr)
+	out := &results{w: stdout}
+	app := App(out, stderr)
 	args, err := arrange(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, args)
+	}
+	if out.err != nil && (err == nil || errors.Is(err, out.err) || exitCode(err) == exitNotConverged) {
+		err = &disk.WriteError{Path: "standard output", Err: out.err}
 	}
 	if err != nil {
 		report(stderr, err)
 	}
 	return exitCode(err)
+}
+
+// results is standard output: it remembers that something did not get there, so that no command ends well without its
+// results.
+type results struct {
+	w   io.Writer
+	err error
+}
+
+func (r *results) Write(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.w.Write(p)
+	r.err = err
+	return n, err
 }
 
 // App builds the command-line application. Its commands read their flags wherever they stand only when the arguments
@@ -101,17 +128,34 @@ func finish(c *cli.Command) *cli.Command {
 	return c
 }
 
-// version tells the module's version, or the commit it was built from.
+// stamp is the version that the build has set: make takes it from the repository's tags and commit.
+var stamp string
+
+// version tells what this program was built from: the stamp of make, the module's version, or the commit.
 func version() string {
+	if stamp != "" {
+		return stamp
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
 	}
-	v := info.Main.Version
-	if v == "" {
-		v = "(devel)"
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
 	}
-	return v
+	commit, changed := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			changed = "-dirty"
+		}
+	}
+	if commit == "" {
+		return "(devel)"
+	}
+	return commit + changed
 }
 
 // arrange puts the flags before the positional arguments, so that they may stand anywhere on the command line, and
@@ -167,7 +211,10 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		for len(rest) > 1 && (rest[0] == "--json" || rest[0] == "--quiet") {
 			rest = append(append([]string{rest[1]}, rest[0]), rest[2:]...)
 		}
-		if len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
+		if len(rest) > 1 && (rest[0] == "help" || rest[0] == "h") {
+			rest = append(slices.Clone(rest[1:]), "--help")
+		}
+		if len(rest) == 0 || strings.HasPrefix(rest[0], "-") || rest[0] == "help" || rest[0] == "h" {
 			return append(head, "--help"), nil
 		}
 		list, name = cmd.Subcommands, rest[0]
@@ -207,7 +254,7 @@ func split(path string, cmd *cli.Command, args []string) (flags, positional []st
 			positional = append(positional, a)
 			continue
 		}
-		name, _, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		name, value, given := strings.Cut(strings.TrimLeft(a, "-"), "=")
 		f, ok := known[name]
 		if !ok {
 			dashes := a[:len(a)-len(strings.TrimLeft(a, "-"))]
@@ -216,13 +263,19 @@ func split(path string, cmd *cli.Command, args []string) (flags, positional []st
 				"%s --help lists the flags", path)
 		}
 		flags = append(flags, a)
-		if b, ok := f.(*cli.BoolFlag); ok && b != nil || hasValue {
+		if b, ok := f.(*cli.BoolFlag); ok && b != nil {
 			continue
 		}
-		if len(args) == 0 {
-			return nil, nil, badInput("%s: flag %s needs a value", strings.TrimPrefix(path, "lenskit "), a)
+		if !given {
+			if len(args) == 0 {
+				return nil, nil, badInput("%s: flag %s needs a value", strings.TrimPrefix(path, "lenskit "), a)
+			}
+			value, args = args[0], args[1:]
+			flags = append(flags, value)
 		}
-		flags, args = append(flags, args[0]), args[1:]
+		if value == "" {
+			return nil, nil, badInput("%s: flag %s needs a value, found an empty one", strings.TrimPrefix(path, "lenskit "), strings.TrimSuffix(a, "="))
+		}
 	}
 	return flags, positional, nil
 }
@@ -232,6 +285,9 @@ func arguments(c *cli.Context, names ...string) ([]string, error) {
 	if n := c.NArg(); n != len(names) {
 		return nil, withHint(badInput("%s: found %d arguments, expected %s", c.Command.Name, n, strings.Join(names, " ")),
 			"%s --help shows the usage", c.Command.HelpName)
+	}
+	if i := slices.Index(c.Args().Slice(), ""); i >= 0 {
+		return nil, badInput("%s: %s: found an empty name", c.Command.Name, names[i])
 	}
 	return c.Args().Slice(), nil
 }

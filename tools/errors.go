@@ -67,7 +67,8 @@ func withHint(err error, format string, args ...any) error {
 // asBadInput gives err the exit code of bad input, unless it already carries a code. A nil err stays nil.
 func asBadInput(err error) error {
 	var f *failure
-	if err == nil || errors.As(err, &f) {
+	var w *disk.WriteError
+	if err == nil || errors.As(err, &f) || errors.As(err, &w) {
 		return err
 	}
 	return &failure{code: exitBadInput, err: err}
@@ -86,7 +87,7 @@ func exitCode(err error) int {
 	case errors.As(err, &r):
 		return exitBadInput
 	case errors.As(err, &w):
-		if w.Full() || errors.Is(err, syscall.EIO) {
+		if w.Full() || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EPIPE) {
 			return exitUnexpected
 		}
 		return exitBadInput

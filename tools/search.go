@@ -16,6 +16,7 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 
 	"lenskit/adjoint"
+	"lenskit/internal/task"
 	"lenskit/samplers"
 )
 
@@ -287,9 +288,9 @@ func sideBySide(ctx context.Context, workers, n int, climb func(worker, i int) e
 	}
 	close(jobs)
 	errs := make([]error, workers)
-	var wg sync.WaitGroup
+	var g task.Group
 	for w := range workers {
-		wg.Go(func() {
+		g.Go(func() {
 			for i := range jobs {
 				if errs[w] != nil || ctx.Err() != nil {
 					continue
@@ -298,7 +299,7 @@ func sideBySide(ctx context.Context, workers, n int, climb func(worker, i int) e
 			}
 		})
 	}
-	wg.Wait()
+	g.Wait()
 	return errors.Join(append(errs, ctx.Err())...)
 }
 

@@ -3,8 +3,8 @@ package tools
 import (
 	"math"
 	"runtime"
-	"sync"
 
+	"lenskit/internal/task"
 	"lenskit/tools/internal/adam"
 )
 
@@ -70,13 +70,13 @@ func eachBlock(n, threads int, f func(i int)) {
 		}
 		return
 	}
-	var wg sync.WaitGroup
+	var g task.Group
 	for w := range threads {
-		wg.Go(func() {
+		g.Go(func() {
 			for i := w * n / threads; i < (w+1)*n/threads; i++ {
 				f(i)
 			}
 		})
 	}
-	wg.Wait()
+	g.Wait()
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+
+	"lenskit/internal/task"
 )
 
 // augmentation says how training images are varied. The zero value leaves them as they are.
@@ -168,9 +170,9 @@ func (b *batchSource) start(from int64) (next func() *batch, stop func()) {
 	for range 2 {
 		free <- &batch{x: make([]float32, b.Batch*pixels), eps: make([]float32, b.Eps)}
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
+	var g task.Group
+	g.Go(func() {
+		defer close(ready)
 		for s := from; ; s++ {
 			select {
 			case <-done:
@@ -185,18 +187,20 @@ func (b *batchSource) start(from int64) (next func() *batch, stop func()) {
 				}
 			}
 		}
-	}()
+	})
 	var last *batch
 	next = func() *batch {
 		if last != nil {
 			free <- last
 		}
-		last = <-ready
+		if last = <-ready; last == nil {
+			g.Wait()
+		}
 		return last
 	}
 	return next, func() {
 		close(done)
-		<-ended
+		g.Wait()
 	}
 }
 

@@ -6,12 +6,12 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/optimize"
 
+	"lenskit/internal/task"
 	"lenskit/onnx"
 	"lenskit/samplers"
 )
@@ -192,9 +192,9 @@ func refineAll(ctx context.Context, b *bundle, images, zs [][]float64, side int)
 	var next atomic.Int64
 	workers := min(runtime.GOMAXPROCS(0), len(images))
 	failed := make([]error, workers)
-	var wg sync.WaitGroup
+	var g task.Group
 	for w := range workers {
-		wg.Go(func() {
+		g.Go(func() {
 			r, err := newRefiner(b, side)
 			if err != nil {
 				failed[w] = err
@@ -208,7 +208,7 @@ func refineAll(ctx context.Context, b *bundle, images, zs [][]float64, side int)
 			}
 		})
 	}
-	wg.Wait()
+	g.Wait()
 	return errors.Join(append(failed, ctx.Err())...)
 }
 

@@ -43,7 +43,7 @@ func TestOnlyRegularFilesAreOpened(t *testing.T) {
 			t.Errorf("%s: took %v", path, time.Since(begun))
 		}
 	}
-	if _, err := Read(file, 2); err == nil || !strings.Contains(err.Error(), "found 3 bytes, expected at most 2 bytes") {
+	if _, err := Read(file, 2); err == nil || !strings.Contains(err.Error(), "found 3 bytes, of which at most 2 bytes are read") {
 		t.Errorf("got %v", err)
 	}
 	// of "abc", from coreutils' sha256sum

@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // ReadError is the error of a file that cannot be read. Its text is the path, then why.
@@ -37,6 +38,9 @@ func Reason(err error) string {
 	}
 	if full(err) {
 		return "the disk is full"
+	}
+	if errors.Is(err, syscall.EPIPE) {
+		return "its reader has gone"
 	}
 	s := err.Error()
 	if s == "" {
@@ -76,7 +80,7 @@ func Regular(info fs.FileInfo) error {
 	case m.IsRegular():
 		return nil
 	case m.IsDir():
-		return errors.New("is a folder, expected a file")
+		return errors.New("is a folder")
 	case m&fs.ModeNamedPipe != 0:
 		kind = "a pipe"
 	case m&fs.ModeSocket != 0:
@@ -132,7 +136,7 @@ func ReadAll(r io.Reader, size, limit int64) ([]byte, error) {
 }
 
 func tooLarge(size, limit int64) error {
-	return fmt.Errorf("found %s, expected at most %s", Size(size), Size(limit))
+	return fmt.Errorf("found %s, of which at most %s are read", Size(size), Size(limit))
 }
 
 // Size writes a number of bytes for people.
