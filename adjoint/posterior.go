@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
+	"strings"
 
 	"gonum.org/v1/gonum/mat"
 
@@ -98,6 +100,9 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 		return nil, fmt.Errorf("adjoint: observation: %w", err)
 	}
 	p.notices = notices
+	if strings.HasPrefix(opt.Device, "cuda") && !slices.ContainsFunc(parts, func(b *built) bool { return b.shape != nil }) {
+		p.notices = append(p.notices, "the model has no network: the device cuda has nothing to do")
+	}
 	rx, ry := psf.Margin()
 	if k, n := obs.PSF.Kernel, obs.PSF.Sampling; k != nil && (k.W > n*obs.W || k.H > n*obs.H) {
 		return nil, fmt.Errorf("adjoint: observation: psf: found a kernel of %d x %d pixels, expected at most the image's %d x %d", k.W, k.H, n*obs.W, n*obs.H)
