@@ -25,6 +25,12 @@ type tape struct {
 	batch string
 	open  map[string]Value
 	cols  Dim
+	exact bool // as in DiffOptions
+	// vjp and jvp differentiate the body of a node in this tape.
+	vjp, jvp func(*Graph, DiffOptions) (*Graph, error)
+	// emitted has what emit made, names what of it becomes an output, with the output's name.
+	emitted map[string]bool
+	names   map[string]string
 }
 
 // ruleError carries a rule's complaint from the depth of a rule to the sweep, which recovers it.
@@ -37,6 +43,7 @@ func newTape(g *Graph, prefix string) *tape {
 	t := &tape{
 		opset: g.Opset[""], info: map[string]Value{}, init: map[string]*Tensor{}, used: map[string]bool{},
 		made: map[string][]string{}, consts: map[string]string{}, prefix: prefix,
+		emitted: map[string]bool{}, names: map[string]string{},
 	}
 	for _, v := range g.Info {
 		t.info[v.Name] = v
@@ -51,6 +58,9 @@ func newTape(g *Graph, prefix string) *tape {
 	for _, n := range g.Nodes {
 		for _, name := range n.Out {
 			t.used[name] = true
+		}
+		if hasGraph(n) {
+			n.eachName(func(s string) { t.used[s] = true })
 		}
 		if n.Op == "Constant" && n.Domain == "" && len(n.Out) == 1 {
 			if x := constantOf(n); x != nil {
@@ -161,7 +171,9 @@ func (t *tape) emit(op string, attr map[string]Attr, nOut int, in ...string) []s
 	}
 	n := &Node{Op: op, In: slices.Clone(in), Attr: attr}
 	for range nOut {
-		n.Out = append(n.Out, t.fresh(op))
+		name := t.fresh(op)
+		t.emitted[name] = true
+		n.Out = append(n.Out, name)
 	}
 	n.Name = n.Out[0]
 	if key != "" {
@@ -672,27 +684,4 @@ func broadcastDims(a, b []Dim) []Dim {
 		}
 	}
 	return r
-}
-
-// rename gives the emitted name old the new name.
-func (t *tape) rename(old, name string) {
-	for _, list := range [2][]*Node{t.primal, t.nodes} {
-		for _, n := range list {
-			for i, s := range n.In {
-				if s == old {
-					n.In[i] = name
-				}
-			}
-			for i, s := range n.Out {
-				if s == old {
-					n.Out = slices.Clone(n.Out)
-					n.Out[i] = name
-				}
-			}
-		}
-	}
-	v := t.info[old]
-	v.Name = name
-	t.info[name] = v
-	t.used[name] = true
 }
