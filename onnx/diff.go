@@ -608,7 +608,7 @@ func (p *plan) try(t *tape, n *Node, r *rule) error {
 	stand := func(names []string) []string {
 		out := make([]string, len(names))
 		for i, s := range names {
-			if p.active[s] {
+			if p.active[s] && p.needed[s] {
 				out[i] = t.fresh("stand")
 				v := t.info[s]
 				v.Name = out[i]
