@@ -333,7 +333,7 @@ func (p *plan) mark() {
 	}
 	for i := len(p.g.Nodes) - 1; i >= 0; i-- {
 		n := p.g.Nodes[i]
-		if slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] }) {
+		if slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] && p.active[s] }) {
 			for _, in := range n.uses() {
 				p.needed[in] = true
 			}

@@ -47,6 +47,7 @@ type irScope struct {
 	attrs  map[string]Attr   // attributes of the call
 	opset  map[string]int    // of the nodes
 	top    bool
+	stays  bool // the body of a node that stays: its nodes keep their names
 	depth  int
 }
 
@@ -141,7 +142,7 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 		return z.call(f, n, s)
 	}
 	c := &Node{Op: n.Op, Domain: n.Domain, Name: n.Name}
-	if !s.top {
+	if !s.top && !s.stays {
 		c.Name = z.b.Reserve(n.Name)
 	}
 	for _, v := range n.In {
@@ -380,7 +381,7 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 	if s.depth >= maxInlineDepth {
 		return nil, fmt.Errorf("found graphs nested deeper than %d", maxInlineDepth)
 	}
-	in := &irScope{parent: s, names: map[string]string{}, opset: s.opset, depth: s.depth + 1}
+	in := &irScope{parent: s, names: map[string]string{}, opset: s.opset, stays: true, depth: s.depth + 1}
 	out := &Graph{Name: g.Name, Opset: z.opset, Init: map[string]*Tensor{}, Info: map[string]Value{}}
 	for _, v := range g.Inputs {
 		v.Name = z.define(in, v.Name)

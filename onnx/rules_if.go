@@ -161,7 +161,7 @@ func (c *call) standalone(key string, by []string, of []int) (h *Graph, opt Diff
 		failf("%s: found %d inputs and %d outputs, expected 0 and %d", key, len(body.Inputs), len(body.Outputs), len(c.n.Out))
 	}
 	outer, inner := map[string]string{}, map[string]string{}
-	h = &Graph{Opset: map[string]int{"": c.opset}}
+	h = &Graph{Name: key, Opset: map[string]int{"": c.opset}}
 	capture := func(s string) {
 		if _, ok := inner[s]; ok {
 			return
@@ -203,7 +203,7 @@ func (c *call) standalone(key string, by []string, of []int) (h *Graph, opt Diff
 	for _, k := range of {
 		v := b.Outputs[k]
 		h.Nodes = append(h.Nodes, &Node{Op: "Identity", Name: resultName(k), In: []string{v.Name}, Out: []string{resultName(k)}})
-		h.Outputs = append(h.Outputs, Value{Name: resultName(k), Type: v.Type})
+		h.Outputs = append(h.Outputs, Value{Name: resultName(k), Type: c.typ(c.out(k))})
 		opt.Of = append(opt.Of, resultName(k))
 	}
 	opt.Exact = c.exact
