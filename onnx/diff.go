@@ -579,8 +579,34 @@ func (p *plan) sweepForward(t *tape, tan map[string]string) error {
 	return nil
 }
 
+// likeness is equal for nodes on which the rules do the same; "" is equal to none.
+func (p *plan) likeness(n *Node) string {
+	if hasGraph(n) {
+		return ""
+	}
+	seen := map[string]int{}
+	var names []string
+	for i, s := range n.In {
+		d := "=" + s
+		if s != "" && p.g.Init[s] == nil {
+			if _, ok := seen[s]; !ok {
+				seen[s] = i
+			}
+			v := p.g.Info[s]
+			d = fmt.Sprint(v.Type, v.Shape == nil, v.Shape, p.active[s], seen[s])
+		}
+		names = append(names, d)
+	}
+	for _, s := range n.Out {
+		v := p.g.Info[s]
+		names = append(names, fmt.Sprint(s == "", v.Type, v.Shape == nil, v.Shape, p.active[s] && p.needed[s]))
+	}
+	return nodeKey(n.Domain+"."+n.Op, n.Attr, names, len(n.Out))
+}
+
 // Unsupported lists every node on a path from opt.Wrt to opt.Of through which no derivative can be taken, with the
-// reason; each error wraps ErrNoRule. An error that concerns the graph as a whole is the only one then.
+// reason; each error wraps ErrNoRule. An error that concerns the graph as a whole is the only one then, and so is the
+// one that tells that every derivative is zero because no such path is there.
 func Unsupported(g *Graph, opt DiffOptions) []error {
 	p, err := newPlan("differentiate", g, opt)
 	if err != nil {
@@ -588,8 +614,16 @@ func Unsupported(g *Graph, opt DiffOptions) []error {
 	}
 	var errs []error
 	t := p.tape("try")
+	tried := map[string]bool{}
+	if !slices.ContainsFunc(p.of, func(v Value) bool { return p.active[v.Name] }) {
+		return []error{errors.New("onnx: differentiate: every gradient is zero: no differentiable path leads from an input to an output")}
+	}
 	for _, n := range p.g.Nodes {
 		if !p.onPath(n) {
+			continue
+		}
+		like := p.likeness(n)
+		if tried[like] {
 			continue
 		}
 		r, err := p.ruleFor(n)
@@ -598,6 +632,8 @@ func Unsupported(g *Graph, opt DiffOptions) []error {
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("onnx: differentiate: %w", err))
+		} else if like != "" {
+			tried[like] = true
 		}
 	}
 	return errs
@@ -605,6 +641,7 @@ func Unsupported(g *Graph, opt DiffOptions) []error {
 
 // try runs a node's rules in both modes on stand-in gradients.
 func (p *plan) try(t *tape, n *Node, r *rule) error {
+	defer t.forget()
 	stand := func(names []string) []string {
 		out := make([]string, len(names))
 		for i, s := range names {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,6 +21,7 @@ type tape struct {
 	consts map[string]string   // emitted constants by content
 	prefix string
 	seq    int
+	given  []string // fresh names
 	// In a Jacobian: the symbol of the batch axis, the primal's values with that symbol in their shapes (info has 1 in
 	// its place), and what stands in its place in a tangent.
 	batch string
@@ -112,12 +114,26 @@ func constantOf(n *Node) *Tensor {
 func (t *tape) fresh(hint string) string {
 	for {
 		t.seq++
-		name := fmt.Sprintf("%s/%d_%s", t.prefix, t.seq, hint)
+		name := t.prefix + "/" + strconv.Itoa(t.seq) + "_" + hint
 		if !t.used[name] {
 			t.used[name] = true
+			t.given = append(t.given, name)
 			return name
 		}
 	}
+}
+
+// forget takes back everything that was emitted.
+func (t *tape) forget() {
+	for _, s := range t.given {
+		delete(t.used, s)
+		delete(t.info, s)
+		delete(t.init, s)
+		delete(t.emitted, s)
+	}
+	clear(t.made)
+	clear(t.consts)
+	t.primal, t.nodes, t.given = t.primal[:0], t.nodes[:0], t.given[:0]
 }
 
 // attrs is shorthand for attributes in calls: attrs("axis", 1, "perm", []int64{…}).
@@ -146,7 +162,9 @@ func attrs(kv ...any) map[string]Attr {
 
 func nodeKey(op string, attr map[string]Attr, in []string, nOut int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s/%d", op, nOut)
+	b.WriteString(op)
+	b.WriteByte('/')
+	b.WriteString(strconv.Itoa(nOut))
 	for _, k := range slices.Sorted(maps.Keys(attr)) {
 		a := attr[k]
 		if a.Tensor != nil || a.Graph != nil {
@@ -155,7 +173,8 @@ func nodeKey(op string, attr map[string]Attr, in []string, nOut int) string {
 		fmt.Fprintf(&b, "|%s=%d,%v,%d,%q,%v,%v,%q", k, a.Kind, a.Float, a.Int, a.String, a.Floats, a.Ints, a.Strings)
 	}
 	for _, name := range in {
-		fmt.Fprintf(&b, "|%q", name)
+		b.WriteByte('|')
+		b.WriteString(strconv.Quote(name))
 	}
 	return b.String()
 }
