@@ -123,12 +123,13 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 	}
 	b := p.assemble(t, backNodes)
 	b.Inputs, b.Outputs = nil, results
+	named := map[string]Value{}
+	for _, v := range slices.Concat(pair.Forward.Outputs, pair.Forward.Inputs) {
+		named[v.Name] = v
+	}
 	for _, name := range saved {
-		for _, v := range slices.Concat(pair.Forward.Inputs, pair.Forward.Outputs) {
-			if v.Name == name {
-				b.Inputs = append(b.Inputs, v)
-				break
-			}
+		if v, ok := named[name]; ok {
+			b.Inputs = append(b.Inputs, v)
 		}
 	}
 	b.Inputs = append(b.Inputs, seeds...)
