@@ -71,14 +71,14 @@ type folder struct {
 	b      *Builder
 	src    *Graph
 	rows   map[string][]rewriteRow
-	uses   map[string]int    // how many operands name a value
-	output map[string]bool   // the graph's outputs
-	made   map[string]*Node  // the node of the new graph that makes a value
+	uses   map[string]int   // how many operands name a value
+	output map[string]bool  // the graph's outputs
+	made   map[string]*Node // the node of the new graph that makes a value
 	// transposed has the nodes of the old graph that transpose a value.
 	transposed map[string][]*Node
-	alias  map[string]string // values that are another value
-	seen   map[string]*Node  // nodes by what they compute
-	fired  int
+	alias      map[string]string // values that are another value
+	seen       map[string]*Node  // nodes by what they compute
+	fired      int
 }
 
 func newFolder(g *Graph, rows []rewriteRow) *folder {
