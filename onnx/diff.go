@@ -58,7 +58,7 @@ func (c *call) extra(i int, typ DType, shape []Dim) string {
 type back struct {
 	call
 	grads  []string
-	wanted []bool
+	wanted []bool // by what the node uses
 }
 
 // raw is the gradient of result i as it came: it may still have to be broadcast to the shape of the result. "" is none.
@@ -94,7 +94,8 @@ func (b *back) want(i int) bool { return i < len(b.wanted) && b.wanted[i] }
 // fwd is a call in forward mode.
 type fwd struct {
 	call
-	tans []string
+	tans  []string
+	asked []bool // results whose tangents are needed
 }
 
 // tan is the tangent of operand i, "" when it is zero.
@@ -176,7 +177,15 @@ type plan struct {
 	params map[string]*Tensor // initialisers among wrt: inputs of g while it is differentiated
 	active map[string]bool    // values that depend on wrt
 	needed map[string]bool    // values that lead to of
+	why    map[string]string  // why a loop is not differentiated, by its first result
 	exact  bool
+}
+
+// tape starts a derived graph.
+func (p *plan) tape(prefix string) *tape {
+	t := newTape(p.g, prefix)
+	t.exact, t.vjp, t.jvp = p.exact, VJP, t.tangentsOf
+	return t
 }
 
 // fold is Fold, or what of it does not round.
@@ -188,7 +197,7 @@ func (p *plan) fold(g *Graph) (*Graph, error) {
 }
 
 func newPlan(verb string, g *Graph, opt DiffOptions) (*plan, error) {
-	p := &plan{params: map[string]*Tensor{}, exact: opt.Exact}
+	p := &plan{params: map[string]*Tensor{}, why: map[string]string{}, exact: opt.Exact}
 	g = g.shallow()
 	for _, name := range opt.Wrt {
 		if x, ok := g.Init[name]; ok {
@@ -200,37 +209,48 @@ func newPlan(verb string, g *Graph, opt DiffOptions) (*plan, error) {
 			g.Inputs = append(g.Inputs, tensorValue(name, x))
 		}
 	}
-	g, err := p.prepare(g)
+	err := p.prepare(verb, g, opt)
 	if err != nil {
-		return nil, fmt.Errorf("onnx: %s: %w", verb, err)
-	}
-	p.g = g
-	if p.wrt, err = choose(verb, "input", opt.Wrt, g.Inputs); err != nil {
 		return nil, err
 	}
-	if p.of, err = choose(verb, "output", opt.Of, g.Outputs); err != nil {
+	if err = p.chooseAndMark(verb, opt); err != nil {
 		return nil, err
 	}
-	p.mark()
 	return p, nil
 }
 
 // prepare brings a graph into the form that the rules know.
-func (p *plan) prepare(g *Graph) (*Graph, error) {
+func (p *plan) prepare(verb string, g *Graph, opt DiffOptions) error {
+	failed := func(err error) error { return fmt.Errorf("onnx: %s: %w", verb, err) }
 	g, err := g.Upgrade(minOpset)
 	if err != nil {
-		return nil, err
+		return failed(err)
 	}
-	if g, err = p.fold(g); err != nil {
-		return nil, err
+	if p.g, err = p.fold(g); err != nil {
+		return failed(err)
 	}
-	if g, err = lower(g); err != nil {
-		return nil, err
+	if err = p.unroll(verb, opt); err != nil {
+		return err
 	}
-	if err := g.Infer(); err != nil {
-		return nil, err
+	if p.g, err = lower(p.g); err != nil {
+		return failed(err)
 	}
-	return g, nil
+	if err = p.g.Infer(); err != nil {
+		return failed(err)
+	}
+	return nil
+}
+
+// chooseAndMark finds what is differentiated, by what, and the paths between.
+func (p *plan) chooseAndMark(verb string, opt DiffOptions) (err error) {
+	if p.wrt, err = choose(verb, "input", opt.Wrt, p.g.Inputs); err != nil {
+		return err
+	}
+	if p.of, err = choose(verb, "output", opt.Of, p.g.Outputs); err != nil {
+		return err
+	}
+	p.mark()
+	return nil
 }
 
 // choose picks the named values, or every float one.
@@ -300,7 +320,7 @@ func (p *plan) mark() {
 			continue
 		}
 		refused := r != nil && r.refuse != ""
-		if slices.ContainsFunc(n.In, func(s string) bool { return p.active[s] }) {
+		if slices.ContainsFunc(n.uses(), func(s string) bool { return p.active[s] }) {
 			for _, out := range n.Out {
 				if v, ok := p.g.Info[out]; out != "" && (!ok || v.Type == Undefined || v.Type.IsFloat() || refused) {
 					p.active[out] = true
@@ -313,8 +333,8 @@ func (p *plan) mark() {
 	}
 	for i := len(p.g.Nodes) - 1; i >= 0; i-- {
 		n := p.g.Nodes[i]
-		if slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] }) {
-			for _, in := range n.In {
+		if slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] && p.active[s] }) {
+			for _, in := range n.uses() {
 				p.needed[in] = true
 			}
 		}
@@ -325,7 +345,7 @@ func (p *plan) mark() {
 // onPath tells whether a derivative goes through n.
 func (p *plan) onPath(n *Node) bool {
 	return slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] && p.active[s] }) &&
-		slices.ContainsFunc(n.In, func(s string) bool { return p.active[s] })
+		slices.ContainsFunc(n.uses(), func(s string) bool { return p.active[s] })
 }
 
 // where names a node in an error.
@@ -360,21 +380,25 @@ func guarded(n *Node, opset int, f func()) (err error) {
 }
 
 // ruleFor is the rule of a node on a path, or the reason why there is none.
-func ruleFor(n *Node, opset int) (*rule, error) {
+func (p *plan) ruleFor(n *Node) (*rule, error) {
+	opset := p.g.Opset[""]
 	r := findRule(n, opset)
 	switch {
 	case r == nil:
 		return nil, fmt.Errorf("%s: %w", where(n, opset), ErrNoRule)
+	case p.why[n.Out[0]] != "":
+		return nil, fmt.Errorf("%s: %w: %s", where(n, opset), ErrNoRule, p.why[n.Out[0]])
 	case r.refuse != "":
 		return nil, fmt.Errorf("%s: %w: %s", where(n, opset), ErrNoRule, r.refuse)
 	}
 	return r, nil
 }
 
-// reverse runs one node's rule in reverse mode and returns a gradient per operand.
+// reverse runs one node's rule in reverse mode and returns a gradient for each value that the node uses.
 func (p *plan) reverse(t *tape, n *Node, r *rule, grads []string) (out []string, err error) {
-	b := &back{call: call{t, n}, grads: grads, wanted: make([]bool, len(n.In))}
-	for i, s := range n.In {
+	uses := n.uses()
+	b := &back{call: call{t, n}, grads: grads, wanted: make([]bool, len(uses))}
+	for i, s := range uses {
 		b.wanted[i] = p.active[s]
 	}
 	err = guarded(n, t.opset, func() {
@@ -403,8 +427,8 @@ func (p *plan) reverse(t *tape, n *Node, r *rule, grads []string) (out []string,
 			out[i] = t.sumTo(g, full, x)
 		}
 	})
-	if err == nil && len(out) > len(n.In) {
-		out = out[:len(n.In)]
+	if err == nil && len(out) > len(uses) {
+		out = out[:len(uses)]
 	}
 	return out, err
 }
@@ -436,7 +460,7 @@ func (p *plan) sweepBack(t *tape, seeds map[string]string) (map[string]string, e
 		if !p.onPath(n) {
 			continue
 		}
-		r, err := ruleFor(n, t.opset)
+		r, err := p.ruleFor(n)
 		if err != nil {
 			return nil, err
 		}
@@ -455,8 +479,9 @@ func (p *plan) sweepBack(t *tape, seeds map[string]string) (map[string]string, e
 		if err != nil {
 			return nil, err
 		}
+		uses := n.uses()
 		for k, g := range out {
-			if x := n.In[k]; g != "" && p.active[x] {
+			if x := uses[k]; g != "" && p.active[x] {
 				if t.shape(g) == nil {
 					t.as(g, t.shape(x))
 				}
@@ -484,10 +509,13 @@ func boolInt(b bool) int {
 
 // forward runs one node's rule in forward mode and returns a tangent per result.
 func (p *plan) forward(t *tape, n *Node, r *rule, tans []string) (out []string, err error) {
-	f := &fwd{call: call{t, n}, tans: tans}
+	f := &fwd{call: call{t, n}, tans: tans, asked: make([]bool, len(n.Out))}
+	for k, s := range n.Out {
+		f.asked[k] = p.active[s] && p.needed[s]
+	}
 	err = guarded(n, t.opset, func() {
 		for k := 1; k < len(n.Out) && !r.results; k++ {
-			if s := n.Out[k]; p.active[s] && p.needed[s] {
+			if f.asked[k] {
 				failf("result %d is differentiated; only result 0 can be", k)
 			}
 		}
@@ -519,13 +547,14 @@ func (p *plan) sweepForward(t *tape, tan map[string]string) error {
 		if !p.onPath(n) {
 			continue
 		}
-		r, err := ruleFor(n, t.opset)
+		r, err := p.ruleFor(n)
 		if err != nil {
 			return err
 		}
-		tans := make([]string, len(n.In))
+		uses := n.uses()
+		tans := make([]string, len(uses))
 		any := false
-		for i, s := range n.In {
+		for i, s := range uses {
 			if p.active[s] {
 				tans[i] = tan[s]
 				any = any || tan[s] != ""
@@ -550,36 +579,73 @@ func (p *plan) sweepForward(t *tape, tan map[string]string) error {
 	return nil
 }
 
+// likeness is equal for nodes on which the rules do the same; "" is equal to none.
+func (p *plan) likeness(n *Node) string {
+	if hasGraph(n) {
+		return ""
+	}
+	seen := map[string]int{}
+	var names []string
+	for i, s := range n.In {
+		d := "=" + s
+		if s != "" && p.g.Init[s] == nil {
+			if _, ok := seen[s]; !ok {
+				seen[s] = i
+			}
+			v := p.g.Info[s]
+			d = fmt.Sprint(v.Type, v.Shape == nil, v.Shape, p.active[s], seen[s])
+		}
+		names = append(names, d)
+	}
+	for _, s := range n.Out {
+		v := p.g.Info[s]
+		names = append(names, fmt.Sprint(s == "", v.Type, v.Shape == nil, v.Shape, p.active[s] && p.needed[s]))
+	}
+	return nodeKey(n.Domain+"."+n.Op, n.Attr, names, len(n.Out))
+}
+
 // Unsupported lists every node on a path from opt.Wrt to opt.Of through which no derivative can be taken, with the
-// reason; each error wraps ErrNoRule. An error that concerns the graph as a whole is the only one then.
+// reason; each error wraps ErrNoRule. An error that concerns the graph as a whole is the only one then, and so is the
+// one that tells that every derivative is zero because no such path is there.
 func Unsupported(g *Graph, opt DiffOptions) []error {
 	p, err := newPlan("differentiate", g, opt)
 	if err != nil {
 		return []error{err}
 	}
 	var errs []error
+	t := p.tape("try")
+	tried := map[string]bool{}
+	if !slices.ContainsFunc(p.of, func(v Value) bool { return p.active[v.Name] }) {
+		return []error{errors.New("onnx: differentiate: every gradient is zero: no differentiable path leads from an input to an output")}
+	}
 	for _, n := range p.g.Nodes {
 		if !p.onPath(n) {
 			continue
 		}
-		r, err := ruleFor(n, p.g.Opset[""])
+		like := p.likeness(n)
+		if tried[like] {
+			continue
+		}
+		r, err := p.ruleFor(n)
 		if err == nil {
-			err = p.try(n, r)
+			err = p.try(t, n, r)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("onnx: differentiate: %w", err))
+		} else if like != "" {
+			tried[like] = true
 		}
 	}
 	return errs
 }
 
 // try runs a node's rules in both modes on stand-in gradients.
-func (p *plan) try(n *Node, r *rule) error {
-	t := newTape(p.g, "try")
+func (p *plan) try(t *tape, n *Node, r *rule) error {
+	defer t.forget()
 	stand := func(names []string) []string {
 		out := make([]string, len(names))
 		for i, s := range names {
-			if p.active[s] {
+			if p.active[s] && p.needed[s] {
 				out[i] = t.fresh("stand")
 				v := t.info[s]
 				v.Name = out[i]
@@ -593,6 +659,6 @@ func (p *plan) try(n *Node, r *rule) error {
 	if _, err := p.reverse(t, &m, r, stand(n.Out)); err != nil {
 		return err
 	}
-	_, err := p.forward(t, &m, r, stand(n.In))
+	_, err := p.forward(t, &m, r, stand(n.uses()))
 	return err
 }

@@ -55,8 +55,9 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 	}
 	made := map[string]*Node{}
 	for _, n := range primal {
-		vary := len(n.In) == 0 && n.Op != "Constant"
-		for _, s := range n.In {
+		uses := n.uses()
+		vary := len(uses) == 0 && n.Op != "Constant"
+		for _, s := range uses {
 			vary = vary || varying[s]
 		}
 		for _, s := range n.Out {
@@ -79,7 +80,7 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 			saved = append(saved, name)
 		case n != nil:
 			again[n] = true
-			for _, s := range n.In {
+			for _, s := range n.uses() {
 				use(s)
 			}
 		}
@@ -88,7 +89,7 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 	early, live := p.early(t, prune(t.nodes, valueNames(results)), varying, made)
 	primal = append(primal, early...)
 	for _, n := range live {
-		for _, s := range n.In {
+		for _, s := range n.uses() {
 			use(s)
 		}
 	}
@@ -122,12 +123,13 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 	}
 	b := p.assemble(t, backNodes)
 	b.Inputs, b.Outputs = nil, results
+	named := map[string]Value{}
+	for _, v := range slices.Concat(pair.Forward.Outputs, pair.Forward.Inputs) {
+		named[v.Name] = v
+	}
 	for _, name := range saved {
-		for _, v := range slices.Concat(pair.Forward.Inputs, pair.Forward.Outputs) {
-			if v.Name == name {
-				b.Inputs = append(b.Inputs, v)
-				break
-			}
+		if v, ok := named[name]; ok {
+			b.Inputs = append(b.Inputs, v)
 		}
 	}
 	b.Inputs = append(b.Inputs, seeds...)
@@ -142,7 +144,7 @@ func Split(g *Graph, opt DiffOptions) (*Pair, error) {
 func (p *plan) early(t *tape, nodes []*Node, varying map[string]bool, made map[string]*Node) (early, rest []*Node) {
 	for _, n := range nodes {
 		reads, ready := false, true
-		for _, s := range n.In {
+		for _, s := range n.uses() {
 			switch {
 			case s == "" || t.init[s] != nil:
 			case varying[s]:
@@ -170,7 +172,7 @@ func JVP(g *Graph, opt DiffOptions) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.tangents("jvp", newTape(p.g, "jvp"))
+	return p.tangents("jvp", p.tape("jvp"))
 }
 
 // tangents sweeps forward and puts the graph together.
@@ -203,6 +205,7 @@ func (p *plan) tangents(verb string, t *tape) (*Graph, error) {
 		}
 		outs = append(outs, t.result(src, name, Value{Name: name, Type: v.Type, Shape: t.columns(v.Shape)}))
 	}
+	t.settleNames()
 	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
 	d.Inputs = append(d.Inputs, ins...)
 	d.Outputs = append(d.Outputs, outs...)
@@ -211,7 +214,7 @@ func (p *plan) tangents(verb string, t *tape) (*Graph, error) {
 
 // backward sweeps in reverse from inputs grad_<output>; results are the values grad_<input>.
 func (p *plan) backward(verb string) (t *tape, seeds, results []Value, err error) {
-	t = newTape(p.g, verb)
+	t = p.tape(verb)
 	seed := map[string]string{}
 	for _, v := range p.of {
 		name := "grad_" + v.Name
@@ -244,31 +247,34 @@ func (p *plan) backward(verb string) (t *tape, seeds, results []Value, err error
 		}
 		results = append(results, t.result(g, name, Value{Name: name, Type: v.Type, Shape: v.Shape}))
 	}
+	t.settleNames()
 	return t, seeds, results, nil
 }
 
 // result gives the emitted value src the name of an output. A value that is an input, or has got a name already, is
 // passed on by Identity.
 func (t *tape) result(src, name string, v Value) Value {
-	if now, ok := t.consts["renamed "+src]; ok {
-		src = now
-	}
-	emitted := slices.ContainsFunc(t.nodes, func(n *Node) bool { return slices.Contains(n.Out, src) })
-	if emitted && !t.named(src) {
-		t.rename(src, name)
-		t.consts["renamed "+src] = name
-		t.nameDone(name)
+	if t.emitted[src] && t.names[src] == "" {
+		t.names[src] = name
 	} else {
 		t.nodes = append(t.nodes, &Node{Op: "Identity", Name: name, In: []string{src}, Out: []string{name}})
-		t.used[name] = true
-		t.nameDone(name)
 	}
+	t.used[name] = true
 	t.info[name] = v
 	return v
 }
 
-func (t *tape) named(name string) bool { return t.consts["output "+name] != "" }
-func (t *tape) nameDone(name string)   { t.consts["output "+name] = name }
+// settleNames puts the names that result gave into the nodes.
+func (t *tape) settleNames() {
+	for _, list := range [2][]*Node{t.primal, t.nodes} {
+		for i, n := range list {
+			n = n.reread(t.names)
+			n.Out = renamedIn(n.Out, t.names)
+			list[i] = n
+		}
+	}
+	clear(t.names)
+}
 
 // assemble makes a graph of nodes with the primal's inputs and outputs and everything the tape knows.
 func (p *plan) assemble(t *tape, nodes []*Node) *Graph {

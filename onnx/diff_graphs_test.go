@@ -114,7 +114,7 @@ func TestSecondDerivative(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The name of the gradient would be given out twice.
-	vjp.rename("grad_a", "slope")
+	vjp.rename(map[string]string{"grad_a": "slope"})
 	vjp.Outputs = []Value{{Name: "slope", Type: Float32}}
 	checkDerivatives(t, vjp, []string{"a"}, map[string]*Array{
 		"a": FloatArray(check.Normals(rng, 6), 2, 3), "grad_y": FloatArray([]float64{1.3}, 1, 1),

@@ -32,7 +32,7 @@ func Jacobian(g *Graph, opt DiffOptions) (*Graph, error) {
 	}
 	for _, n := range p.g.Nodes {
 		if p.onPath(n) {
-			if _, err := ruleFor(n, p.g.Opset[""]); err != nil {
+			if _, err := p.ruleFor(n); err != nil {
 				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
 			}
 		}
@@ -49,7 +49,12 @@ func Jacobian(g *Graph, opt DiffOptions) (*Graph, error) {
 	if p.replicates() {
 		return p.replicated(verb, cols)
 	}
-	t := newTape(p.g, "jacobian")
+	return p.tangents(verb, p.jacobianTape(cols))
+}
+
+// jacobianTape starts a graph with the primal at batch 1 and cols tangents.
+func (p *plan) jacobianTape(cols Dim) *tape {
+	t := p.tape("jacobian")
 	t.batch, t.cols = batchSym, cols
 	t.open = maps.Clone(t.info)
 	for name, v := range t.info {
@@ -62,7 +67,7 @@ func Jacobian(g *Graph, opt DiffOptions) (*Graph, error) {
 	for i := range p.g.Outputs {
 		p.g.Outputs[i].Shape = atBatchOne(p.g.Outputs[i].Shape)
 	}
-	return p.tangents(verb, t)
+	return t
 }
 
 func atBatchOne(s []Dim) []Dim {
@@ -132,61 +137,107 @@ func openBatch(g *Graph, opt DiffOptions) (*Graph, error) {
 	return h, nil
 }
 
-// openTargets lets the leading 1 of constant Reshape targets and Resize sizes follow the operand.
+// opener lets the leading 1 of constant Reshape targets and Resize sizes follow the operand, in a graph and in its bodies.
+type opener struct {
+	outer *opener
+	g     *Graph
+	made  map[string]*Tensor // by Constant nodes
+	taken map[string]bool    // names, of all graphs
+}
+
+// openTargets opens the targets of g, which must be a copy.
 func (g *Graph) openTargets() {
-	for _, n := range g.Nodes {
-		if n.Domain != "" {
+	taken := map[string]bool{}
+	g.eachName(func(s string) { taken[s] = true })
+	(&opener{g: g, taken: taken}).nodes()
+}
+
+func (o *opener) nodes() {
+	o.made = map[string]*Tensor{}
+	for _, n := range o.g.Nodes {
+		if n.Op == "Constant" && n.Domain == "" && len(n.Out) == 1 {
+			if x, err := n.constant(); err == nil {
+				o.made[n.Out[0]] = x
+			}
+		}
+	}
+	for _, n := range o.g.Nodes {
+		if n.Domain == "" {
+			o.node(n)
+		}
+		if !hasGraph(n) {
 			continue
 		}
-		switch {
-		case n.Op == "Reshape" && len(n.In) == 2:
-			x := g.constInit(n.In[1])
-			if x == nil || len(x.Ints) < 2 || x.Ints[0] != 1 || n.Int("allowzero", 0) != 0 {
+		n.Attr = maps.Clone(n.Attr)
+		for k, a := range n.Attr {
+			if a.Graph == nil {
 				continue
 			}
-			v := slices.Clone(x.Ints)
-			v[0] = -1
-			if slices.Contains(v[1:], -1) {
-				v[0] = 0
+			a.Graph = a.Graph.shallow()
+			for i := range a.Graph.Outputs {
+				a.Graph.Outputs[i].Shape = nil
 			}
-			n.In[1] = g.addInit(n.Out[0]+"/open", IntTensor(v, int64(len(v))))
-		case n.Op == "Resize" && len(n.In) == 4 && n.In[3] != "" && len(n.Attr["axes"].Ints) == 0:
-			x := g.constInit(n.In[3])
-			if x == nil || len(x.Ints) < 3 || x.Ints[0] != 1 || n.In[1] != "" && g.constInit(n.In[1]) == nil {
-				continue
-			}
-			if r := g.constInit(n.In[1]); r != nil && r.Size() != 0 {
-				continue
-			}
-			axes := make([]int64, len(x.Ints)-1)
-			for i := range axes {
-				axes[i] = int64(i + 1)
-			}
-			n.Attr = maps.Clone(n.Attr)
-			if n.Attr == nil {
-				n.Attr = map[string]Attr{}
-			}
-			n.Attr["axes"] = IntsAttr(axes...)
-			n.In[3] = g.addInit(n.Out[0]+"/open", IntTensor(slices.Clone(x.Ints[1:]), int64(len(axes))))
+			(&opener{outer: o, g: a.Graph, taken: o.taken}).nodes()
+			n.Attr[k] = a
 		}
 	}
 }
 
-// constInit is the constant behind a name: an initialiser or the value of a Constant node.
-func (g *Graph) constInit(name string) *Tensor {
-	if x := g.Init[name]; x != nil || name == "" {
-		return x
+func (o *opener) node(n *Node) {
+	switch {
+	case n.Op == "Reshape" && len(n.In) == 2:
+		x := o.constant(n.In[1])
+		if x == nil || len(x.Ints) < 2 || x.Ints[0] != 1 || n.Int("allowzero", 0) != 0 {
+			return
+		}
+		v := slices.Clone(x.Ints)
+		v[0] = -1
+		if slices.Contains(v[1:], -1) {
+			v[0] = 0
+		}
+		n.In[1] = o.add(n.Out[0]+"/open", IntTensor(v, int64(len(v))))
+	case n.Op == "Resize" && len(n.In) == 4 && n.In[3] != "" && len(n.Attr["axes"].Ints) == 0:
+		x := o.constant(n.In[3])
+		if x == nil || len(x.Ints) < 3 || x.Ints[0] != 1 || n.In[1] != "" && o.constant(n.In[1]) == nil {
+			return
+		}
+		if r := o.constant(n.In[1]); r != nil && r.Size() != 0 {
+			return
+		}
+		axes := make([]int64, len(x.Ints)-1)
+		for i := range axes {
+			axes[i] = int64(i + 1)
+		}
+		n.Attr = maps.Clone(n.Attr)
+		if n.Attr == nil {
+			n.Attr = map[string]Attr{}
+		}
+		n.Attr["axes"] = IntsAttr(axes...)
+		n.In[3] = o.add(n.Out[0]+"/open", IntTensor(slices.Clone(x.Ints[1:]), int64(len(axes))))
 	}
-	for _, n := range g.Nodes {
-		if n.Op == "Constant" && n.Domain == "" && len(n.Out) == 1 && n.Out[0] == name {
-			x, err := n.constant()
-			if err != nil {
-				return nil
-			}
+}
+
+// constant is the constant behind a name: an initialiser or the value of a Constant node.
+func (o *opener) constant(name string) *Tensor {
+	for ; o != nil && name != ""; o = o.outer {
+		if x := o.g.Init[name]; x != nil {
+			return x
+		}
+		if x := o.made[name]; x != nil {
 			return x
 		}
 	}
 	return nil
+}
+
+// add adds an initialiser under a name like the one given.
+func (o *opener) add(name string, x *Tensor) string {
+	for o.taken[name] {
+		name += "_"
+	}
+	o.taken[name] = true
+	o.g.Init[name] = x
+	return name
 }
 
 // addInit adds an initialiser under a name like the one given.
@@ -221,7 +272,7 @@ func (p *plan) replicates() bool {
 		if !p.onPath(n) {
 			continue
 		}
-		for _, s := range slices.Concat(n.In, n.Out) {
+		for _, s := range slices.Concat(n.uses(), n.Out) {
 			if p.active[s] && batchAxis(p.g.Info[s].Shape) < 0 {
 				return true
 			}
@@ -229,15 +280,44 @@ func (p *plan) replicates() bool {
 		if r := findRule(n, p.g.Opset[""]); r != nil && r.replicate {
 			return true
 		}
-		if p.crossesBatch(n) {
+		if n.Op == "If" && p.branchReplicates(n) || p.crossesBatch(n) {
 			return true
 		}
 	}
 	return false
 }
 
+// branchReplicates is replicates for the branches of an If.
+func (p *plan) branchReplicates(n *Node) (yes bool) {
+	var by []string
+	for _, s := range n.uses() {
+		if p.active[s] && !slices.Contains(by, s) {
+			by = append(by, s)
+		}
+	}
+	var of []int
+	for k, s := range n.Out {
+		if p.active[s] && p.needed[s] {
+			of = append(of, k)
+		}
+	}
+	c := &call{p.tape("jacobian"), n}
+	for _, key := range branches {
+		// Where this fails the sweep tells why.
+		guarded(n, c.opset, func() {
+			h, opt, _ := c.standalone(key, by, of)
+			q, err := newPlan("jacobian", h, opt)
+			yes = yes || err == nil && q.replicates()
+		})
+	}
+	return yes
+}
+
 // crossesBatch tells whether n works along the batch axis of its operand although that axis stays.
 func (p *plan) crossesBatch(n *Node) bool {
+	if hasGraph(n) {
+		return false
+	}
 	s := p.g.Info[n.In[0]].Shape
 	at := batchAxis(s)
 	along := func(a int64) bool { return a == int64(at) || a+int64(len(s)) == int64(at) }
@@ -278,9 +358,33 @@ func (p *plan) crossesBatch(n *Node) bool {
 	return false
 }
 
+// turnsOnBatch is a node that runs one body or another, or the same one more or fewer times, as inputs with a batch say.
+func (p *plan) turnsOnBatch() *Node {
+	depends := map[string]bool{}
+	for _, v := range p.g.Inputs {
+		if batchAxis(v.Shape) >= 0 {
+			depends[v.Name] = true
+		}
+	}
+	for _, n := range p.g.Nodes {
+		if n.Op == "If" && depends[n.inName(0)] || n.Op == "Loop" && (depends[n.inName(0)] || depends[n.inName(1)]) {
+			return n
+		}
+		if slices.ContainsFunc(n.uses(), func(s string) bool { return depends[s] }) {
+			for _, s := range n.Out {
+				depends[s] = true
+			}
+		}
+	}
+	return nil
+}
+
 // replicated is the Jacobian by a primal of as many equal rows as there are tangents.
 func (p *plan) replicated(verb string, cols Dim) (*Graph, error) {
-	d, err := p.tangents(verb, newTape(p.g, "jacobian"))
+	if n := p.turnsOnBatch(); n != nil {
+		return nil, fmt.Errorf("onnx: %s: %s: %w: its condition depends on the batch, and the rows are computed together", verb, where(n, p.g.Opset[""]), ErrNoRule)
+	}
+	d, err := p.tangents(verb, p.tape("jacobian"))
 	if err != nil {
 		return nil, err
 	}
@@ -330,14 +434,11 @@ func (p *plan) replicated(verb string, cols Dim) (*Graph, error) {
 		head = append(head, &Node{Op: "Expand", Name: wide, In: []string{v.Name, shape}, Out: []string{wide}})
 		d.Inputs[i].Shape = atBatchOne(v.Shape)
 	}
-	for _, n := range d.Nodes {
-		for i, s := range n.In {
-			if w, ok := to[s]; ok {
-				n.In[i] = w
-			}
-		}
+	for i, n := range d.Nodes {
+		d.Nodes[i] = n.reread(to)
 	}
 	var tail []*Node
+	wider := map[string]string{}
 	zero := d.addInit("jacobian/zero", IntTensor([]int64{0}, 1))
 	for i, v := range d.Outputs {
 		if tangent[v.Name] {
@@ -352,19 +453,16 @@ func (p *plan) replicated(verb string, cols Dim) (*Graph, error) {
 		if _, isInput := to[v.Name]; isInput {
 			continue
 		}
-		for _, n := range d.Nodes {
-			for _, list := range [2][]string{n.In, n.Out} {
-				for k, s := range list {
-					if s == v.Name {
-						list[k] = wide
-					}
-				}
-			}
-		}
+		wider[v.Name] = wide
 		axis := d.addInit(v.Name+"/axis", IntTensor([]int64{int64(at)}, 1))
 		one := d.addInit(v.Name+"/one", IntTensor([]int64{1}, 1))
 		tail = append(tail, &Node{Op: "Slice", Name: v.Name, In: []string{wide, zero, one, axis}, Out: []string{v.Name}})
 		d.Outputs[i].Shape = atBatchOne(v.Shape)
+	}
+	for i, n := range d.Nodes {
+		n = n.reread(wider)
+		n.Out = renamedIn(n.Out, wider)
+		d.Nodes[i] = n
 	}
 	d.Nodes = slices.Concat(head, d.Nodes, tail)
 	d.Info = map[string]Value{}

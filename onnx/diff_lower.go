@@ -313,15 +313,18 @@ func lowerAttention(m *lowering) error {
 		}
 		score = m.Op("Add", score, mask)
 	}
-	if n.Int("is_causal", 0) != 0 {
+	causal, left, right := n.Int("is_causal", 0) != 0, n.Int("left_window_size", -1), n.Int("right_window_size", -1)
+	if causal || left >= 0 || right >= 0 {
 		if !sq[2].Known() || !sk[2].Known() || sq[2].N*sk[2].N > maxFolded {
-			failf("the lengths of a causal attention are not known")
+			failf("the lengths of an attention that is causal or has a window are not known")
 		}
 		rows, cols := sq[2].N, sk[2].N
 		c := FloatTensor(make([]float32, rows*cols), rows, cols)
 		for i := range rows {
-			for j := i + 1; j < cols; j++ {
-				c.Floats[i*cols+j] = -1e30
+			for j := range cols {
+				if causal && j > i || left >= 0 && j < i-left || right >= 0 && j > i+right {
+					c.Floats[i*cols+j] = -1e30
+				}
 			}
 		}
 		score = m.Op("Add", score, m.Tensor(c))

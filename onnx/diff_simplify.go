@@ -60,15 +60,6 @@ func simplify(g *Graph) (*Graph, error) {
 	return g, nil
 }
 
-func hasGraph(n *Node) bool {
-	for _, a := range n.Attr {
-		if a.Graph != nil {
-			return true
-		}
-	}
-	return false
-}
-
 // foldBudget is what folding may still spend on a graph: elements of new constants, and products of numbers.
 type foldBudget struct{ elements, products int64 }
 

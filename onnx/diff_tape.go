@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,11 +21,18 @@ type tape struct {
 	consts map[string]string   // emitted constants by content
 	prefix string
 	seq    int
+	given  []string // fresh names
 	// In a Jacobian: the symbol of the batch axis, the primal's values with that symbol in their shapes (info has 1 in
 	// its place), and what stands in its place in a tangent.
 	batch string
 	open  map[string]Value
 	cols  Dim
+	exact bool // as in DiffOptions
+	// vjp and jvp differentiate the body of a node in this tape.
+	vjp, jvp func(*Graph, DiffOptions) (*Graph, error)
+	// emitted has what emit made, names what of it becomes an output, with the output's name.
+	emitted map[string]bool
+	names   map[string]string
 }
 
 // ruleError carries a rule's complaint from the depth of a rule to the sweep, which recovers it.
@@ -37,6 +45,7 @@ func newTape(g *Graph, prefix string) *tape {
 	t := &tape{
 		opset: g.Opset[""], info: map[string]Value{}, init: map[string]*Tensor{}, used: map[string]bool{},
 		made: map[string][]string{}, consts: map[string]string{}, prefix: prefix,
+		emitted: map[string]bool{}, names: map[string]string{},
 	}
 	for _, v := range g.Info {
 		t.info[v.Name] = v
@@ -51,6 +60,9 @@ func newTape(g *Graph, prefix string) *tape {
 	for _, n := range g.Nodes {
 		for _, name := range n.Out {
 			t.used[name] = true
+		}
+		if hasGraph(n) {
+			n.eachName(func(s string) { t.used[s] = true })
 		}
 		if n.Op == "Constant" && n.Domain == "" && len(n.Out) == 1 {
 			if x := constantOf(n); x != nil {
@@ -102,12 +114,26 @@ func constantOf(n *Node) *Tensor {
 func (t *tape) fresh(hint string) string {
 	for {
 		t.seq++
-		name := fmt.Sprintf("%s/%d_%s", t.prefix, t.seq, hint)
+		name := t.prefix + "/" + strconv.Itoa(t.seq) + "_" + hint
 		if !t.used[name] {
 			t.used[name] = true
+			t.given = append(t.given, name)
 			return name
 		}
 	}
+}
+
+// forget takes back everything that was emitted.
+func (t *tape) forget() {
+	for _, s := range t.given {
+		delete(t.used, s)
+		delete(t.info, s)
+		delete(t.init, s)
+		delete(t.emitted, s)
+	}
+	clear(t.made)
+	clear(t.consts)
+	t.primal, t.nodes, t.given = t.primal[:0], t.nodes[:0], t.given[:0]
 }
 
 // attrs is shorthand for attributes in calls: attrs("axis", 1, "perm", []int64{…}).
@@ -136,7 +162,9 @@ func attrs(kv ...any) map[string]Attr {
 
 func nodeKey(op string, attr map[string]Attr, in []string, nOut int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s/%d", op, nOut)
+	b.WriteString(op)
+	b.WriteByte('/')
+	b.WriteString(strconv.Itoa(nOut))
 	for _, k := range slices.Sorted(maps.Keys(attr)) {
 		a := attr[k]
 		if a.Tensor != nil || a.Graph != nil {
@@ -145,7 +173,8 @@ func nodeKey(op string, attr map[string]Attr, in []string, nOut int) string {
 		fmt.Fprintf(&b, "|%s=%d,%v,%d,%q,%v,%v,%q", k, a.Kind, a.Float, a.Int, a.String, a.Floats, a.Ints, a.Strings)
 	}
 	for _, name := range in {
-		fmt.Fprintf(&b, "|%q", name)
+		b.WriteByte('|')
+		b.WriteString(strconv.Quote(name))
 	}
 	return b.String()
 }
@@ -161,7 +190,9 @@ func (t *tape) emit(op string, attr map[string]Attr, nOut int, in ...string) []s
 	}
 	n := &Node{Op: op, In: slices.Clone(in), Attr: attr}
 	for range nOut {
-		n.Out = append(n.Out, t.fresh(op))
+		name := t.fresh(op)
+		t.emitted[name] = true
+		n.Out = append(n.Out, name)
 	}
 	n.Name = n.Out[0]
 	if key != "" {
@@ -672,27 +703,4 @@ func broadcastDims(a, b []Dim) []Dim {
 		}
 	}
 	return r
-}
-
-// rename gives the emitted name old the new name.
-func (t *tape) rename(old, name string) {
-	for _, list := range [2][]*Node{t.primal, t.nodes} {
-		for _, n := range list {
-			for i, s := range n.In {
-				if s == old {
-					n.In[i] = name
-				}
-			}
-			for i, s := range n.Out {
-				if s == old {
-					n.Out = slices.Clone(n.Out)
-					n.Out[i] = name
-				}
-			}
-		}
-	}
-	v := t.info[old]
-	v.Name = name
-	t.info[name] = v
-	t.used[name] = true
 }

@@ -9,7 +9,8 @@
 //     [Graph.Bind] and [Graph.BindInput] replace symbolic extents by numbers.
 //   - [Graph.Fold] computes what is constant and folds normalisations into the products before them.
 //   - [VJP], [Split] and [JVP] make gradient graphs; [Train] makes a graph that computes gradients of a loss and
-//     updates parameters. All of them are ordinary ONNX, for any engine.
+//     updates parameters. All of them are ordinary ONNX, for any engine. Derivatives go through the bodies of If, and of
+//     Loop and Scan where their turns are known; what cannot be differentiated is an error that names the node.
 //   - [Graph.Check] tells whether a graph is a valid model, and [Graph.Save] writes it.
 //
 // Two engines run graphs. [NewEvaluator] computes in float64 in Go: slow, but exact enough to test against. [Open]

@@ -56,7 +56,8 @@ func (e *Evaluator) Run(in map[string]*Array) (map[string]*Array, error) {
 			}
 		}
 	}
-	outs, err := e.prog.run(vals)
+	work := maxLoopWork
+	outs, err := e.prog.run(vals, &work)
 	if err != nil {
 		return nil, fmt.Errorf("onnx: evaluate: %w", err)
 	}
@@ -85,7 +86,8 @@ func EvalNode(n *Node, opset map[string]int, in []*Array) ([]*Array, error) {
 			return nil, fmt.Errorf("onnx: evaluate: node %q (%s): input %d: %w", n.Name, n.Op, i, err)
 		}
 	}
-	out, err := s.call(in, nil)
+	work := maxLoopWork
+	out, err := s.call(in, nil, &work)
 	if err != nil {
 		return nil, fmt.Errorf("onnx: evaluate: %w", err)
 	}
@@ -99,6 +101,7 @@ type evalCall struct {
 	in    []*Array // nil: left out
 	sub   map[string]*evalProgram
 	outer []*Array // values of the enclosing graph, for sub
+	work  *int     // nodes that loops may still evaluate
 }
 
 // evalFunc computes the outputs of a call. It writes into none of its inputs, but may return them.
@@ -336,7 +339,7 @@ func (p *evalProgram) markFree() {
 }
 
 // run evaluates p; vals has the inputs (and captured values) in their slots.
-func (p *evalProgram) run(vals []*Array) ([]*Array, error) {
+func (p *evalProgram) run(vals []*Array, work *int) ([]*Array, error) {
 	for _, c := range p.consts {
 		vals[c.slot] = c.val
 	}
@@ -351,7 +354,7 @@ func (p *evalProgram) run(vals []*Array) ([]*Array, error) {
 				return nil, fmt.Errorf("node %q (%s): input %q has no value", st.n.Name, st.n.Op, st.n.In[k])
 			}
 		}
-		out, err := st.call(in, vals)
+		out, err := st.call(in, vals, work)
 		if err != nil {
 			return nil, err
 		}
@@ -392,12 +395,12 @@ func (c *evalCall) runSub(name string, in ...*Array) ([]*Array, error) {
 		}
 		vals[cp.inner] = c.outer[cp.outer]
 	}
-	return p.run(vals)
+	return p.run(vals, c.work)
 }
 
 // call evaluates the step's node and returns one array for each output that it names. Operators check their operands;
 // the recover is for what a hostile file finds all the same.
-func (s *evalStep) call(in, outer []*Array) (out []*Array, err error) {
+func (s *evalStep) call(in, outer []*Array, work *int) (out []*Array, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
@@ -406,7 +409,7 @@ func (s *evalStep) call(in, outer []*Array) (out []*Array, err error) {
 			out, err = nil, fmt.Errorf("node %q (%s): %w", s.n.Name, s.n.Op, err)
 		}
 	}()
-	res, err := s.fn(&evalCall{Node: s.n, opset: s.opset, in: in, sub: s.sub, outer: outer})
+	res, err := s.fn(&evalCall{Node: s.n, opset: s.opset, in: in, sub: s.sub, outer: outer, work: work})
 	if err != nil {
 		return nil, err
 	}

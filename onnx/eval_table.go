@@ -167,4 +167,6 @@ var evalTable = map[string]evalFunc{
 	"NonZero":         evalNonZero,
 	"Compress":        evalCompress,
 	"If":              evalIf,
+	"Loop":            evalLoop,
+	"Scan":            evalScan,
 }

@@ -71,12 +71,14 @@ type folder struct {
 	b      *Builder
 	src    *Graph
 	rows   map[string][]rewriteRow
-	uses   map[string]int    // how many operands name a value
-	output map[string]bool   // the graph's outputs
-	made   map[string]*Node  // the node of the new graph that makes a value
-	alias  map[string]string // values that are another value
-	seen   map[string]*Node  // nodes by what they compute
-	fired  int
+	uses   map[string]int   // how many operands name a value
+	output map[string]bool  // the graph's outputs
+	made   map[string]*Node // the node of the new graph that makes a value
+	// transposed has the nodes of the old graph that transpose a value.
+	transposed map[string][]*Node
+	alias      map[string]string // values that are another value
+	seen       map[string]*Node  // nodes by what they compute
+	fired      int
 }
 
 func newFolder(g *Graph, rows []rewriteRow) *folder {
@@ -84,7 +86,7 @@ func newFolder(g *Graph, rows []rewriteRow) *folder {
 	out.Nodes, out.Info = nil, map[string]Value{}
 	f := &folder{
 		b: NewBuilder(out, "fold_"), src: g, rows: map[string][]rewriteRow{}, uses: map[string]int{}, output: map[string]bool{},
-		made: map[string]*Node{}, alias: map[string]string{}, seen: map[string]*Node{},
+		made: map[string]*Node{}, transposed: map[string][]*Node{}, alias: map[string]string{}, seen: map[string]*Node{},
 	}
 	g.eachName(func(s string) { f.b.taken[s] = true })
 	for _, r := range rows {
@@ -95,6 +97,9 @@ func newFolder(g *Graph, rows []rewriteRow) *folder {
 	for _, n := range g.Nodes {
 		for _, s := range n.uses() {
 			f.uses[s]++
+		}
+		if n.Op == "Transpose" && n.Domain == "" {
+			f.transposed[n.inName(0)] = append(f.transposed[n.inName(0)], n)
 		}
 	}
 	for _, v := range g.Outputs {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 )
 
 // Limits on what inlining may make of a file.
@@ -38,6 +37,7 @@ type normaliser struct {
 	opset    map[string]int // of the graph that comes out
 	used     map[string]bool
 	budget   *int
+	unroll   *unroller // nil: loops stay
 }
 
 // irScope is where a node stands: how its names and attribute references are to be read.
@@ -47,12 +47,18 @@ type irScope struct {
 	attrs  map[string]Attr   // attributes of the call
 	opset  map[string]int    // of the nodes
 	top    bool
+	stays  bool // the body of a node that stays: its nodes keep their names
 	depth  int
 }
 
 // normalise brings a graph as read into the form that Parse describes.
 // The graph comes out in operator set atLeast or a newer one.
 func normalise(g *Graph, fns map[funcKey]*function, overload map[*Node]string, atLeast int) (*Graph, error) {
+	return normaliseWith(g, fns, overload, atLeast, nil)
+}
+
+// normaliseWith is normalise; it writes out the loops that u names.
+func normaliseWith(g *Graph, fns map[funcKey]*function, overload map[*Node]string, atLeast int, u *unroller) (*Graph, error) {
 	opset := maps.Clone(g.Opset)
 	if opset == nil {
 		opset = map[string]int{}
@@ -71,7 +77,7 @@ func normalise(g *Graph, fns map[funcKey]*function, overload map[*Node]string, a
 	}
 	out := &Graph{Name: g.Name, Opset: opset, Inputs: g.Inputs, Outputs: g.Outputs, Init: g.Init, Info: g.Info, Meta: g.Meta}
 	budget := maxNodes
-	z := &normaliser{b: NewBuilder(out, "ir_"), fns: fns, overload: overload, opset: opset, used: map[string]bool{"": true}, budget: &budget}
+	z := &normaliser{b: NewBuilder(out, "ir_"), fns: fns, overload: overload, opset: opset, used: map[string]bool{"": true}, budget: &budget, unroll: u}
 	for _, n := range g.Nodes {
 		for _, s := range n.Out {
 			z.b.taken[s] = true
@@ -136,7 +142,7 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 		return z.call(f, n, s)
 	}
 	c := &Node{Op: n.Op, Domain: n.Domain, Name: n.Name}
-	if !s.top {
+	if !s.top && !s.stays {
 		c.Name = z.b.Reserve(n.Name)
 	}
 	for _, v := range n.In {
@@ -147,13 +153,20 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 		return err
 	}
 	if n.Op == "If" && n.Domain == "" {
-		if t, ok := z.b.inf.vals[c.inName(0)]; ok && len(t.elems) == 1 && t.elems[0].Known() {
+		if t, ok := z.b.inf.ints(c.inName(0)); ok && len(t.elems) == 1 && t.elems[0].Known() {
 			branch := attr["else_branch"].Graph
 			if t.elems[0].N != 0 {
 				branch = attr["then_branch"].Graph
 			}
 			return z.branch(branch, n, s)
 		}
+	}
+	if s.top && z.unroll != nil && len(n.Out) > 0 && z.unroll.loops[n.Out[0]] {
+		why, err := z.unrolled(n, c.In, attr["body"].Graph, s)
+		if why == "" || err != nil {
+			return err
+		}
+		z.unroll.why[n.Out[0]] = why
 	}
 	for _, v := range n.Out {
 		c.Out = append(c.Out, z.define(s, v))
@@ -310,10 +323,11 @@ func (z *normaliser) branch(g *Graph, n *Node, s *irScope) error {
 	for _, k := range sortedKeys(g.Init) {
 		z.b.G.Init[z.define(in, k)] = g.Init[k]
 	}
-	if err := topoSort(g); err != nil {
+	nodes, err := inOrder(g.Nodes)
+	if err != nil {
 		return err
 	}
-	return z.splice(g.Nodes, out, n, s, in)
+	return z.splice(nodes, out, n, s, in)
 }
 
 // splice puts nodes of scope in before the outputs of node n of scope s; out are their names in scope in.
@@ -367,7 +381,7 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 	if s.depth >= maxInlineDepth {
 		return nil, fmt.Errorf("found graphs nested deeper than %d", maxInlineDepth)
 	}
-	in := &irScope{parent: s, names: map[string]string{}, opset: s.opset, depth: s.depth + 1}
+	in := &irScope{parent: s, names: map[string]string{}, opset: s.opset, stays: true, depth: s.depth + 1}
 	out := &Graph{Name: g.Name, Opset: z.opset, Init: map[string]*Tensor{}, Info: map[string]Value{}}
 	for _, v := range g.Inputs {
 		v.Name = z.define(in, v.Name)
@@ -376,14 +390,15 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 	for _, k := range sortedKeys(g.Init) {
 		out.Init[z.define(in, k)] = g.Init[k]
 	}
-	if err := topoSort(g); err != nil {
+	nodes, err := inOrder(g.Nodes)
+	if err != nil {
 		return nil, err
 	}
 	b := NewBuilder(out, "ir_")
 	b.taken = z.b.taken
 	b.inf.outer = z.b.inf
 	y := &normaliser{b: b, fns: z.fns, overload: z.overload, opset: z.opset, used: z.used, budget: z.budget}
-	for i, n := range g.Nodes {
+	for i, n := range nodes {
 		for _, v := range n.Out {
 			y.define(in, v)
 		}
@@ -398,39 +413,48 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 	return out, nil
 }
 
-// topoSort orders the nodes so that names are made before they are used, keeping the given order where it can. The
-// names that sub-graphs take from g count as uses.
+// topoSort orders the nodes of g as inOrder does.
 func topoSort(g *Graph) error {
+	nodes, err := inOrder(g.Nodes)
+	if err == nil {
+		g.Nodes = nodes
+	}
+	return err
+}
+
+// inOrder returns the nodes in an order in which names are made before they are used, keeping the given order where it
+// can. The names that bodies capture count as uses.
+func inOrder(nodes []*Node) ([]*Node, error) {
 	maker := map[string]int{}
-	for i, n := range g.Nodes {
+	for i, n := range nodes {
 		for _, s := range n.Out {
 			if s == "" {
 				continue
 			}
 			if _, ok := maker[s]; ok {
-				return fmt.Errorf("value %q: made by two nodes", s)
+				return nil, fmt.Errorf("value %q: made by two nodes", s)
 			}
 			maker[s] = i
 		}
 	}
-	order := make([]*Node, 0, len(g.Nodes))
-	state := make([]byte, len(g.Nodes)) // 1 on the stack, 2 done
+	order := make([]*Node, 0, len(nodes))
+	state := make([]byte, len(nodes)) // 1 on the stack, 2 done
 	type frame struct {
 		node int
 		uses []string
 	}
 	var stack []frame
-	for i := range g.Nodes {
+	for i := range nodes {
 		if state[i] == 2 {
 			continue
 		}
-		stack = append(stack[:0], frame{i, g.Nodes[i].uses()})
+		stack = append(stack[:0], frame{i, nodes[i].uses()})
 		state[i] = 1
 		for len(stack) > 0 {
 			f := &stack[len(stack)-1]
 			if len(f.uses) == 0 {
 				state[f.node] = 2
-				order = append(order, g.Nodes[f.node])
+				order = append(order, nodes[f.node])
 				stack = stack[:len(stack)-1]
 				continue
 			}
@@ -440,55 +464,11 @@ func topoSort(g *Graph) error {
 				continue
 			}
 			if state[m] == 1 {
-				return fmt.Errorf("node %s (%s): depends on its own output", nodeName(g.Nodes[m].Name, m), opName(g.Nodes[m]))
+				return nil, fmt.Errorf("node %s (%s): depends on its own output", nodeName(nodes[m].Name, m), opName(nodes[m]))
 			}
 			state[m] = 1
-			stack = append(stack, frame{m, g.Nodes[m].uses()})
+			stack = append(stack, frame{m, nodes[m].uses()})
 		}
 	}
-	g.Nodes = order
-	return nil
-}
-
-// uses are the names that the node and its sub-graphs read from outside.
-func (n *Node) uses() []string {
-	list := slices.Clone(n.In)
-	for _, k := range sortedKeys(n.Attr) {
-		if g := n.Attr[k].Graph; g != nil {
-			list = append(list, g.captured()...)
-		}
-	}
-	return list
-}
-
-// captured are the names that a sub-graph reads without making them.
-func (g *Graph) captured() []string {
-	own := map[string]bool{"": true}
-	for _, v := range g.Inputs {
-		own[v.Name] = true
-	}
-	for s := range g.Init {
-		own[s] = true
-	}
-	for _, n := range g.Nodes {
-		for _, s := range n.Out {
-			own[s] = true
-		}
-	}
-	var list []string
-	for _, n := range g.Nodes {
-		for _, s := range n.uses() {
-			if !own[s] {
-				list = append(list, s)
-				own[s] = true
-			}
-		}
-	}
-	for _, v := range g.Outputs {
-		if !own[v.Name] {
-			list = append(list, v.Name)
-			own[v.Name] = true
-		}
-	}
-	return list
+	return order, nil
 }

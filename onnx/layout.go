@@ -83,9 +83,7 @@ func sinkTranspose(f *folder, n *Node) bool {
 	for i, p := range perm {
 		back[p] = int64(i)
 	}
-	undone := slices.ContainsFunc(f.src.Nodes, func(m *Node) bool {
-		return m.Op == "Transpose" && m.inName(0) == n.Out[0] && slices.Equal(m.Ints("perm"), back)
-	})
+	undone := slices.ContainsFunc(f.transposed[n.Out[0]], func(m *Node) bool { return slices.Equal(m.Ints("perm"), back) })
 	in := slices.Clone(n.In)
 	var other []int // operands to be transposed
 	for i, name := range in {

@@ -349,7 +349,7 @@ func depthToSpaceBack(b *back) []string {
 }
 
 func spaceToDepthBack(b *back) []string {
-	return []string{b.opA("DepthToSpace", attrs("blocksize", b.n.Int("blocksize", 1), "mode", "DCR"), b.grad(0))}
+	return []string{b.opA("DepthToSpace", attrs("blocksize", b.n.Int("blocksize", 1), "mode", b.n.Str("mode", "DCR")), b.grad(0))}
 }
 
 // padSpec is the pads of each axis; ok is false when they are not constant.

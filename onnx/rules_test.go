@@ -317,7 +317,7 @@ func TestEveryRuleRowHasACase(t *testing.T) {
 		}
 	}
 	for k, r := range ruleTable {
-		if !r.none && r.refuse == "" && !tested[k] {
+		if !r.none && r.refuse == "" && !tested[k] && k.op != "If" { // bodies_test.go
 			t.Errorf("the row %v has no case", k)
 		}
 		if r.none || r.refuse != "" {

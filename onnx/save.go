@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -71,9 +72,6 @@ func (g *Graph) encode() (*onnxpb.Parts, error) {
 	if m.Graph, err = g.proto(0); err != nil {
 		return nil, err
 	}
-	if m.Graph.Name == "" {
-		m.Graph.Name = "graph"
-	}
 	p := m.Encode()
 	if p.Len() >= maxFileBytes {
 		return nil, fmt.Errorf("found a model of %d bytes, expected less than %d", p.Len(), maxFileBytes)
@@ -95,7 +93,7 @@ func (g *Graph) proto(depth int) (*onnxpb.Graph, error) {
 	if depth >= onnxpb.MaxDepth {
 		return nil, onnxpb.ErrDepth
 	}
-	p := &onnxpb.Graph{Name: g.Name}
+	p := &onnxpb.Graph{Name: cmp.Or(g.Name, "graph")} // the standard asks for a name, of bodies too
 	for _, v := range g.Inputs {
 		p.Inputs = append(p.Inputs, v.proto())
 	}

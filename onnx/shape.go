@@ -169,10 +169,23 @@ func (f *inferer) ints(name string) (knownInts, bool) {
 	return k, true
 }
 
+// shapeOf is the inference of an operator; those with bodies infer the nodes in them.
+func shapeOf(op string) shapeFunc {
+	switch op {
+	case "If":
+		return ifShape
+	case "Loop":
+		return loopShape
+	case "Scan":
+		return scanShape
+	}
+	return shapeTable[op]
+}
+
 // node infers the outputs of n.
 func (f *inferer) node(n *Node) error {
 	c := &shapeCall{inferer: f, n: n, out: make([]Value, len(n.Out))}
-	if fn := shapeTable[n.Op]; fn != nil && n.Domain == "" {
+	if fn := shapeOf(n.Op); fn != nil && n.Domain == "" {
 		if len(n.Out) == 0 {
 			return errors.New("found no outputs, expected at least one")
 		}

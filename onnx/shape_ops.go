@@ -59,7 +59,6 @@ var shapeTable = map[string]shapeFunc{
 	"ReduceMax": reduceShape, "ReduceMean": reduceShape, "ReduceMin": reduceShape, "ReduceProd": reduceShape,
 	"ReduceSum": reduceShape, "ReduceSumSquare": reduceShape,
 	// Control flow.
-	"If": ifShape,
 }
 
 func likeFirst(c *shapeCall) error {
@@ -1631,22 +1630,5 @@ func reduceShape(c *shapeCall) error {
 		}
 	}
 	c.set(0, t, out)
-	return nil
-}
-
-// ifShape gives outputs what both branches agree on.
-func ifShape(c *shapeCall) error {
-	a, b := c.n.Attr["then_branch"].Graph, c.n.Attr["else_branch"].Graph
-	if a == nil || b == nil || len(a.Outputs) != len(c.out) || len(b.Outputs) != len(c.out) {
-		return fmt.Errorf("found branches of other output numbers, expected %d", len(c.out))
-	}
-	for i := range c.out {
-		if x, y := a.Outputs[i], b.Outputs[i]; x.Type == y.Type {
-			c.set(i, x.Type, nil)
-			if x.Shape != nil && slices.Equal(x.Shape, y.Shape) && !slices.ContainsFunc(x.Shape, func(d Dim) bool { return !d.Known() }) {
-				c.set(i, x.Type, x.Shape)
-			}
-		}
-	}
 	return nil
 }

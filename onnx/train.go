@@ -134,7 +134,7 @@ func (o TrainOptions) loss(g *Graph) (Value, error) {
 func (o TrainOptions) params(g *Graph, loss string) ([]string, error) {
 	reached := map[string]bool{}
 	for _, n := range prune(g.Nodes, []string{loss}) {
-		for _, s := range n.In {
+		for _, s := range n.uses() {
 			reached[s] = true
 		}
 	}
@@ -247,9 +247,15 @@ func (o TrainOptions) assemble(d *Graph, loss Value, params []string) (*Graph, e
 		}
 		norm := out("grad_norm", "Sqrt", total)
 		shrink := b.Op("Min", b.Op("Div", b.Scalar(o.Clip), b.Op("Add", norm, b.Scalar(1e-6))), b.Scalar(1))
+		if o.GradientsOnly {
+			raw := map[string]string{}
+			for _, p := range params {
+				raw[grads[p]] = "raw_" + grads[p]
+			}
+			h.rename(raw)
+		}
 		for _, p := range params {
 			if o.GradientsOnly {
-				h.rename(grads[p], "raw_"+grads[p])
 				delete(taken, grads[p])
 				grads[p] = out(grads[p], "Mul", name("raw_"+grads[p]), shrink)
 			} else {
@@ -273,21 +279,19 @@ func (o TrainOptions) assemble(d *Graph, loss Value, params []string) (*Graph, e
 	return h, h.Infer()
 }
 
-// rename gives a value that a node makes another name.
-func (g *Graph) rename(old, name string) {
-	for _, n := range g.Nodes {
-		for _, list := range [2][]string{n.In, n.Out} {
-			for i, s := range list {
-				if s == old {
-					list[i] = name
-				}
-			}
-		}
+// rename gives values that nodes make other names.
+func (g *Graph) rename(to map[string]string) {
+	for i, n := range g.Nodes {
+		n = n.reread(to)
+		n.Out = renamedIn(n.Out, to)
+		g.Nodes[i] = n
 	}
-	if v, ok := g.Info[old]; ok {
-		v.Name = name
-		g.Info[name] = v
-		delete(g.Info, old)
+	for old, name := range to {
+		if v, ok := g.Info[old]; ok {
+			v.Name = name
+			g.Info[name] = v
+			delete(g.Info, old)
+		}
 	}
 }
 

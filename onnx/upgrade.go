@@ -24,8 +24,10 @@ var upgrades = map[string]struct {
 	"Cast":               {6, oldCast},
 	"Clip":               {11, oldClip},
 	"Concat":             {4, oldConcat},
+	"DFT":                {20, oldDFT},
 	"Dropout":            {12, oldDropout},
 	"Gemm":               {7, dropAttr("broadcast")},
+	"GridSample":         {20, oldGridSample},
 	"GroupNormalization": {21, oldGroupNorm},
 	"Hardmax":            {13, oldSoftmax}, "LogSoftmax": {13, oldSoftmax}, "Softmax": {13, oldSoftmax},
 	"PRelu":     {7, oldPRelu},
@@ -36,6 +38,8 @@ var upgrades = map[string]struct {
 	"ReduceMin": {18, axesOperand}, "ReduceProd": {18, axesOperand}, "ReduceSumSquare": {18, axesOperand},
 	"Reshape":  {5, oldReshape},
 	"Resize":   {11, oldResize},
+	"RoiAlign": {16, oldRoiAlign},
+	"Scan":     {9, refuse("a batch axis and lengths of sequences")},
 	"Scatter":  {11, oldScatter},
 	"Selu":     {6, oldSelu},
 	"Slice":    {10, oldSlice},
@@ -237,6 +241,37 @@ func oldDropout(z *normaliser, n *Node, from int) error {
 		n.In = append(n.In, z.b.ScalarOf(Bool, 1))
 	}
 	return dropAttr("ratio", "is_test")(z, n, 0)
+}
+
+// oldDFT has its axis as an attribute.
+func oldDFT(z *normaliser, n *Node, _ int) error {
+	for len(n.In) < 2 {
+		n.In = append(n.In, "")
+	}
+	if len(n.In) != 2 {
+		return fmt.Errorf("found %d operands, expected 1 or 2", len(n.In))
+	}
+	n.In = append(n.In, z.b.ScalarOf(Int64, float64(n.Int("axis", 1))))
+	return dropAttr("axis")(z, n, 0)
+}
+
+// oldGridSample names its modes after images.
+func oldGridSample(z *normaliser, n *Node, _ int) error {
+	switch mode := n.Str("mode", "bilinear"); mode {
+	case "bilinear":
+		n.Attr = withAttr(n.Attr, "mode", StringAttr("linear"))
+	case "bicubic":
+		n.Attr = withAttr(n.Attr, "mode", StringAttr("cubic"))
+	}
+	z.b.Append(n)
+	return nil
+}
+
+// oldRoiAlign has no choice of coordinates: those of set 16 begin half a pixel earlier unless told otherwise.
+func oldRoiAlign(z *normaliser, n *Node, _ int) error {
+	n.Attr = withAttr(n.Attr, "coordinate_transformation_mode", StringAttr("output_half_pixel"))
+	z.b.Append(n)
+	return nil
 }
 
 // oldGroupNorm turns scale and bias per group, as before operator set 21, into those per channel.

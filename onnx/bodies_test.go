@@ -1,0 +1,573 @@
+package onnx
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"lenskit/internal/check"
+)
+
+// maker makes graphs with If, Loop and Scan nodes, one in the other, from bytes. Every float value has the shape [1 3];
+// bodies read what stands around them at every depth.
+type maker struct {
+	data    []byte
+	names   int
+	init    map[string]*Tensor
+	unknown bool // some loop's number of turns depends on the inputs
+}
+
+func (m *maker) next(n int) int {
+	if len(m.data) == 0 {
+		return 0
+	}
+	b := m.data[0]
+	m.data = m.data[1:]
+	return int(b) % n
+}
+
+func (m *maker) name(hint string) string {
+	m.names++
+	return fmt.Sprintf("%s%d", hint, m.names)
+}
+
+func (m *maker) constant(t *Tensor) string {
+	s := m.name("k")
+	m.init[s] = t
+	return s
+}
+
+// block is a list of nodes under construction and the float values that they may read.
+type block struct {
+	*maker
+	nodes []*Node
+	pool  []string
+}
+
+func (b *block) op(op string, attr map[string]Attr, in ...string) string {
+	s := b.name(strings.ToLower(op))
+	b.nodes = append(b.nodes, &Node{Op: op, Name: "the " + s, In: in, Out: []string{s}, Attr: attr})
+	return s
+}
+
+func (b *block) pick() string { return b.pool[len(b.pool)-1-b.next(min(len(b.pool), 5))] }
+
+// inner is a body whose nodes read the values of b, and extra ones.
+func (b *block) inner(depth int, extra ...string) *block {
+	c := &block{maker: b.maker, pool: slices.Concat(b.pool, extra)}
+	c.fill(1+b.next(3), depth+1)
+	return c
+}
+
+func (b *block) last() string { return b.pool[len(b.pool)-1] }
+
+func (b *block) fill(steps, depth int) {
+	kinds := 9
+	if depth >= 3 {
+		kinds = 6
+	}
+	for range steps {
+		switch b.next(kinds) {
+		case 0:
+			b.pool = append(b.pool, b.op("Tanh", nil, b.pick()))
+		case 1:
+			b.pool = append(b.pool, b.op("Sin", nil, b.pick()))
+		case 2:
+			b.pool = append(b.pool, b.op("Mul", nil, b.pick(), b.pick()))
+		case 3:
+			b.pool = append(b.pool, b.op("Add", nil, b.pick(), b.pick()))
+		case 4:
+			b.pool = append(b.pool, b.op("Sub", nil, b.pick(), b.pick()))
+		case 5:
+			b.pool = append(b.pool, b.op("MatMul", nil, b.op("Tanh", nil, b.pick()), "w"))
+		case 6:
+			b.addIf(depth)
+		case 7:
+			b.addLoop(depth)
+		case 8:
+			b.addScan(depth)
+		}
+	}
+}
+
+func body(name string, b *block, in []Value, out ...string) Attr {
+	g := &Graph{Name: name, Inputs: in, Nodes: b.nodes}
+	for _, s := range out {
+		g.Outputs = append(g.Outputs, Value{Name: s})
+	}
+	return Attr{Kind: AttrGraph, Graph: g}
+}
+
+func (b *block) addIf(depth int) {
+	var cond string
+	switch b.next(4) {
+	case 0:
+		cond = b.constant(&Tensor{Type: Bool, Shape: []int64{}, Ints: []int64{int64(b.next(2))}})
+	case 1:
+		shape := b.op("Shape", nil, b.pick())
+		cond = b.op("Greater", nil, b.op("Gather", nil, shape, b.constant(IntTensor([]int64{1}))), b.constant(IntTensor([]int64{int64(b.next(5))})))
+	default:
+		sum := b.op("ReduceSum", attrs("keepdims", 0), b.pick())
+		cond = b.op("Greater", nil, sum, b.constant(FloatTensor([]float32{float32(b.next(5)-2) * 0.3})))
+	}
+	attr := map[string]Attr{}
+	results := 1 + b.next(2)
+	for _, key := range branches {
+		c := b.inner(depth)
+		if len(c.nodes) == 0 || b.next(4) == 0 {
+			c.pool = append(c.pool, c.op("Identity", nil, c.pick()))
+		}
+		out := []string{c.made(0), c.made(1)}
+		attr[key] = body(key, c, nil, out[:results]...)
+	}
+	n := &Node{Op: "If", Name: b.name("choice"), In: []string{cond}, Attr: attr}
+	for range results {
+		s := b.name("if")
+		n.Out = append(n.Out, s)
+		b.pool = append(b.pool, s)
+	}
+	b.nodes = append(b.nodes, n)
+}
+
+// made is a float value that the block itself makes, counted from the last; there is always one.
+func (b *block) made(k int) string {
+	var own []string
+	for _, n := range b.nodes {
+		for _, s := range n.Out {
+			if slices.Contains(b.pool, s) {
+				own = append(own, s)
+			}
+		}
+	}
+	if len(own) == 0 {
+		s := b.op("Identity", nil, b.last())
+		b.pool = append(b.pool, s)
+		return s
+	}
+	return own[len(own)-1-min(k, len(own)-1)]
+}
+
+func (b *block) addLoop(depth int) {
+	most := int64(1 + b.next(3))
+	turn, cond := b.name("turn"), b.name("cond")
+	in := []Value{{Name: turn, Type: Int64, Shape: []Dim{}}, {Name: cond, Type: Bool, Shape: []Dim{}}}
+	operands := []string{b.constant(IntTensor([]int64{most})), b.constant(&Tensor{Type: Bool, Shape: []int64{}, Ints: []int64{1}})}
+	var state []string
+	for range 1 + b.next(2) {
+		s := b.name("state")
+		state = append(state, s)
+		in = append(in, Value{Name: s, Type: Float32})
+		operands = append(operands, b.pick())
+	}
+	kind := b.next(6)
+	c := b.inner(depth, state...)
+	keep := c.op("Identity", nil, cond)
+	switch kind {
+	case 0: // ends earlier than the number of turns says
+		operands[0] = b.constant(IntTensor([]int64{math.MaxInt64}))
+		keep = c.op("Less", nil, turn, c.constant(IntTensor([]int64{most - 1})))
+	case 1:
+		b.unknown = true
+		keep = c.op("Less", nil, c.op("ReduceSum", attrs("keepdims", 0), state[0]), c.constant(FloatTensor([]float32{0.5})))
+	case 2: // the turn's number is part of the value
+		f := c.op("Cast", attrs("to", int(Float32)), turn)
+		c.pool = append(c.pool, c.op("Add", nil, c.pick(), c.op("Mul", nil, f, c.constant(FloatTensor([]float32{0.25})))))
+	}
+	var next []string
+	for _, s := range state {
+		next = append(next, c.op("Tanh", nil, c.op("Add", nil, s, c.made(0))))
+	}
+	row := c.op("Mul", nil, next[0], c.pick())
+	n := &Node{Op: "Loop", Name: b.name("turns"), In: operands, Attr: map[string]Attr{"body": body("body", c, in, slices.Concat([]string{keep}, next, []string{row})...)}}
+	for range state {
+		s := b.name("loop")
+		n.Out = append(n.Out, s)
+		b.pool = append(b.pool, s)
+	}
+	rows := b.name("rows")
+	n.Out = append(n.Out, rows)
+	b.nodes = append(b.nodes, n)
+	b.pool = append(b.pool, b.op("ReduceSum", attrs("keepdims", 0), rows, b.constant(IntTensor([]int64{0}, 1))))
+}
+
+func (b *block) addScan(depth int) {
+	state, slice := b.name("state"), b.name("slice")
+	in := []Value{{Name: state, Type: Float32}, {Name: slice, Type: Float32}}
+	operands := []string{b.pick(), b.pick()}
+	c := &block{maker: b.maker, pool: slices.Concat(b.pool, []string{state})}
+	column := c.op("Unsqueeze", nil, slice, c.constant(IntTensor([]int64{1}, 1)))
+	c.pool = append(c.pool, c.op("Mul", nil, column, state))
+	c.fill(1+b.next(2), depth+1)
+	next := c.op("Sin", nil, c.op("Add", nil, c.pick(), c.made(0)))
+	row := c.op("Mul", nil, next, c.pick())
+	axis := int64(b.next(3))
+	attr := map[string]Attr{
+		"num_scan_inputs": IntAttr(1), "scan_input_axes": IntsAttr(1), "scan_output_axes": IntsAttr(axis),
+		"scan_input_directions": IntsAttr(int64(b.next(2))), "scan_output_directions": IntsAttr(int64(b.next(2))),
+		"body": body("body", c, in, next, row),
+	}
+	final, rows := b.name("scan"), b.name("rows")
+	b.nodes = append(b.nodes, &Node{Op: "Scan", Name: b.name("slices"), In: operands, Out: []string{final, rows}, Attr: attr})
+	weights := b.constant(FloatTensor([]float32{1, -0.5, 2}, slices.Insert([]int64{1, 1}, int(axis), 3)...))
+	sum := b.op("ReduceSum", attrs("keepdims", 0), b.op("Mul", nil, rows, weights), b.constant(IntTensor([]int64{axis}, 1)))
+	b.pool = append(b.pool, final, sum)
+}
+
+// graphFrom makes a graph of the inputs x and u from bytes.
+func graphFrom(data []byte) (g *Graph, unknown bool) {
+	m := &maker{data: data, init: map[string]*Tensor{"w": FloatTensor([]float32{0.5, -1, 0.25, 1, 0.75, -0.5, 0, 0.5, 1}, 3, 3)}}
+	b := &block{maker: m, pool: []string{"x", "u"}}
+	b.fill(2+m.next(5), 0)
+	b.pool = append(b.pool, b.op("Add", nil, b.pool[len(b.pool)-2], b.last()))
+	y := b.op("Tanh", nil, b.last())
+	shape := []Dim{{N: 1}, {N: 3}}
+	g = &Graph{
+		Name: "made", Opset: map[string]int{"": 18 + m.next(6)}, Init: m.init, Nodes: b.nodes,
+		Inputs:  []Value{{"x", Float32, shape}, {"u", Float32, shape}},
+		Outputs: []Value{{Name: y, Type: Float32}},
+	}
+	return g, m.unknown
+}
+
+// differentiated compares every mode of differentiation of g by x and u with central differences of the evaluator. It
+// tells whether there was something to compare: not where a loop's turns depend on the inputs, and not where the
+// differences at two steps disagree, because a condition changes between them. jacobian tells the same of that mode.
+func differentiated(t *testing.T, g *Graph, unknown, exact bool) (compared, jacobian bool) {
+	t.Helper()
+	if err := g.Check(); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(11, 12))
+	row := func() *Array { return FloatArray(check.Normals(rng, 3), 1, 3) }
+	y := g.Outputs[0].Name
+	in := map[string]*Array{"x": row(), "u": row()}
+	dir := map[string]*Array{"x": row(), "u": row()}
+	w := row()
+	f := func(s float64) float64 { return check.Dot(runGraph(t, g, shiftedBy(in, dir, s))[y].F, w.F) }
+	diff := func(h float64) float64 { return (8*(f(h)-f(-h)) - (f(2*h) - f(-2*h))) / (12 * h) }
+	want := diff(1e-3)
+	scale := 1 + math.Abs(want)
+	if !(math.Abs(want-diff(4e-4)) < 1e-7*scale) {
+		return false, false
+	}
+	feed := map[string]*Array{"x": in["x"], "u": in["u"], "tangent_x": dir["x"], "tangent_u": dir["u"], "grad_" + y: w}
+	opt := DiffOptions{Exact: exact}
+	tol := 1e-6
+	if !exact {
+		tol = 1e-5
+	}
+	near := func(mode string, got float64) {
+		t.Helper()
+		if !(math.Abs(got-want) <= tol*scale) {
+			t.Errorf("%s gives %.9g, differences %.9g", mode, got, want)
+		}
+	}
+	pairing := func(out map[string]*Array) float64 {
+		return check.Dot(out["grad_x"].F, dir["x"].F) + check.Dot(out["grad_u"].F, dir["u"].F)
+	}
+	derive := func(d *Graph, err error) *Graph {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Check(); err != nil {
+			t.Fatalf("the derivative is not valid: %v", err)
+		}
+		return d
+	}
+	vjp, err := VJP(g, opt)
+	if errs := Unsupported(g, opt); (len(errs) == 0) != (err == nil) {
+		t.Errorf("VJP says %v, Unsupported %v", err, errs)
+	}
+	if errors.Is(err, ErrNoRule) && unknown {
+		for _, mode := range []func() error{
+			func() error { _, err := JVP(g, opt); return err },
+			func() error { _, err := Split(g, opt); return err },
+			func() error { _, err := Jacobian(g, opt); return err },
+		} {
+			if err := mode(); !errors.Is(err, ErrNoRule) || !strings.Contains(err.Error(), "Loop") && !strings.Contains(err.Error(), "batch") {
+				t.Errorf("found %v, expected ErrNoRule for a Loop", err)
+			}
+		}
+		return false, false
+	}
+	near("VJP", pairing(runGraph(t, derive(vjp, err), feed)))
+	near("JVP", check.Dot(runGraph(t, derive(JVP(g, opt)), feed)["tangent_"+y].F, w.F))
+	pair, err := Split(g, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mid := runGraph(t, derive(pair.Forward, nil), feed)
+	for _, s := range pair.Saved {
+		if mid[s] != nil {
+			feed[s] = mid[s]
+		}
+	}
+	near("Split", pairing(runGraph(t, derive(pair.Backward, nil), feed)))
+
+	opt.Columns = 2
+	jac, err := Jacobian(g, opt)
+	if errors.Is(err, ErrNoRule) && strings.Contains(err.Error(), "depends on the batch") {
+		return true, false
+	}
+	two := func(a *Array) *Array { return FloatArray(append([]float64{0.5, -0.25, 1}, a.F...), 2, 3) }
+	feed["tangent_x"], feed["tangent_u"] = two(dir["x"]), two(dir["u"])
+	rows := runGraph(t, derive(jac, err), feed)["tangent_"+y]
+	near("Jacobian", check.Dot(rows.F[3:], w.F))
+	return true, true
+}
+
+func TestBodiesAreDifferentiatedAsDifferencesSay(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	graphs := 300
+	if testing.Short() {
+		graphs = 60
+	}
+	compared, jacobians := 0, 0
+	for k := range graphs {
+		data := make([]byte, 120)
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		g, unknown := graphFrom(data)
+		t.Run(fmt.Sprint(k), func(t *testing.T) {
+			c, j := differentiated(t, g, unknown, k%2 == 0)
+			compared, jacobians = compared+boolInt(c), jacobians+boolInt(j)
+		})
+	}
+	t.Logf("compared %d of %d graphs, %d of them as Jacobians", compared, graphs, jacobians)
+	if compared < graphs/2 || jacobians < graphs/3 {
+		t.Errorf("compared %d of %d graphs, %d of them as Jacobians", compared, graphs, jacobians)
+	}
+}
+
+// The gradients in bodies.json are central differences of onnxruntime in float64; see bodies.py beside it.
+func TestCapturedValuesHaveTheGradientsOfOnnxruntime(t *testing.T) {
+	var want struct {
+		Z, V     []float64
+		Gradient map[string][]float64
+	}
+	data, err := os.ReadFile(filepath.Join("testdata", "bodies.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &want); err != nil {
+		t.Fatal(err)
+	}
+	if len(want.Gradient) != 5 {
+		t.Fatalf("found %d models, expected 5", len(want.Gradient))
+	}
+	feed := map[string]*Array{"z": FloatArray(want.Z, 1, 4), "grad_y": FloatArray(want.V, 1, 6)}
+	for name, gradient := range want.Gradient {
+		t.Run(name, func(t *testing.T) {
+			g := loadTestdata(t, "bodies_"+name+".onnx")
+			if errs := Unsupported(g, DiffOptions{}); len(errs) > 0 {
+				t.Errorf("found %v, expected that every node is differentiated", errs)
+			}
+			vjp, err := VJP(g, DiffOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			near(t, runGraph(t, vjp, feed)["grad_z"].F, gradient, 2e-6)
+
+			jac, err := Jacobian(g, DiffOptions{Columns: 4})
+			if err != nil {
+				t.Fatal(err)
+			}
+			feed["tangent_z"] = FloatArray([]float64{1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1}, 4, 4)
+			rows := runGraph(t, jac, feed)["tangent_y"].F
+			var got []float64
+			for k := range 4 {
+				got = append(got, check.Dot(rows[6*k:6*k+6], want.V))
+			}
+			near(t, got, gradient, 2e-6)
+
+			// onnxruntime runs the derivative too.
+			s, err := Open(vjp, SessionOptions{Threads: 1})
+			if errors.Is(err, ErrNoLibrary) {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			for k := range want.Z {
+				s.Input("z")[k] = float32(want.Z[k])
+			}
+			for k := range want.V {
+				s.Input("grad_y")[k] = float32(want.V[k])
+			}
+			if err := s.Run(); err != nil {
+				t.Fatal(err)
+			}
+			got = nil
+			for _, v := range s.Output("grad_z") {
+				got = append(got, float64(v))
+			}
+			near(t, got, gradient, 2e-5)
+		})
+	}
+}
+
+// The standard gives a branch, a body or a function no place to hide a value: an error names the node that cannot be
+// differentiated, in all modes, however deep it lies.
+func TestWhatABodyHidesIsRefusedByName(t *testing.T) {
+	scalar := func(t *Tensor) *Tensor { t.Shape = []int64{}; return t }
+	det := func(name string) *Node { return &Node{Op: "Det", Name: name, In: []string{"a"}, Out: []string{name}} }
+	branch := func(n *Node) Attr {
+		return Attr{Kind: AttrGraph, Graph: &Graph{Nodes: []*Node{n}, Outputs: []Value{{Name: n.Out[0]}}}}
+	}
+	while := &Graph{
+		Inputs: []Value{{Name: "i", Type: Int64, Shape: []Dim{}}, {Name: "c", Type: Bool, Shape: []Dim{}}, {Name: "s", Type: Float32}},
+		Nodes: []*Node{
+			{Op: "Add", In: []string{"s", "a"}, Out: []string{"s1"}}, {Op: "ReduceSum", In: []string{"s1"}, Out: []string{"r"}, Attr: attrs("keepdims", 0)},
+			{Op: "Less", In: []string{"r", "ten"}, Out: []string{"c1"}},
+		},
+		Outputs: []Value{{Name: "c1"}, {Name: "s1"}},
+	}
+	many := &Graph{
+		Inputs:  []Value{{Name: "i", Type: Int64, Shape: []Dim{}}, {Name: "c", Type: Bool, Shape: []Dim{}}, {Name: "s", Type: Float32}},
+		Nodes:   []*Node{{Op: "Add", In: []string{"s", "a"}, Out: []string{"s1"}}, {Op: "Identity", In: []string{"c"}, Out: []string{"c1"}}},
+		Outputs: []Value{{Name: "c1"}, {Name: "s1"}},
+	}
+	loop := func(most string, body *Graph) *Node {
+		return &Node{Op: "Loop", Name: "turns", In: []string{most, "", "zero"}, Out: []string{"y"}, Attr: map[string]Attr{"body": {Kind: AttrGraph, Graph: body}}}
+	}
+	inner := &Node{Op: "If", Name: "inner", In: []string{"positive"}, Out: []string{"v"}, Attr: map[string]Attr{"then_branch": branch(det("deep")), "else_branch": branch(det("other"))}}
+	same := &Node{Op: "Neg", Name: "same", In: []string{"zero"}, Out: []string{"w"}}
+	for _, c := range []struct {
+		name string
+		n    *Node
+		want []string
+	}{
+		{"an operator without a rule, two branches deep", &Node{Op: "If", Name: "outer", In: []string{"positive"}, Out: []string{"y"}, Attr: map[string]Attr{
+			"then_branch": branch(inner), "else_branch": branch(same)}}, []string{`"outer" (If`, `"inner" (If`, `"deep" (Det`}},
+		{"turns that depend on the input", loop("", while), []string{`"turns" (Loop`, "whether turn 1 is the last depends on the inputs"}},
+		{"too many turns", loop("huge", many), []string{`"turns" (Loop`, "more than 16384 nodes"}},
+		{"a number of turns that is an input", loop("m", many), []string{`"turns" (Loop`, "number of its turns is not a constant"}},
+		{"a body of an operator that is not known", &Node{Op: "SequenceMap", Name: "map", In: []string{"zero"}, Out: []string{"y"},
+			Attr: map[string]Attr{"body": branch(&Node{Op: "Exp", In: []string{"a"}, Out: []string{"e"}})}}, []string{`"map" (SequenceMap`}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := &Graph{
+				Opset:   map[string]int{"": 18},
+				Inputs:  []Value{{"x", Float32, []Dim{{N: 1}, {N: 1}}}, {"m", Int64, []Dim{}}},
+				Outputs: []Value{{Name: "y", Type: Float32, Shape: []Dim{{N: 1}, {N: 1}}}},
+				Init: map[string]*Tensor{"ten": scalar(FloatTensor([]float32{10})), "huge": scalar(IntTensor([]int64{1 << 62})),
+					"zero": FloatTensor([]float32{0}, 1, 1), "none": scalar(FloatTensor([]float32{0}))},
+				Nodes: []*Node{
+					{Op: "Exp", Name: "exp", In: []string{"x"}, Out: []string{"a"}},
+					{Op: "ReduceSum", In: []string{"a"}, Out: []string{"sum"}, Attr: attrs("keepdims", 0)},
+					{Op: "Greater", In: []string{"sum", "none"}, Out: []string{"positive"}}, c.n,
+				},
+			}
+			pair := func() error { _, err := Split(g, DiffOptions{}); return err }
+			one := func(f func(*Graph, DiffOptions) (*Graph, error)) func() error {
+				return func() error { _, err := f(g, DiffOptions{}); return err }
+			}
+			for mode, derive := range map[string]func() error{"vjp": one(VJP), "jvp": one(JVP), "jacobian": one(Jacobian), "split": pair} {
+				err := derive()
+				if err != nil && mode == "jacobian" {
+					continue // what it misses first may be another thing
+				}
+				if !errors.Is(err, ErrNoRule) {
+					t.Fatalf("%s: found %v, expected ErrNoRule", mode, err)
+				}
+				for _, s := range c.want {
+					if !strings.Contains(err.Error(), s) {
+						t.Errorf("%s: found %q, expected %q in it", mode, err, s)
+					}
+				}
+			}
+			if errs := Unsupported(g, DiffOptions{}); len(errs) != 1 || !strings.Contains(errs[0].Error(), c.want[0]) {
+				t.Errorf("found %v, expected one error about %s", errs, c.want[0])
+			}
+		})
+	}
+}
+
+func TestParametersInBodiesAreTrained(t *testing.T) {
+	// loss = Σ (x w)² where the sum is positive, Σ x w else, with w captured: ∂loss/∂w = 2 x² w and x.
+	branch := func(op string) Attr {
+		nodes := []*Node{{Op: "Mul", In: []string{"x", "w"}, Out: []string{op + "p"}}, {Op: op, In: []string{op + "p"}, Out: []string{op + "l"}, Attr: attrs("keepdims", 0)}}
+		return Attr{Kind: AttrGraph, Graph: &Graph{Nodes: nodes, Outputs: []Value{{Name: op + "l"}}}}
+	}
+	g := &Graph{
+		Opset: map[string]int{"": 18}, Init: map[string]*Tensor{"w": FloatTensor([]float32{0.5, 2}, 2), "none": FloatTensor([]float32{0})},
+		Inputs:  []Value{{"x", Float32, []Dim{{N: 2}}}},
+		Outputs: []Value{{Name: "loss", Type: Float32, Shape: []Dim{}}},
+		Nodes: []*Node{
+			{Op: "ReduceSum", In: []string{"x"}, Out: []string{"s"}, Attr: attrs("keepdims", 0)}, {Op: "Greater", In: []string{"s", "none"}, Out: []string{"c"}},
+			{Op: "If", In: []string{"c"}, Out: []string{"loss"}, Attr: map[string]Attr{"then_branch": branch("ReduceSumSquare"), "else_branch": branch("ReduceSum")}},
+		},
+	}
+	for _, clip := range []float64{0, 1e6} {
+		d, err := Train(g, TrainOptions{Params: []string{"w"}, GradientsOnly: true, Clip: clip})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct{ x, want []float64 }{{[]float64{3, 1}, []float64{9, 4}}, {[]float64{-3, 1}, []float64{-3, 1}}} {
+			out := runGraph(t, d, map[string]*Array{"x": FloatArray(c.x, 2), "w": FloatArray([]float64{0.5, 2}, 2)})
+			near(t, out["grad_w"].F, c.want, 1e-6)
+		}
+	}
+}
+
+func TestLoopsOfTheEvaluatorAreBounded(t *testing.T) {
+	grow := func(op string, in ...string) *Graph {
+		n := &Node{Op: op, In: in, Out: []string{"s1"}, Attr: map[string]Attr{}}
+		if op == "Concat" {
+			n.Attr = attrs("axis", 0)
+		}
+		body := &Graph{
+			Inputs:  []Value{{Name: "i", Type: Int64, Shape: []Dim{}}, {Name: "c", Type: Bool, Shape: []Dim{}}, {Name: "s", Type: Float32}},
+			Nodes:   []*Node{n, {Op: "Identity", In: []string{"c"}, Out: []string{"c1"}}},
+			Outputs: []Value{{Name: "c1"}, {Name: "s1"}, {Name: "s1"}},
+		}
+		return &Graph{
+			Opset: map[string]int{"": 18}, Inputs: []Value{{Name: "x", Type: Float32}}, Outputs: []Value{{Name: "y"}},
+			Init:  map[string]*Tensor{"m": IntTensor([]int64{1 << 62}, []int64{}...)},
+			Nodes: []*Node{{Op: "Loop", Name: "l", In: []string{"m", "", "x"}, Out: []string{"y", "rows"}, Attr: map[string]Attr{"body": {Kind: AttrGraph, Graph: body}}}},
+		}
+	}
+	for want, c := range map[string]struct {
+		g *Graph
+		x *Array
+	}{
+		"found loops that evaluate more than": {grow("Neg", "s"), FloatArray([]float64{1})},
+		"elements in the rows of a loop":      {grow("Neg", "s"), FloatArray(make([]float64, 1<<20), 1<<20)},
+	} {
+		e, err := NewEvaluator(c.g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = e.Run(map[string]*Array{"x": c.x}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("found %v, expected %q", err, want)
+		}
+	}
+}
+
+// FuzzSubgraphs differentiates graphs of nested If, Loop and Scan nodes: a derivative is refused by name or is what
+// differences say.
+func FuzzSubgraphs(f *testing.F) {
+	for _, s := range []string{
+		"\x02\x06\x02\x00\x01\x00\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09", "\x03\x07\x02\x01\x00\x01\x01\x02\x02\x06\x03\x01\x01\x00\x04\x08",
+		"\x04\x08\x01\x00\x01\x07\x01\x01\x02\x02\x06\x02\x03\x01\x01\x01\x02\x00", "\x01\x07\x00\x00\x00\x01\x01\x01\x01",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 300 {
+			return
+		}
+		g, unknown := graphFrom(data)
+		differentiated(t, g, unknown, len(data)%2 == 0)
+	})
+}
