@@ -272,7 +272,7 @@ func nodeName(name string, i int) string {
 	if name == "" {
 		return fmt.Sprintf("#%d", i)
 	}
-	return strconv.Quote(name)
+	return Quote(name)
 }
 
 // value converts an input, output or intermediate value.
@@ -424,10 +424,13 @@ func (r *reader) function(p *onnxpb.Function) (*function, error) {
 	return f, nil
 }
 
-// opName is an operator as messages write it.
+// opName is an operator as messages write it: one that no standard has stands between quotes.
 func opName(n *Node) string {
-	if n.Domain != "" {
-		return n.Domain + "." + n.Op
+	switch {
+	case n.Domain != "":
+		return Quote(n.Domain + "." + n.Op)
+	case signatures()[n.Op] == nil:
+		return Quote(n.Op)
 	}
 	return n.Op
 }
