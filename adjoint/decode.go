@@ -31,7 +31,7 @@ func (spec *DecoderSpec) shape() (*decoderShape, error) {
 }
 
 // derive is derive of the spec's shape, once.
-func (spec *DecoderSpec) derive(reference bool) (*derived, error) {
+func (spec *DecoderSpec) derive(o Options) (*derived, error) {
 	s, err := spec.shape()
 	if err != nil {
 		return nil, err
@@ -39,11 +39,11 @@ func (spec *DecoderSpec) derive(reference bool) (*derived, error) {
 	spec.kept.Lock()
 	defer spec.kept.Unlock()
 	kept := &spec.kept.sessions
-	if reference {
+	if o.Device == deviceReference {
 		kept = &spec.kept.reference
 	}
 	if *kept == nil {
-		d, err := derive(s, reference)
+		d, err := derive(s, o)
 		if err != nil {
 			return nil, err
 		}
@@ -150,11 +150,13 @@ type derived struct {
 	*decoderShape
 	pair    *onnx.Pair                  // forward and backward
 	vjp     *onnx.Graph                 // both in one, for the reference
-	columns func() (*onnx.Graph, error) // all columns of the Jacobian in one run; made when first asked for
+	columns func() (*onnx.Graph, error) // all columns of the Jacobian in one run, or one column; made when first asked for
+	alone   func() error                // why images run one at a time; nil where a batch is the same
 }
 
-func derive(s *decoderShape, reference bool) (*derived, error) {
+func derive(s *decoderShape, o Options) (*derived, error) {
 	d := &derived{decoderShape: s}
+	reference := o.Device == deviceReference
 	opt := onnx.DiffOptions{Wrt: []string{s.in}, Of: []string{s.out}, Exact: reference}
 	var err error
 	if reference {
@@ -165,9 +167,26 @@ func derive(s *decoderShape, reference bool) (*derived, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decoder %s: %w", s.file, err)
 	}
+	d.alone = sync.OnceValue(func() error {
+		run := onnx.SessionRunner(o.session())
+		if reference {
+			run = nil
+		}
+		return s.unbound.Apart(onnx.DiffOptions{Wrt: opt.Wrt, Of: opt.Of}, run)
+	})
 	d.columns = sync.OnceValues(func() (*onnx.Graph, error) {
-		opt.Columns = s.latents
-		g, err := onnx.Jacobian(s.graph, opt)
+		var g *onnx.Graph
+		var err error
+		if d.alone() == nil {
+			opt.Columns, opt.Apart = s.latents, true
+			g, err = onnx.Jacobian(s.graph, opt)
+			if err == nil && !reference && !onnx.Fits(g, s.room()) {
+				opt.Columns, g = 0, nil
+			}
+		}
+		if g == nil && err == nil {
+			g, err = onnx.JVP(s.graph, opt)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("decoder %s: %w", s.file, err)
 		}
@@ -214,17 +233,7 @@ func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptio
 	if s.fwd, err = onnx.Open(graphs.Forward, opt); err != nil {
 		return err
 	}
-	opt.Bind = map[string][]float32{}
-	for _, name := range graphs.Saved {
-		v := s.fwd.Output(name)
-		if v == nil {
-			v = s.fwd.Input(name)
-		}
-		if v == nil {
-			return fmt.Errorf("activation %q is not float32, expected a network of float32", name)
-		}
-		opt.Bind[name] = v
-	}
+	opt.Share = s.fwd
 	if s.bwd, err = onnx.Open(graphs.Backward, opt); err != nil {
 		return err
 	}
@@ -337,13 +346,16 @@ func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) err
 		s.jz, s.jv, s.jimgs = s.jac.Input(s.in), s.jac.Input("tangent_"+s.in), s.jac.Output("tangent_"+s.out)
 	}
 	narrow(s.jz, z[:len(s.jz)]) // absent where the network is linear
-	narrow(s.jv, directions)
-	if err := s.jac.Run(); err != nil {
-		return fmt.Errorf("decoder %s: %w", s.file, err)
-	}
 	n := s.w * s.h
-	for k, img := range imgs {
-		widen(img, s.jimgs[k*n:(k+1)*n])
+	rows := len(s.jimgs) / n // all columns, or one
+	for k := 0; k < len(imgs); k += rows {
+		narrow(s.jv, directions[k*s.latents:(k+rows)*s.latents])
+		if err := s.jac.Run(); err != nil {
+			return fmt.Errorf("decoder %s: %w", s.file, err)
+		}
+		for i, img := range imgs[k:min(k+rows, len(imgs))] {
+			widen(img, s.jimgs[i*n:(i+1)*n])
+		}
 	}
 	return nil
 }
@@ -412,23 +424,29 @@ func (r *referenceDecoder) jacobian(imgs [][]float64, directions, z []float64) e
 			return fmt.Errorf("decoder %s: %w", r.file, err)
 		}
 	}
-	shape := append([]int64{int64(r.latents)}, r.inShape[1:]...)
 	in := map[string]*onnx.Array{}
+	var shape []int64 // of the tangents: all, or one
 	for _, v := range g.Inputs {
 		switch v.Name {
 		case r.in:
 			in[v.Name] = onnx.FloatArray(z, r.inShape...)
 		case "tangent_" + r.in:
-			in[v.Name] = onnx.FloatArray(directions, shape...)
+			for _, d := range v.Shape {
+				shape = append(shape, d.N)
+			}
 		}
 	}
-	out, err := r.jac.Run(in)
-	if err != nil {
-		return fmt.Errorf("decoder %s: %w", r.file, err)
-	}
 	n := r.w * r.h
-	for k, img := range imgs {
-		copy(img, out["tangent_"+r.out].F[k*n:(k+1)*n])
+	rows := int(shape[0])
+	for k := 0; k < len(imgs); k += rows {
+		in["tangent_"+r.in] = onnx.FloatArray(directions[k*r.latents:(k+rows)*r.latents], shape...)
+		out, err := r.jac.Run(in)
+		if err != nil {
+			return fmt.Errorf("decoder %s: %w", r.file, err)
+		}
+		for i, img := range imgs[k:min(k+rows, len(imgs))] {
+			copy(img, out["tangent_"+r.out].F[i*n:(i+1)*n])
+		}
 	}
 	return nil
 }
@@ -443,3 +461,5 @@ func ImageSize(decoder *onnx.Graph) (w, h int, err error) {
 	}
 	return s.w, s.h, nil
 }
+
+func (s *decoderShape) room() int64 { return onnx.DefaultRoom }

@@ -125,8 +125,11 @@ type decoderBatch struct {
 	open    int // rows that are not closed
 }
 
-// batched are the graphs of a batch of n, nil when the network does not take one.
+// batched are the graphs of a batch of n, nil when the network does not take one or its images would not be the same.
 func (d *derived) batched(n int) *onnx.Pair {
+	if d.alone() != nil {
+		return nil
+	}
 	shape := append([]int64{int64(n)}, d.inShape[1:]...)
 	g, err := d.unbound.BindInput(d.in, shape)
 	if err != nil {
