@@ -52,6 +52,9 @@ func (spec *DecoderSpec) derive(o Options) (*derived, error) {
 	return *kept, nil
 }
 
+// MaxSide is the largest width and height of a decoder's images in pixels.
+const MaxSide = 2048
+
 // decoderShape is a decoder's graph, for one image at a time, and what its input and output look like.
 type decoderShape struct {
 	file    string
@@ -124,6 +127,9 @@ func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
 	default:
 		return nil, wrong("output", out, outWanted)
 	}
+	if max(s.w, s.h) > MaxSide {
+		return nil, wrong("output", out, fmt.Sprintf("expected images of at most %d x %d pixels", MaxSide, MaxSide))
+	}
 	return s, nil
 }
 
@@ -175,13 +181,17 @@ func derive(s *decoderShape, o Options) (*derived, error) {
 		return s.unbound.Apart(onnx.DiffOptions{Wrt: opt.Wrt, Of: opt.Of}, run)
 	})
 	d.columns = sync.OnceValues(func() (*onnx.Graph, error) {
+		bit := 0
+		if reference {
+			bit = 1 // its numbers are twice as wide
+		}
 		var g *onnx.Graph
 		var err error
 		if d.alone() == nil {
 			opt.Columns, opt.Apart = s.latents, true
 			g, err = onnx.Jacobian(s.graph, opt)
-			if err == nil && !reference && !onnx.Fits(g, s.room()) {
-				opt.Columns, g = 0, nil
+			if err == nil && !onnx.Fits(g, onnx.BatchRoom>>bit) {
+				opt.Columns, opt.Apart, g = 0, false, nil
 			}
 		}
 		if g == nil && err == nil {
@@ -230,6 +240,9 @@ func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptio
 			err = fmt.Errorf("decoder %s: %w", d.file, err)
 		}
 	}()
+	if opt.Room == 0 {
+		opt.Room = d.room()
+	}
 	if s.fwd, err = onnx.Open(graphs.Forward, opt); err != nil {
 		return err
 	}
@@ -299,6 +312,11 @@ func (o Options) session() onnx.SessionOptions {
 	return onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
 }
 
+// room is what the values of the decoder's graphs may take: more for large images.
+func (s *decoderShape) room() int64 {
+	return max(onnx.DefaultRoom, min(onnx.BatchRoom, 256*int64(s.w)*int64(s.h)))
+}
+
 // sessionDecoder runs on onnxruntime.
 type sessionDecoder struct {
 	*derived
@@ -340,7 +358,9 @@ func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) err
 		if err != nil {
 			return err
 		}
-		if s.jac, err = onnx.Open(g, s.opt); err != nil {
+		opt := s.opt
+		opt.Room = onnx.BatchRoom
+		if s.jac, err = onnx.Open(g, opt); err != nil {
 			return fmt.Errorf("decoder %s: %w", s.file, err)
 		}
 		s.jz, s.jv, s.jimgs = s.jac.Input(s.in), s.jac.Input("tangent_"+s.in), s.jac.Output("tangent_"+s.out)
@@ -379,8 +399,8 @@ type referenceDecoder struct {
 func newReferenceDecoder(d *derived) (*referenceDecoder, error) {
 	r := &referenceDecoder{derived: d, z: make([]float64, d.latents)}
 	var err error
-	if r.fwd, err = onnx.NewEvaluator(d.graph); err == nil {
-		r.vjp, err = onnx.NewEvaluator(d.vjp)
+	if r.fwd, err = onnx.NewEvaluatorIn(d.graph, d.room()); err == nil {
+		r.vjp, err = onnx.NewEvaluatorIn(d.vjp, d.room())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decoder %s: %w", d.file, err)
@@ -420,7 +440,7 @@ func (r *referenceDecoder) jacobian(imgs [][]float64, directions, z []float64) e
 		return err
 	}
 	if r.jac == nil {
-		if r.jac, err = onnx.NewEvaluator(g); err != nil {
+		if r.jac, err = onnx.NewEvaluatorIn(g, onnx.BatchRoom); err != nil {
 			return fmt.Errorf("decoder %s: %w", r.file, err)
 		}
 	}
@@ -461,5 +481,3 @@ func ImageSize(decoder *onnx.Graph) (w, h int, err error) {
 	}
 	return s.w, s.h, nil
 }
-
-func (s *decoderShape) room() int64 { return onnx.DefaultRoom }

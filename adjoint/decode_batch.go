@@ -143,7 +143,7 @@ func (d *derived) batched(n int) *onnx.Pair {
 		return nil
 	}
 	graphs, err := onnx.Split(g, onnx.DiffOptions{Wrt: []string{d.in}, Of: []string{d.out}})
-	if err != nil {
+	if err != nil || !onnx.Fits(graphs.Forward, onnx.BatchRoom) || !onnx.Fits(graphs.Backward, onnx.BatchRoom) {
 		return nil
 	}
 	return graphs
@@ -151,6 +151,7 @@ func (d *derived) batched(n int) *onnx.Pair {
 
 func newDecoderBatch(d *derived, graphs *onnx.Pair, c *company, opt Options) (*decoderBatch, error) {
 	b := &decoderBatch{derived: d, company: c, open: len(c.asks), opt: opt.session()}
+	b.opt.Room = onnx.BatchRoom
 	return b, b.pair.start(graphs, d, b.opt)
 }
 

@@ -289,9 +289,13 @@ func (p *Posterior) Dim() int { return p.params.dim }
 func (p *Posterior) Notices() []string {
 	list := slices.Clone(p.notices)
 	for i, d := range p.derived {
-		if d != nil && d.alone() != nil {
+		// a network whose batch is fixed at 1 mixes nothing
+		if d == nil || d.unbound.Inputs[0].Shape[0].Known() {
+			continue
+		}
+		if why := d.alone(); why != nil {
 			c := &p.model.Components[i]
-			list = append(list, fmt.Sprintf("%s.%s: the network takes no batch of images or mixes them: they run one at a time (%s)", c.Group, c.Name, d.alone()))
+			list = append(list, fmt.Sprintf("%s.%s: the network mixes the images of a batch: they run one at a time (%s)", c.Group, c.Name, why))
 		}
 	}
 	return list

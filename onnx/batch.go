@@ -9,7 +9,7 @@ import (
 )
 
 // ErrRows is wrapped by the errors of a network that cannot be run on several rows at once.
-var ErrRows = errors.New("its rows cannot be computed together")
+var ErrRows = errors.New("rows are not computed together")
 
 // Runner computes the outputs of a graph whose inputs all have extents that are numbers.
 type Runner func(g *Graph, in map[string]*Array) (map[string]*Array, error)
@@ -39,11 +39,15 @@ func (g *Graph) Apart(opt DiffOptions, run Runner) error {
 		return not("%w", err)
 	}
 	for _, v := range of {
+		if v.Shape == nil {
+			continue // the runs tell
+		}
 		if batchAxis(v.Shape) != 0 {
 			return not("output %s has shape %v whatever the batch", Quote(v.Name), v.Shape)
 		}
 	}
 	unsure, err := h.rows(valueNames(of))
+	unsure = unsure || slices.ContainsFunc(of, func(v Value) bool { return v.Shape == nil })
 	if err != nil {
 		return not("%w", err)
 	}
@@ -288,7 +292,9 @@ func (p *plan) verdict(n *Node, counts map[string]bool) verdict {
 		}
 		return apart
 	}
-	alone := func() bool { return at >= 0 && !slices.ContainsFunc(n.In[1:], func(s string) bool { return p.active[s] }) }
+	alone := func() bool {
+		return at >= 0 && !slices.ContainsFunc(n.In[1:], func(s string) bool { return p.active[s] })
+	}
 	switch n.Op {
 	case "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf",
 		"Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu",
@@ -407,9 +413,6 @@ func leading(s []Dim, k int) int64 {
 
 // oneByOne is the Jacobian of a network of one row: as many sweeps as there are tangents, over one primal.
 func oneByOne(verb string, g *Graph, opt DiffOptions, why error) (*Graph, error) {
-	if opt.Columns == 0 {
-		return nil, fmt.Errorf("onnx: %s: %w; expected a number of columns, which are then computed one at a time", verb, why)
-	}
 	g = g.shallow()
 	wrt, err := choose(verb, "input", opt.Wrt, g.Inputs)
 	if err != nil {
@@ -428,6 +431,16 @@ func oneByOne(verb string, g *Graph, opt DiffOptions, why error) (*Graph, error)
 	p, err := newPlan(verb, g, opt)
 	if err != nil {
 		return nil, err
+	}
+	for _, n := range p.g.Nodes {
+		if p.onPath(n) {
+			if _, err := ruleFor(n, p.g.Opset[""]); err != nil {
+				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+			}
+		}
+	}
+	if opt.Columns == 0 {
+		return nil, fmt.Errorf("onnx: %s: %w; expected a number of columns, which are then computed one at a time", verb, why)
 	}
 	if k := int64(opt.Columns); int64(len(p.g.Nodes))*k > maxNodes {
 		return nil, fmt.Errorf("onnx: %s: %w; found %d columns of %d nodes, expected at most %d nodes in all", verb, why, k, len(p.g.Nodes), maxNodes)

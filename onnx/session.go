@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,7 @@ type SessionOptions struct {
 	Device  string               // "" or "cpu", "cuda" (its first device), "cuda:N"
 	Bind    map[string][]float32 // inputs and outputs that live in slices of the caller; Open makes the others
 	Share   *Session             // inputs that are values of this open session, of any type, live where it has them
+	Room    int64                // bytes that values may take beside the weights; 0: DefaultRoom, AllRoom: no limit
 	NoSpin  bool                 // waiting threads soon sleep instead of spinning: for sessions that take turns, and where cores are shared
 	// Frugal does without onnxruntime's plan of all intermediate values, which it keeps beside the memory of its first
 	// run: less memory for large graphs, the same results.
@@ -67,6 +69,7 @@ type Session struct {
 	outputOf  map[string]*slot
 	pins      runtime.Pinner
 	graphName string
+	took      int64 // bytes of values at a time, as far as they were counted
 }
 
 // slot is one bound tensor.
@@ -107,6 +110,24 @@ func Open(g *Graph, opt SessionOptions) (*Session, error) {
 			return nil, fmt.Errorf("onnx: open: bind %q: graph %q has no such input or output", name, g.Name)
 		}
 	}
+	took := int64(0)
+	if room := cmp.Or(opt.Room, DefaultRoom); room > 0 {
+		// The values that a shared session has beside those that are shared stay in memory.
+		others := int64(0)
+		if opt.Share != nil {
+			others = opt.Share.took
+			for _, v := range g.Inputs {
+				if b := opt.Share.of(v.Name); b != nil {
+					n, _ := sizeOf(b.shape)
+					others -= int64(n * v.Type.width())
+				}
+			}
+		}
+		var err error
+		if took, err = g.fits(false, room, max(others, 0)); err != nil {
+			return nil, fmt.Errorf("onnx: open: %w", err)
+		}
+	}
 	run := g
 	if cuda, _, _ := opt.device(); !cuda && !opt.Direct {
 		var err error
@@ -121,7 +142,7 @@ func Open(g *Graph, opt SessionOptions) (*Session, error) {
 	if err := environment(); err != nil {
 		return nil, err
 	}
-	s := &Session{inputOf: map[string]*slot{}, outputOf: map[string]*slot{}, graphName: g.Name}
+	s := &Session{took: took, inputOf: map[string]*slot{}, outputOf: map[string]*slot{}, graphName: g.Name}
 	if err := s.open(g, data, opt); err != nil {
 		s.Close()
 		return nil, err
