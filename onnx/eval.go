@@ -30,7 +30,7 @@ func NewEvaluator(g *Graph) (*Evaluator, error) { return NewEvaluatorIn(g, Defau
 // a graph that takes more is refused at once.
 func NewEvaluatorIn(g *Graph, room int64) (*Evaluator, error) {
 	if !slices.ContainsFunc(g.Inputs, func(v Value) bool { _, ok := known(v.Shape); return !ok }) {
-		if _, err := g.fits(true, room, 0); errors.Is(err, ErrTooLarge) {
+		if _, err := g.fits(true, room, 0); errors.Is(err, ErrTooLarge) && !errors.As(err, new(*unsizedError)) {
 			return nil, fmt.Errorf("onnx: evaluate: %w", err)
 		}
 	}

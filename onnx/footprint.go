@@ -26,10 +26,19 @@ const (
 // ErrTooLarge is wrapped by the errors of graphs that would take more memory than they may.
 var ErrTooLarge = errors.New("takes too much memory")
 
+// unsizedError is the error of a result whose size depends on the values of the inputs.
+type unsizedError struct{ name string }
+
+func (e *unsizedError) Error() string {
+	return fmt.Sprintf("how large result %s is cannot be told before it is computed", Quote(e.name))
+}
+
+func (e *unsizedError) Unwrap() error { return ErrTooLarge }
+
 // sizes tells what the values of a graph take.
 type sizes struct {
 	f      *inferer
-	inGo   bool // the evaluator's arrays, not onnxruntime's
+	inGo   bool             // the evaluator's arrays, not onnxruntime's
 	most   map[string]int64 // the largest value of symbols for numbers that depend on the inputs
 	lists  map[string]int64 // bytes of sequences
 	budget int              // nested graphs that may still be looked into
@@ -200,7 +209,7 @@ func (z *sizes) node(n *Node) (h held, err error) {
 		}
 		b, ok := z.bytes(name)
 		if !ok {
-			return h, fmt.Errorf("%w: how large result %s is cannot be told before it is computed", ErrTooLarge, Quote(name))
+			return h, &unsizedError{name}
 		}
 		h.results = append(h.results, b)
 		h.work = plus(h.work, b)
@@ -386,7 +395,7 @@ func (z *sizes) nested(n *Node) (held, error) {
 				continue
 			}
 			if v.Shape == nil {
-				return h, fmt.Errorf("%w: how large result %s is cannot be told before it is computed", ErrTooLarge, Quote(o.Name))
+				return h, &unsizedError{o.Name}
 			}
 			v.Shape = append([]Dim{num(turns)}, v.Shape...)
 			b, _ := z.elements(v.Shape)
