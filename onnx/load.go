@@ -66,6 +66,9 @@ func Parse(data []byte, dir string) (*Graph, error) {
 // reader turns messages into a Graph.
 type reader struct {
 	dir      string
+	files    map[string]bool  // files of weights
+	room     int64            // bytes that these hold
+	outside  int64            // bytes that the tensors take which were read from them
 	fresh    int              // extents without a name met so far
 	syms     map[string]bool  // symbols that the file uses
 	overload map[*Node]string // overload names of the functions that nodes call
