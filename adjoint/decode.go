@@ -47,6 +47,12 @@ func (spec *DecoderSpec) derive(o Options) (*derived, error) {
 		if err != nil {
 			return nil, err
 		}
+		if o.Device != deviceReference && s.graph.InDouble() && !d.opens(o) {
+			// onnxruntime has few operators of float64
+			if d, err = derive(s.inSingle(), o); err != nil {
+				return nil, err
+			}
+		}
 		*kept = d
 	}
 	return *kept, nil
@@ -131,6 +137,33 @@ func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
 		return nil, wrong("output", out, fmt.Sprintf("expected images of at most %d x %d pixels", MaxSide, MaxSide))
 	}
 	return s, nil
+}
+
+// inSingle is the decoder with float32 in the place of float64 inside, or the decoder as it is where that cannot be had.
+func (s *decoderShape) inSingle() *decoderShape {
+	c := *s
+	var err, err2 error
+	c.graph, err = s.graph.InSingle()
+	c.unbound, err2 = s.unbound.InSingle()
+	if err != nil || err2 != nil {
+		return s
+	}
+	return &c
+}
+
+// opens tells whether onnxruntime takes the decoder's graphs.
+func (d *derived) opens(o Options) bool {
+	s, err := newSessionDecoder(d, o)
+	if err != nil {
+		return false
+	}
+	defer s.close()
+	n := d.latents
+	imgs := make([][]float64, n)
+	for k := range imgs {
+		imgs[k] = make([]float64, d.w*d.h)
+	}
+	return s.jacobian(imgs, make([]float64, n*n), make([]float64, n)) == nil
 }
 
 func described(v onnx.Value) string {

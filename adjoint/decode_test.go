@@ -78,6 +78,15 @@ var tinyNetworks = []struct {
 		d := castTo(b, onnx.Float64, h)
 		return castTo(b, onnx.Float32, b.OpAttr("ReduceMean", keep("keepdims"), b.Op("Exp", b.Op("MatMul", d, d)), b.Ints(1)))
 	}},
+	{"float64 that onnxruntime has no operator of", false, false, func(b *onnx.Builder, h string) string {
+		d := castTo(b, onnx.Float64, h)
+		w := &onnx.Tensor{Type: onnx.Float64, Shape: []int64{1, 2, 3, 3}, Doubles: make([]float64, 18)}
+		for i := range w.Doubles {
+			w.Doubles[i] = math.Cos(float64(i))
+		}
+		pads := map[string]onnx.Attr{"pads": onnx.IntsAttr(1, 1, 1, 1)}
+		return castTo(b, onnx.Float32, b.Op("Softplus", b.OpAttr("Conv", pads, b.Op("Mish", d), b.Tensor(w))))
+	}},
 	{"truth values and whole numbers", false, false, func(b *onnx.Builder, h string) string {
 		mask := b.Op("Greater", h, b.Scalar(0.2))
 		whole := castTo(b, onnx.Int32, b.Op("Mul", h, b.Scalar(3)))
