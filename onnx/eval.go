@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"lenskit/internal/disk"
 )
 
 // ErrNoEval is wrapped by the error for an operator that the evaluator does not cover.
@@ -66,7 +68,14 @@ func (e *Evaluator) Run(in map[string]*Array) (map[string]*Array, error) {
 			}
 		}
 	}
-	outs, err := e.prog.run(vals, &evalMeter{room: e.room})
+	m := &evalMeter{room: e.room}
+	outs, err := e.prog.run(vals, m)
+	for _, a := range outs {
+		m.take(a)
+	}
+	if err == nil && m.alive > m.room {
+		err = fmt.Errorf("%w: found outputs of %s with their copies, expected at most %s", ErrTooLarge, disk.Size(m.alive), disk.Size(m.room))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("onnx: evaluate: %w", err)
 	}

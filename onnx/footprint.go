@@ -468,6 +468,15 @@ func (z *sizes) walk(g *Graph) (peak, work int64, at int, err error) {
 			alive -= took[s]
 		}
 	}
+	if z.inGo && z.f.outer == nil {
+		for _, v := range g.Outputs { // which the evaluator copies
+			b, _ := z.bytes(v.Name)
+			alive = plus(alive, b)
+		}
+		if alive > peak {
+			peak, at = alive, len(g.Nodes)-1
+		}
+	}
 	return peak, work, at, nil
 }
 
