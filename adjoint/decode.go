@@ -31,7 +31,7 @@ func (spec *DecoderSpec) shape() (*decoderShape, error) {
 }
 
 // derive is derive of the spec's shape, once.
-func (spec *DecoderSpec) derive(reference bool) (*derived, error) {
+func (spec *DecoderSpec) derive(o Options) (*derived, error) {
 	s, err := spec.shape()
 	if err != nil {
 		return nil, err
@@ -39,18 +39,27 @@ func (spec *DecoderSpec) derive(reference bool) (*derived, error) {
 	spec.kept.Lock()
 	defer spec.kept.Unlock()
 	kept := &spec.kept.sessions
-	if reference {
+	if o.Device == deviceReference {
 		kept = &spec.kept.reference
 	}
 	if *kept == nil {
-		d, err := derive(s, reference)
+		d, err := derive(s, o)
 		if err != nil {
 			return nil, err
+		}
+		if o.Device != deviceReference && s.graph.InDouble() && !d.opens(o) {
+			// onnxruntime has few operators of float64
+			if d, err = derive(s.inSingle(), o); err != nil {
+				return nil, err
+			}
 		}
 		*kept = d
 	}
 	return *kept, nil
 }
+
+// MaxSide is the largest width and height of a decoder's images in pixels.
+const MaxSide = 2048
 
 // decoderShape is a decoder's graph, for one image at a time, and what its input and output look like.
 type decoderShape struct {
@@ -124,7 +133,37 @@ func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
 	default:
 		return nil, wrong("output", out, outWanted)
 	}
+	if max(s.w, s.h) > MaxSide {
+		return nil, wrong("output", out, fmt.Sprintf("expected images of at most %d x %d pixels", MaxSide, MaxSide))
+	}
 	return s, nil
+}
+
+// inSingle is the decoder with float32 in the place of float64 inside, or the decoder as it is where that cannot be had.
+func (s *decoderShape) inSingle() *decoderShape {
+	c := *s
+	var err, err2 error
+	c.graph, err = s.graph.InSingle()
+	c.unbound, err2 = s.unbound.InSingle()
+	if err != nil || err2 != nil {
+		return s
+	}
+	return &c
+}
+
+// opens tells whether onnxruntime takes the decoder's graphs.
+func (d *derived) opens(o Options) bool {
+	s, err := newSessionDecoder(d, o)
+	if err != nil {
+		return false
+	}
+	defer s.close()
+	n := d.latents
+	imgs := make([][]float64, n)
+	for k := range imgs {
+		imgs[k] = make([]float64, d.w*d.h)
+	}
+	return s.jacobian(imgs, make([]float64, n*n), make([]float64, n)) == nil
 }
 
 func described(v onnx.Value) string {
@@ -150,11 +189,13 @@ type derived struct {
 	*decoderShape
 	pair    *onnx.Pair                  // forward and backward
 	vjp     *onnx.Graph                 // both in one, for the reference
-	columns func() (*onnx.Graph, error) // all columns of the Jacobian in one run; made when first asked for
+	columns func() (*onnx.Graph, error) // all columns of the Jacobian in one run, or one column; made when first asked for
+	alone   func() error                // why images run one at a time; nil where a batch is the same
 }
 
-func derive(s *decoderShape, reference bool) (*derived, error) {
+func derive(s *decoderShape, o Options) (*derived, error) {
 	d := &derived{decoderShape: s}
+	reference := o.Device == deviceReference
 	opt := onnx.DiffOptions{Wrt: []string{s.in}, Of: []string{s.out}, Exact: reference}
 	var err error
 	if reference {
@@ -165,9 +206,30 @@ func derive(s *decoderShape, reference bool) (*derived, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decoder %s: %w", s.file, err)
 	}
+	d.alone = sync.OnceValue(func() error {
+		run := onnx.SessionRunner(o.session())
+		if reference {
+			run = nil
+		}
+		return s.unbound.Apart(onnx.DiffOptions{Wrt: opt.Wrt, Of: opt.Of}, run)
+	})
 	d.columns = sync.OnceValues(func() (*onnx.Graph, error) {
-		opt.Columns = s.latents
-		g, err := onnx.Jacobian(s.graph, opt)
+		bit := 0
+		if reference {
+			bit = 1 // its numbers are twice as wide
+		}
+		var g *onnx.Graph
+		var err error
+		if d.alone() == nil {
+			opt.Columns, opt.Apart = s.latents, true
+			g, err = onnx.Jacobian(s.graph, opt)
+			if err == nil && !onnx.Fits(g, onnx.BatchRoom>>bit) {
+				opt.Columns, opt.Apart, g = 0, false, nil
+			}
+		}
+		if g == nil && err == nil {
+			g, err = onnx.JVP(s.graph, opt)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("decoder %s: %w", s.file, err)
 		}
@@ -211,20 +273,13 @@ func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptio
 			err = fmt.Errorf("decoder %s: %w", d.file, err)
 		}
 	}()
+	if opt.Room == 0 {
+		opt.Room = d.room()
+	}
 	if s.fwd, err = onnx.Open(graphs.Forward, opt); err != nil {
 		return err
 	}
-	opt.Bind = map[string][]float32{}
-	for _, name := range graphs.Saved {
-		v := s.fwd.Output(name)
-		if v == nil {
-			v = s.fwd.Input(name)
-		}
-		if v == nil {
-			return fmt.Errorf("activation %q is not float32, expected a network of float32", name)
-		}
-		opt.Bind[name] = v
-	}
+	opt.Share = s.fwd
 	if s.bwd, err = onnx.Open(graphs.Backward, opt); err != nil {
 		return err
 	}
@@ -290,6 +345,11 @@ func (o Options) session() onnx.SessionOptions {
 	return onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
 }
 
+// room is what the values of the decoder's graphs may take: more for large images.
+func (s *decoderShape) room() int64 {
+	return max(onnx.DefaultRoom, min(onnx.BatchRoom, 256*int64(s.w)*int64(s.h)))
+}
+
 // sessionDecoder runs on onnxruntime.
 type sessionDecoder struct {
 	*derived
@@ -331,19 +391,24 @@ func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) err
 		if err != nil {
 			return err
 		}
-		if s.jac, err = onnx.Open(g, s.opt); err != nil {
+		opt := s.opt
+		opt.Room = onnx.BatchRoom
+		if s.jac, err = onnx.Open(g, opt); err != nil {
 			return fmt.Errorf("decoder %s: %w", s.file, err)
 		}
 		s.jz, s.jv, s.jimgs = s.jac.Input(s.in), s.jac.Input("tangent_"+s.in), s.jac.Output("tangent_"+s.out)
 	}
 	narrow(s.jz, z[:len(s.jz)]) // absent where the network is linear
-	narrow(s.jv, directions)
-	if err := s.jac.Run(); err != nil {
-		return fmt.Errorf("decoder %s: %w", s.file, err)
-	}
 	n := s.w * s.h
-	for k, img := range imgs {
-		widen(img, s.jimgs[k*n:(k+1)*n])
+	rows := len(s.jimgs) / n // all columns, or one
+	for k := 0; k < len(imgs); k += rows {
+		narrow(s.jv, directions[k*s.latents:(k+rows)*s.latents])
+		if err := s.jac.Run(); err != nil {
+			return fmt.Errorf("decoder %s: %w", s.file, err)
+		}
+		for i, img := range imgs[k:min(k+rows, len(imgs))] {
+			widen(img, s.jimgs[i*n:(i+1)*n])
+		}
 	}
 	return nil
 }
@@ -367,8 +432,8 @@ type referenceDecoder struct {
 func newReferenceDecoder(d *derived) (*referenceDecoder, error) {
 	r := &referenceDecoder{derived: d, z: make([]float64, d.latents)}
 	var err error
-	if r.fwd, err = onnx.NewEvaluator(d.graph); err == nil {
-		r.vjp, err = onnx.NewEvaluator(d.vjp)
+	if r.fwd, err = onnx.NewEvaluatorIn(d.graph, d.room()); err == nil {
+		r.vjp, err = onnx.NewEvaluatorIn(d.vjp, d.room())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decoder %s: %w", d.file, err)
@@ -408,27 +473,33 @@ func (r *referenceDecoder) jacobian(imgs [][]float64, directions, z []float64) e
 		return err
 	}
 	if r.jac == nil {
-		if r.jac, err = onnx.NewEvaluator(g); err != nil {
+		if r.jac, err = onnx.NewEvaluatorIn(g, onnx.BatchRoom); err != nil {
 			return fmt.Errorf("decoder %s: %w", r.file, err)
 		}
 	}
-	shape := append([]int64{int64(r.latents)}, r.inShape[1:]...)
 	in := map[string]*onnx.Array{}
+	var shape []int64 // of the tangents: all, or one
 	for _, v := range g.Inputs {
 		switch v.Name {
 		case r.in:
 			in[v.Name] = onnx.FloatArray(z, r.inShape...)
 		case "tangent_" + r.in:
-			in[v.Name] = onnx.FloatArray(directions, shape...)
+			for _, d := range v.Shape {
+				shape = append(shape, d.N)
+			}
 		}
 	}
-	out, err := r.jac.Run(in)
-	if err != nil {
-		return fmt.Errorf("decoder %s: %w", r.file, err)
-	}
 	n := r.w * r.h
-	for k, img := range imgs {
-		copy(img, out["tangent_"+r.out].F[k*n:(k+1)*n])
+	rows := int(shape[0])
+	for k := 0; k < len(imgs); k += rows {
+		in["tangent_"+r.in] = onnx.FloatArray(directions[k*r.latents:(k+rows)*r.latents], shape...)
+		out, err := r.jac.Run(in)
+		if err != nil {
+			return fmt.Errorf("decoder %s: %w", r.file, err)
+		}
+		for i, img := range imgs[k:min(k+rows, len(imgs))] {
+			copy(img, out["tangent_"+r.out].F[i*n:(i+1)*n])
+		}
 	}
 	return nil
 }

@@ -125,8 +125,11 @@ type decoderBatch struct {
 	open    int // rows that are not closed
 }
 
-// batched are the graphs of a batch of n, nil when the network does not take one.
+// batched are the graphs of a batch of n, nil when the network does not take one or its images would not be the same.
 func (d *derived) batched(n int) *onnx.Pair {
+	if d.alone() != nil {
+		return nil
+	}
 	shape := append([]int64{int64(n)}, d.inShape[1:]...)
 	g, err := d.unbound.BindInput(d.in, shape)
 	if err != nil {
@@ -140,7 +143,7 @@ func (d *derived) batched(n int) *onnx.Pair {
 		return nil
 	}
 	graphs, err := onnx.Split(g, onnx.DiffOptions{Wrt: []string{d.in}, Of: []string{d.out}})
-	if err != nil {
+	if err != nil || !onnx.Fits(graphs.Forward, onnx.BatchRoom) || !onnx.Fits(graphs.Backward, onnx.BatchRoom) {
 		return nil
 	}
 	return graphs
@@ -148,6 +151,7 @@ func (d *derived) batched(n int) *onnx.Pair {
 
 func newDecoderBatch(d *derived, graphs *onnx.Pair, c *company, opt Options) (*decoderBatch, error) {
 	b := &decoderBatch{derived: d, company: c, open: len(c.asks), opt: opt.session()}
+	b.opt.Room = onnx.BatchRoom
 	return b, b.pair.start(graphs, d, b.opt)
 }
 

@@ -83,7 +83,7 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 			return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
 		}
 		if parts[i].shape != nil {
-			if p.derived[i], err = c.Decoder.derive(opt.Device == deviceReference); err != nil {
+			if p.derived[i], err = c.Decoder.derive(opt); err != nil {
 				return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
 			}
 		}
@@ -288,8 +288,22 @@ func (p *Posterior) Free() []int { return p.params.freeOf }
 // Dim is the number of free coordinates.
 func (p *Posterior) Dim() int { return p.params.dim }
 
-// Notices say what was changed in the observation: the PSF normalised or centred.
-func (p *Posterior) Notices() []string { return p.notices }
+// Notices say what was changed in the observation, the PSF normalised or centred, and which networks run one image at a
+// time.
+func (p *Posterior) Notices() []string {
+	list := slices.Clone(p.notices)
+	for i, d := range p.derived {
+		// a network whose batch is fixed at 1 mixes nothing
+		if d == nil || d.unbound.Inputs[0].Shape[0].Known() {
+			continue
+		}
+		if why := d.alone(); why != nil {
+			c := &p.model.Components[i]
+			list = append(list, fmt.Sprintf("%s.%s: the network mixes the images of a batch: they run one at a time (%s)", c.Group, c.Name, why))
+		}
+	}
+	return list
+}
 
 // Noise tells which pixels are used, and how many were left out and why.
 func (p *Posterior) Noise() *physics.Noise { return p.noise }

@@ -17,6 +17,7 @@ type DiffOptions struct {
 	Wrt     []string // inputs or initialisers; all float inputs when empty
 	Of      []string // outputs; all float outputs when empty
 	Columns int      // Jacobian: the number of tangents in a run; 0 leaves it to the run
+	Apart   bool     // Jacobian: the rows of a batch are known to stand apart
 	Exact   bool     // no folding that rounds a constant to its type: for the evaluator
 }
 

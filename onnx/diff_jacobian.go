@@ -14,13 +14,18 @@ const batchSym = "batch axis"
 // tangent_<output> with as many rows: row k is J·(row k of the tangents). The activations of the primal are computed
 // once and broadcast over the rows. With opt.Columns = 0 the number of rows is that of the tangents at run time.
 //
-// The first axis of every input in opt.Wrt must be a batch of 1 or of open size, and the graph must treat the elements
-// of a batch apart. Where a node's rule needs as many activations as tangents (a maximum's place in a pooling, say),
+// The first axis of every input in opt.Wrt must be a batch of 1 or of open size. Of a graph that has one row only, or mixes
+// the rows of a batch (see Apart), the columns are computed one after the other. Where a node's rule needs as many activations as tangents (a maximum's place in a pooling, say),
 // the whole primal is computed for as many equal rows.
 func Jacobian(g *Graph, opt DiffOptions) (*Graph, error) {
 	const verb = "jacobian"
 	if opt.Columns < 0 || opt.Columns > 1<<24 {
 		return nil, fmt.Errorf("onnx: %s: found %d columns", verb, opt.Columns)
+	}
+	if !opt.Apart {
+		if err := g.Apart(opt, nil); err != nil {
+			return oneByOne(verb, g, opt, err)
+		}
 	}
 	h, err := openBatch(g, opt)
 	if err != nil {

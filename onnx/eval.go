@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"lenskit/internal/disk"
 )
 
 // ErrNoEval is wrapped by the error for an operator that the evaluator does not cover.
@@ -13,22 +15,32 @@ var ErrNoEval = errors.New("the evaluator does not cover this operator")
 //
 // It is the oracle that derived graphs and onnxruntime are compared with, so it is exact arithmetic as far as float64
 // goes: every float type is computed and kept in float64, and a Cast to Float32, Float16 or BFloat16 does not round.
-// Integers are exact and wrap around as their type does. No array may have more than 2²⁷ elements.
+// Integers are exact and wrap around as their type does. The arrays alive at one time may take DefaultRoom bytes.
 //
 // An Evaluator is not changed by Run: several goroutines may share one.
 type Evaluator struct {
+	room int64 // bytes that the arrays of a run may take beside the constants
 	g    *Graph
 	prog *evalProgram
 }
 
 // NewEvaluator prepares g. An operator that is not covered is an error that wraps ErrNoEval and names operator, node
 // and opset.
-func NewEvaluator(g *Graph) (*Evaluator, error) {
+func NewEvaluator(g *Graph) (*Evaluator, error) { return NewEvaluatorIn(g, DefaultRoom) }
+
+// NewEvaluatorIn is NewEvaluator of a graph whose arrays may take room bytes. Where the shapes of the inputs are numbers
+// a graph that takes more is refused at once.
+func NewEvaluatorIn(g *Graph, room int64) (*Evaluator, error) {
+	if !slices.ContainsFunc(g.Inputs, func(v Value) bool { _, ok := known(v.Shape); return !ok }) {
+		if _, err := g.fits(true, room, 0); errors.Is(err, ErrTooLarge) && !errors.As(err, new(*unsizedError)) {
+			return nil, fmt.Errorf("onnx: evaluate: %w", err)
+		}
+	}
 	p, err := compileGraph(g, g.Opset, nil, 0)
 	if err != nil {
 		return nil, fmt.Errorf("onnx: evaluate: %w", err)
 	}
-	return &Evaluator{g: g, prog: p}, nil
+	return &Evaluator{g: g, prog: p, room: room}, nil
 }
 
 // Run evaluates the graph for the given inputs, one for each of the graph's inputs by name, and returns the outputs
@@ -56,8 +68,14 @@ func (e *Evaluator) Run(in map[string]*Array) (map[string]*Array, error) {
 			}
 		}
 	}
-	work := maxLoopWork
-	outs, err := e.prog.run(vals, &work)
+	m := &evalMeter{room: e.room}
+	outs, err := e.prog.run(vals, m)
+	for _, a := range outs {
+		m.take(a)
+	}
+	if err == nil && m.alive > m.room {
+		err = fmt.Errorf("%w: found outputs of %s with their copies, expected at most %s", ErrTooLarge, disk.Size(m.alive), disk.Size(m.room))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("onnx: evaluate: %w", err)
 	}
@@ -86,8 +104,11 @@ func EvalNode(n *Node, opset map[string]int, in []*Array) ([]*Array, error) {
 			return nil, fmt.Errorf("onnx: evaluate: node %q (%s): input %d: %w", n.Name, n.Op, i, err)
 		}
 	}
-	work := maxLoopWork
-	out, err := s.call(in, nil, &work)
+	m := &evalMeter{room: DefaultRoom}
+	if err := m.admit(s, in); err != nil {
+		return nil, fmt.Errorf("onnx: evaluate: %w", err)
+	}
+	out, err := s.call(in, nil, m)
 	if err != nil {
 		return nil, fmt.Errorf("onnx: evaluate: %w", err)
 	}
@@ -101,7 +122,7 @@ type evalCall struct {
 	in    []*Array // nil: left out
 	sub   map[string]*evalProgram
 	outer []*Array // values of the enclosing graph, for sub
-	work  *int     // nodes that loops may still evaluate
+	meter *evalMeter
 }
 
 // evalFunc computes the outputs of a call. It writes into none of its inputs, but may return them.
@@ -339,7 +360,7 @@ func (p *evalProgram) markFree() {
 }
 
 // run evaluates p; vals has the inputs (and captured values) in their slots.
-func (p *evalProgram) run(vals []*Array, work *int) ([]*Array, error) {
+func (p *evalProgram) run(vals []*Array, m *evalMeter) ([]*Array, error) {
 	for _, c := range p.consts {
 		vals[c.slot] = c.val
 	}
@@ -354,16 +375,21 @@ func (p *evalProgram) run(vals []*Array, work *int) ([]*Array, error) {
 				return nil, fmt.Errorf("node %q (%s): input %q has no value", st.n.Name, st.n.Op, st.n.In[k])
 			}
 		}
-		out, err := st.call(in, vals, work)
+		if err := m.admit(st, in); err != nil {
+			return nil, err
+		}
+		out, err := st.call(in, vals, m)
 		if err != nil {
 			return nil, err
 		}
 		for k, slot := range st.out {
 			if slot >= 0 {
 				vals[slot] = out[k]
+				m.take(out[k])
 			}
 		}
 		for _, slot := range st.free {
+			m.leave(vals[slot])
 			vals[slot] = nil
 		}
 	}
@@ -395,12 +421,12 @@ func (c *evalCall) runSub(name string, in ...*Array) ([]*Array, error) {
 		}
 		vals[cp.inner] = c.outer[cp.outer]
 	}
-	return p.run(vals, c.work)
+	return p.run(vals, c.meter)
 }
 
 // call evaluates the step's node and returns one array for each output that it names. Operators check their operands;
 // the recover is for what a hostile file finds all the same.
-func (s *evalStep) call(in, outer []*Array, work *int) (out []*Array, err error) {
+func (s *evalStep) call(in, outer []*Array, m *evalMeter) (out []*Array, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%v", r)
@@ -409,7 +435,7 @@ func (s *evalStep) call(in, outer []*Array, work *int) (out []*Array, err error)
 			out, err = nil, fmt.Errorf("node %q (%s): %w", s.n.Name, s.n.Op, err)
 		}
 	}()
-	res, err := s.fn(&evalCall{Node: s.n, opset: s.opset, in: in, sub: s.sub, outer: outer, work: work})
+	res, err := s.fn(&evalCall{Node: s.n, opset: s.opset, in: in, sub: s.sub, outer: outer, meter: m})
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func truthOf(a *Array) (bool, error) {
 
 // turn counts a turn of a loop over p.
 func (c *evalCall) turn(p *evalProgram) error {
-	if *c.work -= 1 + len(p.steps); *c.work < 0 {
+	if c.meter.turned += 1 + len(p.steps); c.meter.turned > maxLoopWork {
 		return fmt.Errorf("found loops that evaluate more than %d nodes", maxLoopWork)
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+
+	"lenskit/internal/disk"
 )
 
 // ErrNoLibrary is the error of every call that needs the onnxruntime shared library where none can be used.
@@ -55,9 +57,11 @@ type library struct {
 func search(env string, dirs, loader []string, probe func(path string) (library, error)) (library, error) {
 	const wayOut = "run `make onnxruntime`, or set " + libraryVariable + " to the path of the library, release 1.24 or later"
 	if env != "" {
-		if info, err := os.Stat(env); err != nil || info.IsDir() {
-			return library{}, fmt.Errorf("onnx: %w: %s is %q, expected the path of a shared library such as %s", ErrNoLibrary, libraryVariable, env, libraryNames()[0])
+		f, _, err := disk.Open(env)
+		if err != nil {
+			return library{}, fmt.Errorf("onnx: %w: %s is %s: %s, expected the path of a shared library such as %s", ErrNoLibrary, libraryVariable, Quote(env), disk.Reason(errors.Unwrap(err)), libraryNames()[0])
 		}
+		f.Close()
 		lib, err := probe(env)
 		if err != nil {
 			return library{}, fmt.Errorf("onnx: %w: %s is %q: %w", ErrNoLibrary, libraryVariable, env, err)
@@ -75,7 +79,7 @@ func search(env string, dirs, loader []string, probe func(path string) (library,
 	for _, dir := range dirs {
 		for _, name := range libraryNames() {
 			path := filepath.Join(dir, name)
-			if info, err := os.Stat(path); err != nil || info.IsDir() {
+			if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 				continue
 			}
 			if lib, ok := try(path); ok {

@@ -66,6 +66,9 @@ func Parse(data []byte, dir string) (*Graph, error) {
 // reader turns messages into a Graph.
 type reader struct {
 	dir      string
+	files    map[string]bool  // files of weights
+	room     int64            // bytes that these hold
+	outside  int64            // bytes that the tensors take which were read from them
 	fresh    int              // extents without a name met so far
 	syms     map[string]bool  // symbols that the file uses
 	overload map[*Node]string // overload names of the functions that nodes call
@@ -272,7 +275,7 @@ func nodeName(name string, i int) string {
 	if name == "" {
 		return fmt.Sprintf("#%d", i)
 	}
-	return strconv.Quote(name)
+	return Quote(name)
 }
 
 // value converts an input, output or intermediate value.
@@ -424,10 +427,13 @@ func (r *reader) function(p *onnxpb.Function) (*function, error) {
 	return f, nil
 }
 
-// opName is an operator as messages write it.
+// opName is an operator as messages write it: one that no standard has stands between quotes.
 func opName(n *Node) string {
-	if n.Domain != "" {
-		return n.Domain + "." + n.Op
+	switch {
+	case n.Domain != "":
+		return Quote(n.Domain + "." + n.Op)
+	case signatures()[n.Op] == nil:
+		return Quote(n.Op)
 	}
 	return n.Op
 }

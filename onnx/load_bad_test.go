@@ -178,7 +178,7 @@ func TestBadModelsAreRefusedWithTheReason(t *testing.T) {
 			m.Graph.Nodes = append(m.Graph.Nodes, &onnxpb.Node{Op: "Cast", In: []string{"x"}, Out: []string{"q"}, Attr: []*onnxpb.Attribute{{Name: "to", Type: 2, Int: 23}}})
 		}},
 		{"no operator", "found no operator", func(m *onnxpb.Model) { m.Graph.Nodes[0].Op = "" }},
-		{"unknown operator", `node "sum" (Sumify, opset 18): found an operator`, func(m *onnxpb.Model) { m.Graph.Nodes[0].Op = "Sumify" }},
+		{"unknown operator", `node "sum" ("Sumify", opset 18): found an operator`, func(m *onnxpb.Model) { m.Graph.Nodes[0].Op = "Sumify" }},
 		{"unknown domain", `domain "com.microsoft"`, func(m *onnxpb.Model) { m.Graph.Nodes[0].Domain = "com.microsoft" }},
 		{"operator of a later set", "expected 20 or later", func(m *onnxpb.Model) {
 			m.Graph.Nodes[0] = &onnxpb.Node{Op: "Gelu", In: []string{"x"}, Out: []string{"y"}}
@@ -222,7 +222,7 @@ func TestBadModelsAreRefusedWithTheReason(t *testing.T) {
 			t.Errorf("%q was taken for a model", data)
 		}
 	}
-	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "expected a regular file") {
+	if _, err := Load(t.TempDir()); err == nil || !strings.Contains(err.Error(), "is a folder") {
 		t.Errorf("folder: %v", err)
 	}
 }

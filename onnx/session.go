@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,8 @@ type SessionOptions struct {
 	Threads int                  // threads within an operator; 0: runtime.GOMAXPROCS(0)
 	Device  string               // "" or "cpu", "cuda" (its first device), "cuda:N"
 	Bind    map[string][]float32 // inputs and outputs that live in slices of the caller; Open makes the others
+	Share   *Session             // inputs that are values of this open session, of any type, live where it has them
+	Room    int64                // bytes that values may take beside the weights; 0: DefaultRoom, AllRoom: no limit
 	NoSpin  bool                 // waiting threads soon sleep instead of spinning: for sessions that take turns, and where cores are shared
 	// Frugal does without onnxruntime's plan of all intermediate values, which it keeps beside the memory of its first
 	// run: less memory for large graphs, the same results.
@@ -66,6 +69,7 @@ type Session struct {
 	outputOf  map[string]*slot
 	pins      runtime.Pinner
 	graphName string
+	took      int64 // bytes of values at a time, as far as they were counted
 }
 
 // slot is one bound tensor.
@@ -106,6 +110,24 @@ func Open(g *Graph, opt SessionOptions) (*Session, error) {
 			return nil, fmt.Errorf("onnx: open: bind %q: graph %q has no such input or output", name, g.Name)
 		}
 	}
+	took := int64(0)
+	if room := cmp.Or(opt.Room, DefaultRoom); room > 0 {
+		// The values that a shared session has beside those that are shared stay in memory.
+		others := int64(0)
+		if opt.Share != nil {
+			others = opt.Share.took
+			for _, v := range g.Inputs {
+				if b := opt.Share.of(v.Name); b != nil {
+					n, _ := sizeOf(b.shape)
+					others -= int64(n * v.Type.width())
+				}
+			}
+		}
+		var err error
+		if took, err = g.fits(false, room, max(others, 0)); err != nil {
+			return nil, fmt.Errorf("onnx: open: %w", err)
+		}
+	}
 	run := g
 	if cuda, _, _ := opt.device(); !cuda && !opt.Direct {
 		var err error
@@ -120,7 +142,7 @@ func Open(g *Graph, opt SessionOptions) (*Session, error) {
 	if err := environment(); err != nil {
 		return nil, err
 	}
-	s := &Session{inputOf: map[string]*slot{}, outputOf: map[string]*slot{}, graphName: g.Name}
+	s := &Session{took: took, inputOf: map[string]*slot{}, outputOf: map[string]*slot{}, graphName: g.Name}
 	if err := s.open(g, data, opt); err != nil {
 		s.Close()
 		return nil, err
@@ -130,14 +152,14 @@ func Open(g *Graph, opt SessionOptions) (*Session, error) {
 
 // open binds the inputs and outputs of g and loads the model data.
 func (s *Session) open(g *Graph, data []byte, opt SessionOptions) (err error) {
-	if s.in, err = s.bind(g.Inputs, opt.Bind, s.inputOf); err != nil {
+	if s.in, err = s.bind(g.Inputs, opt.Bind, opt.Share, s.inputOf); err != nil {
 		return err
 	}
-	if s.out, err = s.bind(g.Outputs, opt.Bind, s.outputOf); err != nil {
+	if s.out, err = s.bind(g.Outputs, opt.Bind, nil, s.outputOf); err != nil {
 		return err
 	}
 	if len(s.in) == 0 {
-		none, err := s.newSlot(Value{Name: noInput, Type: Float32, Shape: []Dim{{N: 1}}}, nil)
+		none, err := s.newSlot(Value{Name: noInput, Type: Float32, Shape: []Dim{{N: 1}}}, nil, nil)
 		if err != nil {
 			return err
 		}
@@ -275,10 +297,10 @@ func (s *Session) Close() error {
 }
 
 // bind makes the slots of values, into the session's map of names as well.
-func (s *Session) bind(values []Value, lent map[string][]float32, index map[string]*slot) ([]*slot, error) {
+func (s *Session) bind(values []Value, lent map[string][]float32, share *Session, index map[string]*slot) ([]*slot, error) {
 	var list []*slot
 	for _, v := range values {
-		b, err := s.newSlot(v, lent[v.Name])
+		b, err := s.newSlot(v, lent[v.Name], share.of(v.Name))
 		if err != nil {
 			return list, err
 		}
@@ -288,8 +310,19 @@ func (s *Session) bind(values []Value, lent map[string][]float32, index map[stri
 	return list, nil
 }
 
-// newSlot makes a slot over lent, or over memory of its own when lent is nil.
-func (s *Session) newSlot(v Value, lent []float32) (*slot, error) {
+// of is the slot of the value name, nil when there is none.
+func (s *Session) of(name string) *slot {
+	if s == nil {
+		return nil
+	}
+	if b := s.outputOf[name]; b != nil {
+		return b
+	}
+	return s.inputOf[name]
+}
+
+// newSlot makes a slot over lent or shared, or over memory of its own when both are nil.
+func (s *Session) newSlot(v Value, lent []float32, shared *slot) (*slot, error) {
 	shape, _ := known(v.Shape)
 	n, err := sizeOf(shape)
 	if err != nil {
@@ -304,32 +337,38 @@ func (s *Session) newSlot(v Value, lent []float32) (*slot, error) {
 			return nil, fmt.Errorf("onnx: open: bind %q: found %d numbers, expected %d for shape %v", v.Name, len(lent), n, shape)
 		}
 	}
+	if shared != nil {
+		if v.Type != shared.value.Type || !slices.Equal(shape, shared.shape) {
+			return nil, fmt.Errorf("onnx: open: share %q: found %s %v, expected %s %v", v.Name, shared.value.Type, shared.shape, v.Type, shape)
+		}
+		b.data = shared.data
+	}
+	if lent != nil {
+		b.data = lent
+	}
 	switch v.Type {
 	case Float32:
-		if lent == nil {
-			lent = make([]float32, n)
-		}
-		err = fill(s, b, lent)
+		err = fill[float32](s, b, n)
 	case Float64:
-		err = fill(s, b, make([]float64, n))
+		err = fill[float64](s, b, n)
 	case Int64:
-		err = fill(s, b, make([]int64, n))
+		err = fill[int64](s, b, n)
 	case Int32:
-		err = fill(s, b, make([]int32, n))
+		err = fill[int32](s, b, n)
 	case Int16:
-		err = fill(s, b, make([]int16, n))
+		err = fill[int16](s, b, n)
 	case Int8:
-		err = fill(s, b, make([]int8, n))
+		err = fill[int8](s, b, n)
 	case Uint8:
-		err = fill(s, b, make([]uint8, n))
+		err = fill[uint8](s, b, n)
 	case Uint16:
-		err = fill(s, b, make([]uint16, n))
+		err = fill[uint16](s, b, n)
 	case Uint32:
-		err = fill(s, b, make([]uint32, n))
+		err = fill[uint32](s, b, n)
 	case Uint64:
-		err = fill(s, b, make([]uint64, n))
+		err = fill[uint64](s, b, n)
 	case Bool:
-		err = fill(s, b, make([]bool, n))
+		err = fill[bool](s, b, n)
 	default:
 		return nil, fmt.Errorf("onnx: open: %q is %s, expected numbers or bool", v.Name, v.Type)
 	}
@@ -339,8 +378,12 @@ func (s *Session) newSlot(v Value, lent []float32) (*slot, error) {
 	return b, nil
 }
 
-// fill pins data and wraps it. A tensor without dimensions is bound as a vector of one element; see bindable.
-func fill[T ort.TensorData](s *Session, b *slot, data []T) error {
+// fill makes the slot's n elements unless it has them, pins them and wraps them. A tensor without dimensions is bound as a vector of one element; see bindable.
+func fill[T ort.TensorData](s *Session, b *slot, n int) error {
+	data, _ := b.data.([]T)
+	if data == nil {
+		data = make([]T, n)
+	}
 	if len(data) > 0 {
 		s.pins.Pin(&data[0])
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx/internal/onnxpb"
 )
 
@@ -20,6 +21,8 @@ const (
 	maxRank        = 32
 	maxExtent      = 1<<31 - 1
 	maxTensorBytes = 1 << 32
+	maxWeights     = 1 << 31 // of all tensors in files of their own: what a model file may have
+	maxSpread      = 1 << 28 // by which these may be more than the files have
 )
 
 var dtypeNames = [...]string{
@@ -140,18 +143,23 @@ func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 	if typ.narrow() {
 		return t, t.narrowTensor(p, typ, n)
 	}
-	raw, isRaw := p.Raw, p.HasRaw
 	if p.Location == 1 {
-		if raw, err = r.external(p, n*typ.width()); err != nil {
-			return nil, fmt.Errorf("tensor %q: %w", p.Name, err)
+		f, err := r.external(p, n*typ.width())
+		if err == nil {
+			err = t.fillFrom(f, typ, n)
+			f.Close()
 		}
-		isRaw = true
+		if err != nil {
+			return nil, fmt.Errorf("tensor %s: %w", Quote(p.Name), err)
+		}
+		return t, nil
 	}
-	if isRaw {
+	if raw := p.Raw; p.HasRaw {
 		if len(raw) != n*typ.width() {
 			return nil, fmt.Errorf("tensor %q: found %d bytes of data, expected %d for shape %v of %s", p.Name, len(raw), n*typ.width(), p.Dims, typ)
 		}
-		t.fillRaw(typ, raw, n)
+		t.alloc(typ, n)
+		t.fillRaw(typ, raw, 0)
 		return t, nil
 	}
 	found := len(p.Floats)
@@ -202,37 +210,34 @@ func (t *Tensor) notNil() {
 	}
 }
 
-// fillRaw decodes n little-endian values of type typ.
-func (t *Tensor) fillRaw(typ DType, raw []byte, n int) {
+// fillRaw decodes little-endian values of type typ into those from at on.
+func (t *Tensor) fillRaw(typ DType, raw []byte, at int) {
 	le := binary.LittleEndian
+	n := len(raw) / typ.width()
 	switch typ {
 	case Float32:
-		t.Floats = make([]float32, n)
-		for i := range t.Floats {
-			t.Floats[i] = math.Float32frombits(le.Uint32(raw[4*i:]))
+		for i := range t.Floats[at : at+n] {
+			t.Floats[at+i] = math.Float32frombits(le.Uint32(raw[4*i:]))
 		}
 	case Float16, BFloat16:
-		t.Floats = make([]float32, n)
-		for i := range t.Floats {
-			t.Floats[i] = widen(typ, le.Uint16(raw[2*i:]))
+		for i := range t.Floats[at : at+n] {
+			t.Floats[at+i] = widen(typ, le.Uint16(raw[2*i:]))
 		}
 	case Float64:
-		t.Doubles = make([]float64, n)
-		for i := range t.Doubles {
-			t.Doubles[i] = math.Float64frombits(le.Uint64(raw[8*i:]))
+		for i := range t.Doubles[at : at+n] {
+			t.Doubles[at+i] = math.Float64frombits(le.Uint64(raw[8*i:]))
 		}
 	default:
-		t.Ints = make([]int64, n)
-		for i := range t.Ints {
+		for i := range t.Ints[at : at+n] {
 			switch typ.width() {
 			case 1:
-				t.Ints[i] = wrap(typ, int64(raw[i]))
+				t.Ints[at+i] = wrap(typ, int64(raw[i]))
 			case 2:
-				t.Ints[i] = wrap(typ, int64(le.Uint16(raw[2*i:])))
+				t.Ints[at+i] = wrap(typ, int64(le.Uint16(raw[2*i:])))
 			case 4:
-				t.Ints[i] = wrap(typ, int64(le.Uint32(raw[4*i:])))
+				t.Ints[at+i] = wrap(typ, int64(le.Uint32(raw[4*i:])))
 			case 8:
-				t.Ints[i] = int64(le.Uint64(raw[8*i:]))
+				t.Ints[at+i] = int64(le.Uint64(raw[8*i:]))
 			}
 		}
 	}
@@ -255,7 +260,7 @@ func widen(typ DType, h uint16) float32 {
 }
 
 // external reads the data of a tensor from the file that it names, which must lie inside the model's folder.
-func (r *reader) external(p *onnxpb.Tensor, size int) ([]byte, error) {
+func (r *reader) external(p *onnxpb.Tensor, size int) (*externalData, error) {
 	var location string
 	offset, length := int64(0), int64(-1)
 	for _, e := range p.External {
@@ -294,8 +299,24 @@ func (r *reader) external(p *onnxpb.Tensor, size int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("external data: %w", pathError(err))
 	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("external data %q: found a %s, expected a regular file", location, st.Mode().Type())
+	if err := disk.Regular(st); err != nil {
+		return nil, fmt.Errorf("external data %s: %w", Quote(location), err)
+	}
+	// Tensors may share what a file holds, and narrow numbers take more memory than they take there: neither without end.
+	if r.files == nil {
+		r.files = map[string]bool{}
+	}
+	if !r.files[location] {
+		r.files[location] = true
+		r.room += st.Size()
+	}
+	wide := 8
+	if t := DType(p.Type); t == Float32 || t == Float16 || t == BFloat16 {
+		wide = 4
+	}
+	r.outside += int64(size / DType(p.Type).width() * wide)
+	if most := min(r.room+maxSpread, maxWeights); r.outside > most {
+		return nil, fmt.Errorf("external data %s: found values that take %s, expected at most %s for what its files hold", Quote(location), disk.Size(r.outside), disk.Size(most))
 	}
 	if st.Size()-offset < int64(size) {
 		return nil, fmt.Errorf("external data %q: found %d bytes after offset %d, expected %d", location, max(0, st.Size()-offset), offset, size)
@@ -304,12 +325,41 @@ func (r *reader) external(p *onnxpb.Tensor, size int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("external data: %w", pathError(err))
 	}
-	defer f.Close()
-	b := make([]byte, size)
-	if _, err := io.ReadFull(io.NewSectionReader(f, offset, int64(size)), b); err != nil {
-		return nil, fmt.Errorf("external data %q: %w", location, err)
+	return &externalData{f, io.NewSectionReader(f, offset, int64(size)), location}, nil
+}
+
+// externalData is the part of a file that holds a tensor.
+type externalData struct {
+	io.Closer
+	io.Reader
+	location string
+}
+
+// fillFrom reads n values of type typ, some at a time.
+func (t *Tensor) fillFrom(f *externalData, typ DType, n int) error {
+	t.alloc(typ, n)
+	const most = 1 << 16
+	b := make([]byte, min(n, most)*typ.width())
+	for at := 0; at < n; at += most {
+		part := b[:min(n-at, most)*typ.width()]
+		if _, err := io.ReadFull(f, part); err != nil {
+			return fmt.Errorf("external data %s: %w", Quote(f.location), err)
+		}
+		t.fillRaw(typ, part, at)
 	}
-	return b, nil
+	return nil
+}
+
+// alloc makes room for n values that are stored as typ.
+func (t *Tensor) alloc(typ DType, n int) {
+	switch typ {
+	case Float32, Float16, BFloat16:
+		t.Floats = make([]float32, n)
+	case Float64:
+		t.Doubles = make([]float64, n)
+	default:
+		t.Ints = make([]int64, n)
+	}
 }
 
 // pathError drops the system call's name from a file error.

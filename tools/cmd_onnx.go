@@ -389,6 +389,16 @@ func onnxRun(c *cli.Context) error {
 
 // runSession computes the outputs with onnxruntime.
 func runSession(g *onnx.Graph, feeds map[string]*onnx.Tensor, opt onnx.SessionOptions) ([]*onnx.Tensor, error) {
+	opt.Room = onnx.DefaultRoom
+	for _, v := range g.Outputs { // which are copied
+		n := int64(8)
+		for _, d := range v.Shape {
+			if n < onnx.DefaultRoom {
+				n *= max(d.N, 0)
+			}
+		}
+		opt.Room = max(1, opt.Room-n/2)
+	}
 	s, err := onnx.Open(g, opt)
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"lenskit/internal/disk"
+	"lenskit/onnx"
 )
 
 // Exit codes of the command. 75 is EX_TEMPFAIL of sysexits.h: batch systems take it for "run me again".
@@ -47,8 +48,13 @@ func notConverged(format string, args ...any) error {
 }
 
 // numerical makes the error of a computation that left the finite numbers.
+// A network that takes too much memory is bad input wherever that is found.
 func numerical(format string, args ...any) error {
-	return &failure{code: exitNumerical, err: fmt.Errorf(format, args...)}
+	f := &failure{code: exitNumerical, err: fmt.Errorf(format, args...)}
+	if errors.Is(f.err, onnx.ErrTooLarge) {
+		f.code = exitBadInput
+	}
+	return f
 }
 
 // interrupted makes the error of a run that was told to stop and has saved its state.
@@ -90,6 +96,8 @@ func exitCode(err error) int {
 		if w.Full() || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EPIPE) {
 			return exitUnexpected
 		}
+		return exitBadInput
+	case errors.Is(err, onnx.ErrTooLarge):
 		return exitBadInput
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted

@@ -281,7 +281,7 @@ func (s *exportSource) prior(data string, report *progress) (mean []float64, cov
 	if g, err = g.BindInput("image", []int64{chunk, 1, int64(height), int64(width)}); err != nil {
 		return nil, nil, "", err
 	}
-	run, err := onnx.Open(g, onnx.SessionOptions{Frugal: true})
+	run, err := onnx.Open(g, onnx.SessionOptions{Frugal: true, Room: onnx.AllRoom})
 	if err != nil {
 		return nil, nil, "", asBadInput(err)
 	}

@@ -296,7 +296,7 @@ func reconstruct(b *bundle, set *cube) (*reconstruction, error) {
 		if err != nil {
 			return nil, badInput("%s: %w", b.Path, err)
 		}
-		s, err := onnx.Open(g, onnx.SessionOptions{Bind: map[string][]float32{g.Inputs[0].Name: data}})
+		s, err := onnx.Open(g, onnx.SessionOptions{Room: onnx.AllRoom, Bind: map[string][]float32{g.Inputs[0].Name: data}})
 		if err != nil {
 			return nil, asBadInput(err)
 		}

@@ -78,7 +78,7 @@ func newVAERunner(b *bundle, w, h int) (*vaeRunner, error) {
 	if err != nil {
 		return nil, badInput("%s: %w", b.Path, err)
 	}
-	if r.decoder, err = onnx.Open(g, onnx.SessionOptions{}); err != nil {
+	if r.decoder, err = onnx.Open(g, onnx.SessionOptions{Room: onnx.BatchRoom}); err != nil {
 		return nil, asBadInput(err)
 	}
 	r.z, r.out = r.decoder.Input(g.Inputs[0].Name), r.decoder.Output(g.Outputs[0].Name)
@@ -99,7 +99,7 @@ func newVAERunner(b *bundle, w, h int) (*vaeRunner, error) {
 		r.close()
 		return nil, badInput("%s: encoder: %w", b.Path, err)
 	}
-	if r.encoder, err = onnx.Open(e, onnx.SessionOptions{}); err != nil {
+	if r.encoder, err = onnx.Open(e, onnx.SessionOptions{Room: onnx.BatchRoom}); err != nil {
 		r.close()
 		return nil, asBadInput(err)
 	}

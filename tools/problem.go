@@ -1,11 +1,13 @@
 package tools
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
 	"lenskit/adjoint"
+	"lenskit/onnx"
 )
 
 // problem is a config with all that it names, ready to be computed.
@@ -52,7 +54,11 @@ func newProblem(c *config, opt adjoint.Options) (*problem, error) {
 		return nil, err
 	}
 	if p.Post, err = adjoint.New(p.Model, obs.adjoint(), opt); err != nil {
-		return nil, withHint(badInput("%s: %w", c.file, err), "lenskit doctor tells whether onnxruntime is found; lenskit onnx inspect tells what a decoder holds")
+		hint := "lenskit onnx inspect tells what a decoder holds"
+		if errors.Is(err, onnx.ErrNoLibrary) {
+			hint = "lenskit doctor tells where onnxruntime is looked for"
+		}
+		return nil, withHint(badInput("%s: %w", c.file, err), "%s", hint)
 	}
 	p.index = map[string]int{}
 	for i, n := range p.Post.Names() {

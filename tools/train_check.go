@@ -40,6 +40,7 @@ func newVAEChecker(a architecture, w map[string]*onnx.Tensor, batch int, sigmaD 
 	if err := n.Err(); err != nil {
 		return nil, fmt.Errorf("tools: check graph: %w", err)
 	}
+	s.Room = onnx.AllRoom
 	run, err := onnx.Open(n.G, s)
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func newVAETrainer(net architecture, w map[string]*onnx.Tensor, o vaeObjective, 
 	if err != nil {
 		return nil, err
 	}
-	s.Bind, s.Frugal = bind, true
+	s.Bind, s.Frugal, s.Room = bind, true, onnx.AllRoom
 	if t.run, err = onnx.Open(step, s); err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func newRefiner(b *bundle, side int) (r *refiner, err error) {
 	if err != nil {
 		return r, err
 	}
-	session := onnx.SessionOptions{Threads: 1}
+	session := onnx.SessionOptions{Threads: 1, Room: onnx.BatchRoom}
 	columns, err := onnx.Jacobian(g, onnx.DiffOptions{Wrt: []string{in}, Of: []string{out}, Columns: b.Latents})
 	if err != nil {
 		return r, err

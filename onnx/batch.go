@@ -1,0 +1,501 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// ErrRows is wrapped by the errors of a network that cannot be run on several rows at once.
+var ErrRows = errors.New("rows are not computed together")
+
+// Runner computes the outputs of a graph whose inputs all have extents that are numbers.
+type Runner func(g *Graph, in map[string]*Array) (map[string]*Array, error)
+
+// rowTolerance is how far an image may be from the same image computed alone, of its largest value: rounding of float32
+// that a batch adds up in another order.
+const rowTolerance = 2e-4
+
+// Apart tells whether the network's inputs and outputs are rows of a batch of any number that stand apart: each row of
+// an output is what that row of the inputs gives alone. The error wraps ErrRows and says why not.
+//
+// Operators are known to keep rows apart or to mix them. Where one is not, the network is run on a batch of small and
+// large draws and on each alone by run, or by the evaluator where run is nil.
+func (g *Graph) Apart(opt DiffOptions, run Runner) error {
+	not := func(format string, args ...any) error {
+		return fmt.Errorf("%w: "+format, append([]any{ErrRows}, args...)...)
+	}
+	h, err := openBatch(g, opt)
+	if err == nil {
+		h, err = simplify(h)
+	}
+	if err != nil {
+		return not("%w", err)
+	}
+	of, err := choose("batch", "output", opt.Of, h.Outputs)
+	if err != nil {
+		return not("%w", err)
+	}
+	for _, v := range of {
+		if v.Shape == nil {
+			continue // the runs tell
+		}
+		if batchAxis(v.Shape) != 0 {
+			return not("output %s has shape %v whatever the batch", Quote(v.Name), v.Shape)
+		}
+	}
+	unsure, err := h.rows(valueNames(of))
+	unsure = unsure || slices.ContainsFunc(of, func(v Value) bool { return v.Shape == nil })
+	if err != nil {
+		return not("%w", err)
+	}
+	if !unsure {
+		return nil
+	}
+	if run == nil {
+		run = runEvaluator
+	}
+	return h.compareRows(valueNames(of), run, not)
+}
+
+// runEvaluator is the Runner of the evaluator.
+func runEvaluator(g *Graph, in map[string]*Array) (map[string]*Array, error) {
+	e, err := NewEvaluator(g)
+	if err != nil {
+		return nil, err
+	}
+	return e.Run(in)
+}
+
+// SessionRunner is a Runner of onnxruntime, for graphs of float32 inputs.
+func SessionRunner(opt SessionOptions) Runner {
+	return func(g *Graph, in map[string]*Array) (map[string]*Array, error) {
+		s, err := Open(g, opt)
+		if err != nil {
+			return nil, err
+		}
+		defer s.Close()
+		for name, a := range in {
+			if err := s.SetInput(name, a.Tensor()); err != nil {
+				return nil, err
+			}
+		}
+		if err := s.Run(); err != nil {
+			return nil, err
+		}
+		out := map[string]*Array{}
+		for _, v := range g.Outputs {
+			t, err := s.OutputTensor(v.Name)
+			if err != nil {
+				return nil, err
+			}
+			if out[v.Name], err = t.Array(); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+}
+
+// compareRows runs g, whose batch is open, on several rows and on each alone.
+func (g *Graph) compareRows(outputs []string, run Runner, not func(string, ...any) error) error {
+	scales := []float64{1, 0.1, 3, 1, 30}
+	rng := rand.New(rand.NewPCG(1, 2))
+	all := map[string]*Array{}
+	for _, v := range g.Inputs {
+		shape := slices.Clone(v.Shape)
+		rows := batchAxis(shape)
+		if rows >= 0 {
+			shape[rows] = num(int64(len(scales)))
+		}
+		d, ok := known(shape)
+		n, err := elements(d)
+		if !ok || rows > 0 || err != nil || !v.Type.IsFloat() {
+			return not("input %s is %s %v", Quote(v.Name), v.Type, v.Shape)
+		}
+		a := &Array{Type: v.Type, Shape: d, F: make([]float64, n)}
+		for i := range a.F {
+			scale := 1.0
+			if rows == 0 {
+				scale = scales[i*len(scales)/n]
+			}
+			a.F[i] = float64(float32(scale * rng.NormFloat64()))
+		}
+		all[v.Name] = a
+	}
+	of := func(from, to int) (map[string]*Array, error) {
+		h, in := g, map[string]*Array{}
+		for _, v := range g.Inputs {
+			a := all[v.Name]
+			if batchAxis(v.Shape) == 0 {
+				size := len(a.F) / len(scales)
+				a = FloatArray(a.F[from*size:to*size], append([]int64{int64(to - from)}, a.Shape[1:]...)...)
+				a.Type = v.Type
+			}
+			var err error
+			if h, err = h.BindInput(v.Name, a.Shape); err != nil {
+				return nil, err
+			}
+			in[v.Name] = a
+		}
+		return run(h, in)
+	}
+	together, err := of(0, len(scales))
+	if err != nil {
+		return not("%w", err)
+	}
+	for k, scale := range scales {
+		alone, err := of(k, k+1)
+		if err != nil {
+			return not("%w", err)
+		}
+		for _, name := range outputs {
+			one, rows := alone[name], together[name]
+			if one == nil || rows == nil || !one.Type.IsFloat() || len(one.F)*len(scales) != len(rows.F) {
+				return not("the shape of output %s does not follow the batch", Quote(name))
+			}
+			largest, far := 0.0, 0.0
+			for i, v := range one.F {
+				w := rows.F[k*len(one.F)+i]
+				if math.IsNaN(v) && math.IsNaN(w) || v == w {
+					continue
+				}
+				largest = max(largest, math.Abs(v))
+				if d := math.Abs(v - w); !(d <= far) {
+					far = d
+				}
+			}
+			if !(far <= rowTolerance*largest) {
+				return not("a row drawn with a width of %g changes by %.2g of its largest value with the other rows of the batch", scale, far/largest)
+			}
+		}
+	}
+	return nil
+}
+
+// A verdict on a node: it keeps rows apart, it mixes them, or that is not known.
+type verdict int
+
+const (
+	apart verdict = iota
+	unknownRows
+	mixes
+)
+
+// rows follows the rows of a batch from the inputs through g, whose batch is open. It returns an error that names a node that
+// mixes rows, and whether there are nodes of which that is not known.
+func (g *Graph) rows(outputs []string) (unsure bool, err error) {
+	p := &plan{g: g, active: map[string]bool{}, needed: map[string]bool{}}
+	for _, v := range g.Inputs {
+		p.active[v.Name] = batchAxis(v.Shape) >= 0
+	}
+	for _, name := range outputs {
+		p.needed[name] = true
+	}
+	counts := map[string]bool{} // values that hold the number of rows
+	for i := len(g.Nodes) - 1; i >= 0; i-- {
+		n := g.Nodes[i]
+		if slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] }) {
+			for _, s := range n.uses() {
+				p.needed[s] = true
+			}
+		}
+	}
+	for i, n := range g.Nodes {
+		if !slices.ContainsFunc(n.Out, func(s string) bool { return p.needed[s] }) {
+			continue
+		}
+		v := apart
+		uses := n.uses()
+		switch {
+		case n.Domain == "" && (n.Op == "Shape" || n.Op == "Size"):
+			if counts[n.Out[0]] = slices.ContainsFunc(g.Info[n.In[0]].Shape, func(d Dim) bool { return d.Sym == batchSym }); !counts[n.Out[0]] {
+				counts[n.Out[0]] = slices.ContainsFunc(uses, func(s string) bool { return counts[s] })
+			}
+			continue
+		case slices.ContainsFunc(uses, func(s string) bool { return p.active[s] }):
+			for _, s := range n.Out {
+				p.active[s] = s != ""
+			}
+			v = p.verdict(n, counts)
+		case slices.ContainsFunc(uses, func(s string) bool { return counts[s] }):
+			v = unknownRows
+			switch n.Op {
+			case "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Identity", "Reshape", "ReduceProd", "Mul", "Div", "Add", "Sub", "Cast":
+				if g.Info[n.Out[0]].Type.IsInt() {
+					counts[n.Out[0]], v = true, apart
+				}
+			case "ConstantOfShape":
+				v = apart
+			case "Expand":
+				if !counts[n.In[0]] {
+					v = apart
+				}
+			}
+		}
+		switch v {
+		case mixes:
+			return false, fmt.Errorf("node %s (%s, opset %d) works across them", nodeName(n.Name, i), opName(n), g.Opset[n.Domain])
+		case unknownRows:
+			unsure = true
+		}
+	}
+	return unsure, nil
+}
+
+// shapeOperands are the operands that give shapes: the number of rows may stand there.
+var shapeOperands = map[string]int{"Reshape": 1, "Expand": 1, "Tile": 1, "Resize": 3}
+
+// verdict judges a node on the way from the input.
+func (p *plan) verdict(n *Node, counts map[string]bool) verdict {
+	if n.Domain != "" || hasGraph(n) {
+		return unknownRows
+	}
+	for i, s := range n.In {
+		if k, ok := shapeOperands[n.Op]; counts[s] && !(ok && i == k) {
+			return unknownRows
+		}
+	}
+	if n.Op == "BatchNormalization" && (n.Int("training_mode", 0) != 0 || len(n.Out) > 1 && p.g.Opset[""] < 14) {
+		return mixes
+	}
+	for _, s := range n.Out {
+		if s == "" {
+			continue
+		}
+		shape := p.g.Info[s].Shape
+		switch {
+		case shape == nil:
+			return unknownRows
+		case batchAxis(shape) >= 0:
+		case slices.ContainsFunc(shape, func(d Dim) bool { return !d.Known() }):
+			return unknownRows
+		default:
+			return mixes // of all rows something is made that has no rows
+		}
+	}
+	to := p.g.Info[n.Out[0]].Shape
+	x := p.g.Info[n.inName(0)].Shape
+	at := batchAxis(x)
+	along := func(a int64) bool { return a == int64(at) || a+int64(len(x)) == int64(at) }
+	aligned := func() verdict {
+		for _, s := range n.In {
+			in := p.g.Info[s].Shape
+			k := batchAxis(in)
+			switch {
+			case s == "" || !p.active[s] && k < 0 && !slices.ContainsFunc(in, func(d Dim) bool { return !d.Known() }):
+			case k < 0 || len(in)-k != len(to)-batchAxis(to):
+				return unknownRows
+			}
+		}
+		return apart
+	}
+	alone := func() bool {
+		return at >= 0 && !slices.ContainsFunc(n.In[1:], func(s string) bool { return p.active[s] })
+	}
+	switch n.Op {
+	case "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Elu", "Erf",
+		"Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu",
+		"Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh",
+		"ThresholdedRelu", "IsInf", "IsNaN", "Not", "And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor",
+		"Add", "Div", "Max", "Mean", "Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where", "Cast", "MatMul":
+		return aligned()
+	case "Dropout":
+		if n.inName(2) != "" {
+			return unknownRows
+		}
+		return aligned()
+	case "Expand", "Unsqueeze", "Squeeze", "Transpose":
+		if alone() && (n.Op != "Expand" || len(x)-at == len(to)-batchAxis(to)) {
+			return apart
+		}
+	case "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare":
+		if alone() {
+			return apart
+		}
+	case "Softmax", "LogSoftmax", "Hardmax", "LpNormalization", "ArgMax", "ArgMin":
+		def := int64(-1)
+		if n.Op == "ArgMax" || n.Op == "ArgMin" {
+			def = 0
+		}
+		if at >= 0 && along(n.Int("axis", def)) {
+			return mixes
+		}
+		if alone() && p.g.Opset[""] >= 13 {
+			return apart
+		}
+	case "LayerNormalization", "RMSNormalization":
+		a := n.Int("axis", -1)
+		if a < 0 {
+			a += int64(len(x))
+		}
+		if at >= 0 && int64(at) >= a {
+			return mixes
+		}
+		if alone() {
+			return apart
+		}
+	case "MeanVarianceNormalization":
+		axes := n.Ints("axes")
+		if axes == nil {
+			axes = []int64{0, 2, 3}
+		}
+		if at >= 0 && slices.ContainsFunc(axes, along) {
+			return mixes
+		}
+		if alone() {
+			return apart
+		}
+	case "CumSum":
+		if c := p.g.Init[n.inName(1)]; c != nil && len(c.Ints) == 1 && at >= 0 {
+			if along(c.Ints[0]) {
+				return mixes
+			}
+			return apart
+		}
+	case "Conv", "ConvTranspose", "InstanceNormalization", "GroupNormalization", "BatchNormalization", "AveragePool", "MaxPool", "LpPool",
+		"GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "LRN", "DepthToSpace", "SpaceToDepth", "Resize", "Upsample":
+		if at == 0 && alone() && (n.Op != "MaxPool" || len(n.Out) < 2) {
+			return apart // a maximum's place counts from the first row
+		}
+	case "GridSample":
+		if at == 0 && batchAxis(p.g.Info[n.inName(1)].Shape) == 0 {
+			return apart
+		}
+	case "Gemm":
+		if at == 0 && n.Int("transA", 0) == 0 && alone() {
+			return apart
+		}
+	case "Reshape", "Flatten":
+		if alone() && leading(x, at) == leading(to, batchAxis(to)) && leading(x, at) >= 0 {
+			return apart
+		}
+	case "Pad":
+		pads := p.g.Init[n.inName(1)]
+		if alone() && n.inName(3) == "" && pads != nil && len(pads.Ints) == 2*len(x) && pads.Ints[at] == 0 && pads.Ints[at+len(x)] == 0 {
+			return apart
+		}
+	case "Slice":
+		axes := p.g.Init[n.inName(3)]
+		if alone() && axes != nil && !slices.ContainsFunc(axes.Ints, along) {
+			return apart
+		}
+	case "Split", "Concat":
+		if n.Op == "Concat" {
+			x, at = to, batchAxis(to)
+		}
+		if at >= 0 && !along(n.Int("axis", 0)) {
+			return aligned()
+		}
+	case "Gather":
+		if at >= 0 && alone() && !along(n.Int("axis", 0)) {
+			if s := p.g.Info[n.In[1]].Shape; !slices.ContainsFunc(s, func(d Dim) bool { return !d.Known() }) {
+				return apart
+			}
+		}
+	}
+	return unknownRows
+}
+
+// leading is the number of elements of the axes before k, -1 where it is not known.
+func leading(s []Dim, k int) int64 {
+	m := int64(1)
+	for _, d := range s[:k] {
+		if !d.Known() {
+			return -1
+		}
+		m *= d.N
+	}
+	return m
+}
+
+// oneByOne is the Jacobian of a network of one row: as many sweeps as there are tangents, over one primal.
+func oneByOne(verb string, g *Graph, opt DiffOptions, why error) (*Graph, error) {
+	g = g.shallow()
+	wrt, err := choose(verb, "input", opt.Wrt, g.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range wrt {
+		if len(v.Shape) == 0 {
+			return nil, fmt.Errorf("onnx: %s: input %q has no batch axis", verb, v.Name)
+		}
+		if d := v.Shape[0]; !d.Known() {
+			if g, err = g.Bind(map[string]int64{d.Sym: 1}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	p, err := newPlan(verb, g, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range p.g.Nodes {
+		if p.onPath(n) {
+			if _, err := p.ruleFor(n); err != nil {
+				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+			}
+		}
+	}
+	if opt.Columns == 0 {
+		return nil, fmt.Errorf("onnx: %s: %w; expected a number of columns, which are then computed one at a time", verb, why)
+	}
+	if k := int64(opt.Columns); int64(len(p.g.Nodes))*k > maxNodes {
+		return nil, fmt.Errorf("onnx: %s: %w; found %d columns of %d nodes, expected at most %d nodes in all", verb, why, k, len(p.g.Nodes), maxNodes)
+	}
+	for _, v := range slices.Concat(p.wrt, p.of) {
+		if s := p.g.Info[v.Name].Shape; len(s) == 0 || s[0] != num(1) {
+			return nil, fmt.Errorf("onnx: %s: %s has shape %v, expected a first axis of 1", verb, Quote(v.Name), s)
+		}
+	}
+	t := newTape(p.g, verb)
+	var ins, outs []Value
+	wide := func(v Value) Value {
+		s := slices.Clone(p.g.Info[v.Name].Shape)
+		s[0] = num(int64(opt.Columns))
+		return Value{Name: "tangent_" + v.Name, Type: v.Type, Shape: s}
+	}
+	for _, v := range slices.Concat(p.wrt, p.of) {
+		if t.used["tangent_"+v.Name] {
+			return nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, "tangent_"+v.Name)
+		}
+	}
+	for _, v := range p.wrt {
+		w := wide(v)
+		t.used[w.Name], t.info[w.Name] = true, w
+		ins = append(ins, w)
+	}
+	columns := make([][]string, len(p.of))
+	for k := range opt.Columns {
+		tan := map[string]string{}
+		for _, v := range p.wrt {
+			tan[v.Name] = t.op("Slice", "tangent_"+v.Name, t.ints(int64(k)), t.ints(int64(k+1)), t.ints(0))
+		}
+		if err := p.sweepForward(t, tan); err != nil {
+			return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+		}
+		for i, v := range p.of {
+			src := tan[v.Name]
+			err := guarded(&Node{Op: "Expand", Name: v.Name}, t.opset, func() {
+				if src == "" {
+					src = t.tanZeros(v.Name)
+				}
+				src = t.full(src, v.Name)
+			})
+			if err != nil {
+				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+			}
+			columns[i] = append(columns[i], src)
+		}
+	}
+	for i, v := range p.of {
+		w := wide(v)
+		outs = append(outs, t.result(t.opA("Concat", attrs("axis", 0), columns[i]...), w.Name, w))
+	}
+	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
+	d.Inputs = append(d.Inputs, ins...)
+	d.Outputs = append(d.Outputs, outs...)
+	return p.finish(verb, d)
+}

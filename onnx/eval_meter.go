@@ -1,0 +1,105 @@
+package onnx
+
+import (
+	"fmt"
+	"runtime"
+
+	"lenskit/internal/disk"
+)
+
+// evalMeter counts the bytes of a run's arrays, and the turns of its loops.
+type evalMeter struct {
+	room, alive int64
+	turned      int   // nodes that loops have evaluated, and their turns
+	idle        int64 // bytes given up since they were last collected
+}
+
+// mostIdle is how many bytes of arrays that nothing reads may lie about.
+const mostIdle = 64 << 20
+
+// bytes is what an array takes.
+func (a *Array) bytes() int64 {
+	if a == nil {
+		return 0
+	}
+	n := int64(8*len(a.F) + 8*len(a.I) + 16*len(a.S))
+	for _, s := range a.S {
+		n += int64(len(s))
+	}
+	return n
+}
+
+func (m *evalMeter) take(a *Array) { m.alive += a.bytes() }
+
+// leave counts an array that nothing reads any more.
+func (m *evalMeter) leave(a *Array) {
+	b := a.bytes()
+	m.alive -= b
+	m.spent(b)
+}
+
+// spent counts memory that can be collected.
+func (m *evalMeter) spent(b int64) {
+	if m.idle += b; m.idle > mostIdle {
+		m.idle = 0
+		runtime.GC()
+	}
+}
+
+// admit refuses a step whose results, with the tables of positions that operators make, have no room. Their shapes are
+// inferred from those of the operands and from the values of small ones.
+func (m *evalMeter) admit(s *evalStep, in []*Array) error {
+	small := true
+	for _, a := range in {
+		small = small && (a == nil || a.Len() <= maxKnown)
+	}
+	n := &Node{Op: s.n.Op, Attr: s.n.Attr, In: make([]string, len(in)), Out: make([]string, len(s.n.Out))}
+	g := &Graph{Opset: map[string]int{"": s.opset}, Init: map[string]*Tensor{}, Info: map[string]Value{}}
+	for i, a := range in {
+		if a == nil {
+			continue
+		}
+		n.In[i] = fmt.Sprint("x", i)
+		if a.Len() <= maxKnown {
+			g.Init[n.In[i]] = a.Tensor()
+			continue
+		}
+		v := Value{Name: n.In[i], Type: a.Type, Shape: make([]Dim, len(a.Shape))}
+		for k, d := range a.Shape {
+			v.Shape[k] = num(d)
+		}
+		g.Info[v.Name] = v
+	}
+	for i, name := range s.n.Out {
+		if name != "" {
+			n.Out[i] = fmt.Sprint("y", i)
+		}
+	}
+	where := func(err error) error {
+		return fmt.Errorf("node %s (%s, opset %d): %w", Quote(s.n.Name), opName(s.n), s.opset, err)
+	}
+	if hasGraph(n) {
+		return nil // its nodes are counted one by one
+	}
+	z := newSizes(g, true)
+	if err := z.f.node(n); err != nil {
+		return nil // the operator says what is wrong
+	}
+	h, err := z.node(n)
+	if err != nil {
+		if small && m.alive < m.room/2 {
+			return nil
+		}
+		return where(err)
+	}
+	need := int64(0)
+	for _, b := range h.results {
+		need = plus(need, b)
+	}
+	scratch := h.scratch
+	if all := plus(plus(m.alive, need), scratch); all > m.room {
+		return where(fmt.Errorf("%w: found values of %s at a time, expected at most %s", ErrTooLarge, disk.Size(all), disk.Size(m.room)))
+	}
+	m.spent(scratch)
+	return nil
+}

@@ -1,0 +1,533 @@
+package onnx
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"lenskit/internal/disk"
+)
+
+// Limits on what a graph may take beside its weights, so that a small file cannot ask for all memory there is.
+const (
+	// DefaultRoom is the bytes that the values of a graph alive at one time may take, with the working space of operators.
+	DefaultRoom = 384 << 20
+	// BatchRoom is the same for graphs that lenskit makes for many images at a time.
+	BatchRoom = 1 << 30
+	// AllRoom is no limit, for graphs that are lenskit's own.
+	AllRoom = -1
+	// mostTurns is the number of turns that a Loop or Scan may take, mostWork the number of elements and products that
+	// all turns of a graph's loops may compute.
+	mostTurns = 1 << 16
+	mostWork  = 1 << 32
+)
+
+// ErrTooLarge is wrapped by the errors of graphs that would take more memory than they may.
+var ErrTooLarge = errors.New("takes too much memory")
+
+// unsizedError is the error of a result whose size depends on the values of the inputs.
+type unsizedError struct{ name string }
+
+func (e *unsizedError) Error() string {
+	return fmt.Sprintf("how large result %s is cannot be told before it is computed", Quote(e.name))
+}
+
+func (e *unsizedError) Unwrap() error { return ErrTooLarge }
+
+// sizes tells what the values of a graph take.
+type sizes struct {
+	f      *inferer
+	inGo   bool             // the evaluator's arrays, not onnxruntime's
+	most   map[string]int64 // the largest value of symbols for numbers that depend on the inputs
+	lists  map[string]int64 // bytes of sequences
+	budget int              // nested graphs that may still be looked into
+}
+
+// held is what runs of a node or a graph take: bytes of results, bytes of working space, and elements and products.
+type held struct {
+	results       []int64
+	scratch, work int64
+}
+
+const endless = math.MaxInt64 / 4
+
+func newSizes(g *Graph, inGo bool) *sizes {
+	return &sizes{f: newInferer(g), inGo: inGo, most: map[string]int64{}, lists: map[string]int64{}, budget: maxNodes}
+}
+
+// width is the bytes of an element.
+func (z *sizes) width(t DType) int64 {
+	switch {
+	case z.inGo:
+		return 8
+	case t == String:
+		return 32
+	}
+	return int64(max(t.width(), 1))
+}
+
+// product and plus stop at endless.
+func product(a, b int64) int64 {
+	if a != 0 && b > endless/a {
+		return endless
+	}
+	return a * b
+}
+
+func plus(a, b int64) int64 { return min(a+b, endless) }
+
+// elements is the number of elements of a shape at most; ok is false where it is not known.
+func (z *sizes) elements(s []Dim) (n int64, ok bool) {
+	if s == nil {
+		return 0, false
+	}
+	n = 1
+	for _, d := range s {
+		e := d.N
+		if !d.Known() {
+			m, ok := z.most[d.Sym]
+			if !ok {
+				return 0, false
+			}
+			e = product(max(e, 0), m)
+		}
+		n = product(n, max(e, 0))
+	}
+	return n, true
+}
+
+// bytes is what the value name takes.
+func (z *sizes) bytes(name string) (int64, bool) {
+	if b, ok := z.lists[name]; ok {
+		return b, true
+	}
+	v := z.f.value(name)
+	n, ok := z.elements(v.Shape)
+	return product(n, z.width(v.Type)), ok
+}
+
+// operand is the number of elements of operand i at most, 0 where it is left out.
+func (z *sizes) operand(n *Node, i int) int64 {
+	s := n.inName(i)
+	if s == "" {
+		return 0
+	}
+	e, ok := z.elements(z.f.value(s).Shape)
+	if !ok {
+		b, _ := z.bytes(s)
+		return b
+	}
+	return e
+}
+
+// bound notes how large the numbers in n's results can be that its operands' values decide.
+func (z *sizes) bound(n *Node) {
+	if n.Op == "Range" && len(n.In) == 3 {
+		c := shapeCall{inferer: z.f, n: n}
+		var v [3]float64
+		for i := range v {
+			x, ok := c.floats(i)
+			if !ok || len(x) != 1 {
+				return
+			}
+			v[i] = x[0]
+		}
+		steps := math.Ceil((v[1] - v[0]) / v[2])
+		if d := z.f.value(n.Out[0]).Shape; len(d) == 1 && !d[0].Known() && steps < 1<<53 {
+			z.most[d[0].Sym] = int64(max(steps, 0))
+		}
+		return
+	}
+	x := z.f.value(n.inName(0)).Shape
+	all, ok := z.elements(x)
+	if !ok {
+		return
+	}
+	for _, name := range n.Out {
+		for i, d := range z.f.value(name).Shape {
+			if _, seen := z.most[d.Sym]; d.Known() || seen || d.N != 1 {
+				continue
+			}
+			switch n.Op {
+			case "NonZero", "Compress", "Unique":
+				z.most[d.Sym] = all
+			case "Slice", "TopK":
+				if i < len(x) {
+					if e, ok := z.elements(x[i : i+1]); ok {
+						z.most[d.Sym] = e
+					}
+				}
+			}
+		}
+	}
+}
+
+// node is what n takes once its results' shapes are inferred.
+func (z *sizes) node(n *Node) (h held, err error) {
+	z.bound(n)
+	total := func(from int) (b int64) {
+		for i := range n.In[min(from, len(n.In)):] {
+			if s := n.In[from+i]; s != "" {
+				e, _ := z.bytes(s)
+				b = plus(b, e)
+			}
+		}
+		return b
+	}
+	list := func(b int64) {
+		if len(n.Out) > 0 {
+			z.lists[n.Out[0]] = b
+		}
+	}
+	switch n.Op {
+	case "SequenceEmpty":
+		list(0)
+	case "SequenceConstruct", "SequenceInsert", "SequenceErase", "Optional", "OptionalGetElement", "SplitToSequence", "ConcatFromSequence", "SequenceAt":
+		list(total(0)) // no more than all that goes in
+	case "LSTM", "GRU", "RNN":
+		x := z.f.value(n.inName(0)).Shape
+		rows, ok := z.elements(x[:min(2, len(x))])
+		if !ok || len(x) != 3 {
+			break
+		}
+		hidden := product(2*8, max(n.Int("hidden_size", 1), 1))
+		for _, name := range n.Out {
+			z.lists[name] = product(rows, hidden)
+		}
+		h.scratch = product(product(rows, hidden), 4)
+	}
+	if hasGraph(n) {
+		if h, err = z.nested(n); err != nil {
+			return h, err
+		}
+	}
+	for _, name := range n.Out {
+		if name == "" {
+			h.results = append(h.results, 0)
+			continue
+		}
+		b, ok := z.bytes(name)
+		if !ok {
+			return h, &unsizedError{name}
+		}
+		h.results = append(h.results, b)
+		h.work = plus(h.work, b)
+	}
+	out := int64(0)
+	if len(n.Out) > 0 {
+		out, _ = z.elements(z.f.value(n.Out[0]).Shape)
+	}
+	per := int64(1) // products for each element of the result
+	wide := z.width(Float32)
+	switch n.Op {
+	case "MatMul", "Gemm":
+		if s := z.f.value(n.inName(0)).Shape; len(s) > 0 {
+			at := len(s) - 1
+			if n.Op == "Gemm" && n.Int("transA", 0) != 0 {
+				at = 0
+			}
+			per, _ = z.elements(s[at : at+1])
+		}
+	case "Conv":
+		if s := z.f.value(n.inName(1)).Shape; len(s) > 1 {
+			per, _ = z.elements(s[1:])
+		}
+	case "ConvTranspose":
+		if s, w := z.f.value(n.inName(0)).Shape, z.f.value(n.inName(1)).Shape; len(s) > 2 && len(w) > 1 {
+			// onnxruntime spreads one image's products before it adds them up.
+			taps, _ := z.elements(w[1:])
+			image, _ := z.elements(s[2:])
+			h.scratch = product(wide, product(product(taps, image), max(n.Int("group", 1), 1)))
+		}
+	case "Einsum":
+		h.scratch = z.einsum(n)
+	case "Attention":
+		q, k := z.f.value(n.inName(0)).Shape, z.f.value(n.inName(1)).Shape
+		if len(q) >= 3 && len(q) == len(k) {
+			a, _ := z.elements(q[:len(q)-1])
+			b, _ := z.elements(k[len(k)-2 : len(k)-1])
+			h.scratch = product(2*wide, product(product(a, b), max(n.Int("q_num_heads", 1), 1)))
+		}
+	case "Softmax", "LogSoftmax", "Hardmax", "CumSum", "TopK", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+		"ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "ArgMax", "ArgMin":
+		if s := z.f.value(n.inName(0)).Shape; len(s) > 2 {
+			h.scratch, _ = z.bytes(n.In[0]) // laid out anew where the axis is not the last
+		}
+	}
+	h.work = plus(h.work, product(out, per))
+	if z.inGo && !tableFree[n.Op] && !hasGraph(n) {
+		for _, list := range [2][]string{n.In, n.Out} {
+			for _, s := range list {
+				if e, ok := z.elements(z.f.value(s).Shape); ok && s != "" {
+					h.scratch = max(h.scratch, product(8, e)) // a table of positions
+				}
+			}
+		}
+	}
+	return h, nil
+}
+
+// einsum is the bytes of the products between the operands of an Einsum, from left to right.
+func (z *sizes) einsum(n *Node) int64 {
+	terms, result, _, err := parseEinsum(n.Str("equation", ""), len(n.In))
+	if err != nil {
+		return 0
+	}
+	extent := map[rune]int64{}
+	for i, t := range terms {
+		s := z.f.value(n.In[i]).Shape
+		k := 0
+		for _, l := range t {
+			m := 1
+			if l == '.' {
+				m = len(s) - len(t) + 1
+			}
+			e, ok := z.elements(s[min(k, len(s)):min(k+max(m, 0), len(s))])
+			if !ok {
+				e = 1
+			}
+			extent[l] = max(extent[l], e)
+			k += max(m, 0)
+		}
+	}
+	most := int64(0)
+	var acc []rune
+	for i, t := range terms {
+		for _, l := range t {
+			if !slices.Contains(acc, l) {
+				acc = append(acc, l)
+			}
+		}
+		acc = slices.DeleteFunc(acc, func(l rune) bool {
+			return i > 0 && !slices.Contains(result, l) && !slices.ContainsFunc(terms[i+1:], func(t []rune) bool { return slices.Contains(t, l) })
+		})
+		size := z.width(z.f.typ(n.In[0]))
+		for _, l := range acc {
+			size = product(size, extent[l])
+		}
+		most = max(most, size)
+	}
+	return product(2, most)
+}
+
+// nested is what the graphs in n's attributes take; a loop's turns must be known to be few, and its values to stay as
+// large as they are.
+func (z *sizes) nested(n *Node) (held, error) {
+	var h held
+	inner := func(g *Graph, args []Value) (*sizes, int64, int64, error) {
+		if z.budget--; z.budget < 0 {
+			return nil, 0, 0, fmt.Errorf("%w: found graphs within graphs", ErrTooLarge)
+		}
+		sub := g.shallow()
+		sub.Opset, sub.Info = z.f.g.Opset, map[string]Value{}
+		for i := range sub.Inputs {
+			if i < len(args) {
+				args[i].Name = sub.Inputs[i].Name
+				sub.Inputs[i] = args[i]
+			}
+		}
+		s := &sizes{f: newInferer(sub), inGo: z.inGo, most: z.most, lists: z.lists, budget: z.budget}
+		s.f.outer = z.f
+		peak, work, _, err := s.walk(sub)
+		z.budget = s.budget
+		return s, peak, work, err
+	}
+	set := func(i int, v Value) {
+		if i < len(n.Out) && n.Out[i] != "" {
+			v.Name = n.Out[i]
+			z.f.g.Info[v.Name] = v
+		}
+	}
+	switch n.Op {
+	case "If":
+		for _, k := range sortedKeys(n.Attr) {
+			g := n.Attr[k].Graph
+			if g == nil {
+				continue
+			}
+			s, peak, work, err := inner(g, nil)
+			if err != nil {
+				return h, err
+			}
+			h.scratch, h.work = max(h.scratch, peak), max(h.work, work)
+			for i, o := range g.Outputs {
+				b, ok := s.bytes(o.Name)
+				if ok && i < len(n.Out) {
+					z.lists[n.Out[i]] = max(z.lists[n.Out[i]], b)
+				}
+			}
+		}
+		return h, nil
+	case "Loop":
+		turns, known := int64(0), false
+		if k, ok := z.f.ints(n.inName(0)); ok && len(k.elems) == 1 && k.elems[0].Known() {
+			turns, known = max(k.elems[0].N, 0), true
+		}
+		if !known || turns > mostTurns {
+			what := "an unknown number of turns"
+			if known {
+				what = fmt.Sprintf("%d turns", turns)
+			}
+			return h, fmt.Errorf("%w: found %s, expected a constant of at most %d", ErrTooLarge, what, mostTurns)
+		}
+		g := n.Attr["body"].Graph
+		if g == nil {
+			return h, errors.New("attribute \"body\": found no graph")
+		}
+		carried := len(n.In) - 2
+		args := []Value{{Type: Int64, Shape: []Dim{}}, {Type: Bool, Shape: []Dim{}}}
+		for i := range max(carried, 0) {
+			args = append(args, z.f.value(n.In[2+i]))
+		}
+		s, peak, work, err := inner(g, args)
+		if err != nil {
+			return h, err
+		}
+		h.scratch, h.work = peak, product(turns, plus(work, int64(len(g.Nodes))))
+		for i, o := range g.Outputs[min(1, len(g.Outputs)):] {
+			v := s.f.value(o.Name)
+			if i < carried {
+				if was := args[2+i]; was.Shape == nil || !slices.Equal(v.Shape, was.Shape) {
+					return h, fmt.Errorf("%w: the carried value %s changes its shape from %v to %v", ErrTooLarge, Quote(o.Name), was.Shape, v.Shape)
+				}
+				set(i, v)
+				continue
+			}
+			if v.Shape == nil {
+				return h, &unsizedError{o.Name}
+			}
+			v.Shape = append([]Dim{num(turns)}, v.Shape...)
+			b, _ := z.elements(v.Shape)
+			h.scratch = plus(h.scratch, product(b, z.width(v.Type))) // the turns' results, before they are put together
+			set(i, v)
+		}
+		if h.work > mostWork {
+			return h, fmt.Errorf("%w: found %d turns of %d operations, expected at most %d in all", ErrTooLarge, turns, work, int64(mostWork))
+		}
+		return h, nil
+	}
+	return h, fmt.Errorf("%w: how much its graph takes cannot be told", ErrTooLarge)
+}
+
+// walk infers the nodes of g in order and adds up what is alive: the most at a time, and the node where that is.
+func (z *sizes) walk(g *Graph) (peak, work int64, at int, err error) {
+	last := map[string]int{}
+	for i, n := range g.Nodes {
+		for _, s := range n.uses() {
+			last[s] = i
+		}
+	}
+	for _, v := range g.Outputs {
+		last[v.Name] = len(g.Nodes)
+	}
+	ends := make([][]string, len(g.Nodes)+1)
+	constant := map[string]bool{}
+	alive := int64(0)
+	for _, v := range g.Inputs {
+		if b, ok := z.bytes(v.Name); ok {
+			alive = plus(alive, b)
+		}
+	}
+	peak, at = alive, -1
+	took := map[string]int64{}
+	for i, n := range g.Nodes {
+		if err := z.f.node(n); err != nil {
+			return 0, 0, i, fmt.Errorf("node %s (%s, opset %d): %w", nodeName(n.Name, i), opName(n), z.f.g.Opset[n.Domain], err)
+		}
+		h, err := z.node(n)
+		if err != nil {
+			return 0, 0, i, fmt.Errorf("node %s (%s, opset %d): %w", nodeName(n.Name, i), opName(n), z.f.g.Opset[n.Domain], err)
+		}
+		work = plus(work, h.work)
+		fixed := !random[n.Op] && z.f.outer == nil
+		for _, s := range n.uses() {
+			fixed = fixed && (constant[s] || g.Init[s] != nil)
+		}
+		for k, s := range n.Out {
+			if s == "" {
+				continue
+			}
+			b := h.results[k]
+			if fixed {
+				// onnxruntime computes it when it opens the graph, and keeps it and a copy.
+				constant[s] = true
+				if !z.inGo {
+					alive = plus(alive, product(2, b))
+					continue
+				}
+			}
+			took[s] = b
+			alive = plus(alive, b)
+			ends[max(last[s], i)] = append(ends[max(last[s], i)], s)
+		}
+		if now := plus(alive, h.scratch); now > peak {
+			peak, at = now, i
+		}
+		for _, s := range ends[i] {
+			alive -= took[s]
+		}
+	}
+	if z.inGo && z.f.outer == nil {
+		for _, v := range g.Outputs { // which the evaluator copies
+			b, _ := z.bytes(v.Name)
+			alive = plus(alive, b)
+		}
+		if alive > peak {
+			peak, at = alive, len(g.Nodes)-1
+		}
+	}
+	return peak, work, at, nil
+}
+
+// tableFree are operators of which the evaluator makes no table of positions.
+var tableFree = map[string]bool{
+	"Identity": true, "Reshape": true, "Flatten": true, "Squeeze": true, "Unsqueeze": true, "Cast": true, "Relu": true, "LeakyRelu": true,
+	"Sigmoid": true, "Tanh": true, "Softplus": true, "Exp": true, "Erf": true, "Neg": true, "Sqrt": true, "Gelu": true, "Swish": true,
+	"Elu": true, "Selu": true, "Conv": true, "ConvTranspose": true, "Constant": true, "ConstantOfShape": true, "Shape": true, "Size": true,
+	"Gemm": true, "MatMul": true, "Dropout": true, "": true,
+}
+
+// footprint is the bytes that a run of g takes at most beside its weights, on onnxruntime or in the evaluator, and the
+// node where that is.
+func (g *Graph) footprint(inGo bool) (peak int64, where string, err error) {
+	measure := func(g *Graph) (int64, string, error) {
+		h := *g
+		h.Info = map[string]Value{} // what a file says of its values is not to be relied on
+		z := newSizes(&h, inGo)
+		peak, _, at, err := z.walk(&h)
+		where := "its inputs"
+		if at >= 0 {
+			where = fmt.Sprintf("node %s (%s, opset %d)", nodeName(g.Nodes[at].Name, at), opName(g.Nodes[at]), g.Opset[g.Nodes[at].Domain])
+		}
+		return peak, where, err
+	}
+	peak, where, err = measure(g)
+	if err != nil && errors.Is(err, ErrTooLarge) {
+		// Shape arithmetic that inference does not follow may be constant.
+		if h, e := simplify(g); e == nil {
+			if p, w, e := measure(h); e == nil {
+				return p, w, nil
+			}
+		}
+	}
+	return peak, where, err
+}
+
+// fits is the footprint of g, an error where that is more than room with what others take.
+func (g *Graph) fits(inGo bool, room, others int64) (peak int64, err error) {
+	peak, where, err := g.footprint(inGo)
+	if err != nil {
+		return peak, err
+	}
+	if peak+others > room {
+		return peak, fmt.Errorf("%s: %w: found values of %s at a time, expected at most %s", where, ErrTooLarge, disk.Size(peak+others), disk.Size(room))
+	}
+	return peak, nil
+}
+
+// Fits tells whether the values of a graph that are alive at one time take at most room bytes.
+func Fits(g *Graph, room int64) bool {
+	_, err := g.fits(false, room, 0)
+	return err == nil
+}
