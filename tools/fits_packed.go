@@ -1,0 +1,88 @@
+package tools
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/ulikunitz/xz"
+)
+
+// unpack recognises packed files by their first bytes. What it returns for one reads on from where it is and begins anew
+// to go back, so that no more than a window is ever in memory.
+func unpack(f *os.File) (r io.ReaderAt, packed bool, err error) {
+	var magic [6]byte
+	n, err := f.ReadAt(magic[:], 0)
+	if err != nil && err != io.EOF {
+		return nil, false, err
+	}
+	u := &unpacker{file: f}
+	switch head := magic[:n]; {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		u.kind, u.open = "gzip", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }
+	case bytes.HasPrefix(head, []byte("BZh")):
+		u.kind, u.open = "bzip2", func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }
+	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
+		if err := checkXZ(f); err != nil {
+			return nil, false, err
+		}
+		u.kind, u.open = "xz", func(r io.Reader) (io.Reader, error) { return xz.NewReader(r) }
+	case bytes.HasPrefix(head, []byte{0x1f, 0x9d}):
+		return nil, false, errors.New("is packed with compress (.Z), which is not read: unpack it with uncompress")
+	default:
+		return f, false, nil
+	}
+	return u, true, nil
+}
+
+// unpacker is the io.ReaderAt of a packed file.
+type unpacker struct {
+	file *os.File
+	kind string
+	open func(io.Reader) (io.Reader, error)
+	r    io.Reader
+	at   int64 // of r
+}
+
+func (u *unpacker) ReadAt(p []byte, at int64) (n int, err error) {
+	if at > fitsMaxUnpacked-int64(len(p)) {
+		return 0, fmt.Errorf("unpacks to more than %d MB: unpack it first", fitsMaxUnpacked>>20)
+	}
+	if u.r == nil || at < u.at {
+		u.at = 0
+		if u.r, err = u.open(bufio.NewReader(io.NewSectionReader(u.file, 0, 1<<62))); err != nil {
+			return 0, u.damaged(err)
+		}
+	}
+	k, err := io.CopyN(io.Discard, u.r, at-u.at)
+	if u.at += k; err != nil {
+		return 0, u.damaged(err)
+	}
+	n, err = io.ReadFull(u.r, p)
+	u.at += int64(n)
+	return n, u.damaged(err)
+}
+
+func (u *unpacker) damaged(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case err == io.ErrUnexpectedEOF && u.ended():
+		return io.EOF
+	case err == io.EOF:
+		return io.EOF
+	}
+	return fmt.Errorf("damaged %s file: %s", u.kind, reason(err))
+}
+
+// ended tells whether the packed stream is at its proper end, and not just cut.
+func (u *unpacker) ended() bool {
+	var one [1]byte
+	_, err := u.r.Read(one[:])
+	return err == io.EOF
+}
