@@ -54,35 +54,30 @@ func (u *unpacker) ReadAt(p []byte, at int64) (n int, err error) {
 		return 0, fmt.Errorf("unpacks to more than %d MB: unpack it first", fitsMaxUnpacked>>20)
 	}
 	if u.r == nil || at < u.at {
-		u.at = 0
-		if u.r, err = u.open(bufio.NewReader(io.NewSectionReader(u.file, 0, 1<<62))); err != nil {
+		r, err := u.open(bufio.NewReader(io.NewSectionReader(u.file, 0, 1<<62)))
+		if err != nil {
 			return 0, u.damaged(err)
 		}
+		u.r, u.at = r, 0
 	}
 	k, err := io.CopyN(io.Discard, u.r, at-u.at)
-	if u.at += k; err != nil {
-		return 0, u.damaged(err)
+	u.at += k
+	for n < len(p) && err == nil {
+		var k int
+		k, err = u.r.Read(p[n:])
+		n += k
 	}
-	n, err = io.ReadFull(u.r, p)
 	u.at += int64(n)
+	if n == len(p) {
+		err = nil
+	}
 	return n, u.damaged(err)
 }
 
+// damaged names the packing in errors other than that of the proper end.
 func (u *unpacker) damaged(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case err == io.ErrUnexpectedEOF && u.ended():
-		return io.EOF
-	case err == io.EOF:
-		return io.EOF
+	if err == nil || err == io.EOF {
+		return err
 	}
 	return fmt.Errorf("damaged %s file: %s", u.kind, reason(err))
-}
-
-// ended tells whether the packed stream is at its proper end, and not just cut.
-func (u *unpacker) ended() bool {
-	var one [1]byte
-	_, err := u.r.Read(one[:])
-	return err == io.EOF
 }
