@@ -34,7 +34,8 @@ const (
 	fitsBlock        = 2880
 	fitsMaxBlocks    = 4096      // of one header: 147,456 cards
 	fitsMaxHDUs      = 4096      // of one file
-	fitsMaxUnpacked  = 1 << 30   // bytes of a packed file
+	fitsMaxGzip      = 1 << 30   // bytes of a file packed with gzip,
+	fitsMaxUnpacked  = 256 << 20 // and with what takes longer to unpack
 	fitsMaxDimension = 999       // NAXIS, as the standard says
 	fitsMaxBeyond    = 256 << 20 // bytes that an array in memory may have more than its file
 	fitsMaxArray     = 4 << 30   // bytes of an array in memory
@@ -52,22 +53,17 @@ type fitsRequest struct {
 }
 
 func (q fitsRequest) read(ref string) (*fitsImage, error) {
-	path, ext := splitExtension(ref)
-	hdus, data, err := openFITS(path)
+	h, data, notice, err := q.open(ref)
 	if err != nil {
 		return nil, err
 	}
 	defer data.Close()
-	h, notice, err := q.role.pick(path, ext, hdus)
-	if err != nil {
-		return nil, err
-	}
 	if axes, ok := planeAxes(h.shape()); ok && q.fits != nil {
 		if err := q.fits(axes[0], axes[1]); err != nil {
 			return nil, err
 		}
 	}
-	m, err := h.read(path, data)
+	m, err := h.read(data)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +72,61 @@ func (q fitsRequest) read(ref string) (*fitsImage, error) {
 		m.SHA256, err = data.sum()
 	}
 	return m, err
+}
+
+// open opens the file and picks the image; the notice says which of several was taken without being named.
+func (q fitsRequest) open(ref string) (h *fitsHDU, data *fitsData, notice string, err error) {
+	path, ext := splitExtension(ref)
+	hdus, data, err := openFITS(path)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if h, notice, err = q.role.pick(path, ext, hdus); err != nil {
+		data.Close()
+		return nil, nil, "", err
+	}
+	return h, data, notice, nil
+}
+
+// eachPlane calls begin with the number and the size of the planes of an image or a cube, and then add with the pixels of
+// each, which are its own to keep.
+func (q fitsRequest) eachPlane(ref string, begin func(n, w, h int) error, add func(i int, pix []float64)) (notice string, err error) {
+	h, data, notice, err := q.open(ref)
+	if err != nil {
+		return "", err
+	}
+	defer data.Close()
+	axes := h.shape()
+	if h.tileErr == nil && (len(axes) < 2 || len(axes) > 3) {
+		return "", badInput("%s: found an array of %s, expected an image or a cube of images", ref, shapeText(axes))
+	}
+	i, size := 0, 0
+	var plane []float64
+	return notice, cmp.Or(h.each(data, 0, func(pix []float64) {
+		if size == 0 {
+			n := 1
+			if len(axes) == 3 {
+				n = axes[2]
+			}
+			size = axes[0] * axes[1]
+			if size > fitsMaxBeyond/8 {
+				err = badInput("%s: found planes of %s, expected at most %d pixels", ref, shapeText(axes[:2]), fitsMaxBeyond/8)
+			} else {
+				err = begin(n, axes[0], axes[1])
+			}
+		}
+		for err == nil && len(pix) > 0 {
+			if plane == nil {
+				plane = make([]float64, 0, size)
+			}
+			k := min(len(pix), size-len(plane))
+			plane, pix = append(plane, pix[:k]...), pix[k:]
+			if len(plane) == size {
+				add(i, plane)
+				i, plane = i+1, nil
+			}
+		}
+	}), err)
 }
 
 // splitExtension splits PATH[EXT]. A path that exists as it stands is taken as it stands.
@@ -93,6 +144,7 @@ func splitExtension(ref string) (path, ext string) {
 // fitsData is an opened file, unpacked if it was packed.
 type fitsData struct {
 	io.ReaderAt
+	path   string
 	file   *os.File
 	info   os.FileInfo // when it was opened
 	packed bool
@@ -114,10 +166,10 @@ func (d *fitsData) sum() (string, error) {
 	_, err := io.Copy(h, io.NewSectionReader(d.file, 0, d.info.Size()))
 	now, serr := d.file.Stat()
 	if err := cmp.Or(err, serr); err != nil {
-		return "", &disk.ReadError{Path: d.file.Name(), Err: err}
+		return "", &disk.ReadError{Path: d.path, Err: err}
 	}
 	if now.Size() != d.info.Size() || !now.ModTime().Equal(d.info.ModTime()) {
-		return "", badInput("%s: was changed while it was read", d.file.Name())
+		return "", badInput("%s: was changed while it was read", d.path)
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
@@ -129,7 +181,7 @@ func openFITS(path string) ([]fitsHDU, *fitsData, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	data := &fitsData{file: f}
+	data := &fitsData{path: path, file: f}
 	var hdus []fitsHDU
 	if data.info, err = f.Stat(); err == nil {
 		if size == 0 {
@@ -323,10 +375,10 @@ func (h *fitsHDU) describe() string {
 func (h *fitsHDU) name() string { return h.header.text("EXTNAME") }
 
 // read reads the pixels.
-func (h *fitsHDU) read(path string, d *fitsData) (*fitsImage, error) {
-	m := &fitsImage{Path: path, HDU: h.index, Name: h.name(), Axes: h.shape(), Header: h.imageHeader()}
+func (h *fitsHDU) read(d *fitsData) (*fitsImage, error) {
+	m := &fitsImage{Path: d.path, HDU: h.index, Name: h.name(), Axes: h.shape(), Header: h.imageHeader()}
 	at := 0
-	err := h.each(path, d, 8, func(pix []float64) {
+	err := h.each(d, 8, func(pix []float64) {
 		switch n := int(h.size()); {
 		case len(pix) == n:
 			m.Pix = pix
@@ -345,7 +397,8 @@ func (h *fitsHDU) read(path string, d *fitsData) (*fitsImage, error) {
 
 // each calls add with the pixels of the image, some at a time, unless they would take, at so many bytes a pixel, more
 // memory than the file's size allows. What the last call gets is the caller's.
-func (h *fitsHDU) each(path string, d *fitsData, bytes int64, add func(pix []float64)) error {
+func (h *fitsHDU) each(d *fitsData, bytes int64, add func(pix []float64)) error {
+	path := d.path
 	fail := func(err error) error { return badInput("%s: HDU %d: %s", path, h.index, reason(err)) }
 	if h.tileErr != nil {
 		return fail(fmt.Errorf("compressed image: %w", h.tileErr))

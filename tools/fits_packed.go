@@ -21,10 +21,10 @@ func unpack(f *os.File) (r io.ReaderAt, packed bool, err error) {
 	if err != nil && err != io.EOF {
 		return nil, false, err
 	}
-	u := &unpacker{file: f}
+	u := &unpacker{file: f, most: fitsMaxUnpacked}
 	switch head := magic[:n]; {
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		u.kind, u.open = "gzip", func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }
+		u.kind, u.most, u.open = "gzip", fitsMaxGzip, func(r io.Reader) (io.Reader, error) { return gzip.NewReader(r) }
 	case bytes.HasPrefix(head, []byte("BZh")):
 		u.kind, u.open = "bzip2", func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }
 	case bytes.HasPrefix(head, []byte("\xfd7zXZ\x00")):
@@ -44,14 +44,15 @@ func unpack(f *os.File) (r io.ReaderAt, packed bool, err error) {
 type unpacker struct {
 	file *os.File
 	kind string
+	most int64 // bytes that are unpacked
 	open func(io.Reader) (io.Reader, error)
 	r    io.Reader
 	at   int64 // of r
 }
 
 func (u *unpacker) ReadAt(p []byte, at int64) (n int, err error) {
-	if at > fitsMaxUnpacked-int64(len(p)) {
-		return 0, fmt.Errorf("unpacks to more than %d MB: unpack it first", fitsMaxUnpacked>>20)
+	if at > u.most-int64(len(p)) {
+		return 0, fmt.Errorf("unpacks to more than %d MB: unpack it first", u.most>>20)
 	}
 	if u.r == nil || at < u.at {
 		r, err := u.open(bufio.NewReader(io.NewSectionReader(u.file, 0, 1<<62)))

@@ -271,7 +271,7 @@ func (t *fitsTiles) memory() int64 {
 	for _, side := range t.tile {
 		pixels = times(pixels, int64(side))
 	}
-	return min(times(pixels, 56), math.MaxInt64/2)
+	return min(times(pixels, 48), math.MaxInt64/2)
 }
 
 // bytes reads a tile's bytes from the heap.
