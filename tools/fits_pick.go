@@ -103,7 +103,7 @@ func namedHDU(path, ext string, hdus []fitsHDU) (*fitsHDU, error) {
 			for i := range names {
 				names[i] = shown(names[i])
 			}
-			if name != ext && near == "" {
+			if name != ext && slices.ContainsFunc(hdus, func(h fitsHDU) bool { return strings.EqualFold(h.name(), name) }) {
 				return nil, badInput("%s[%s]: no such extension: found %s", path, ext, listHDUs(pointers(hdus)))
 			}
 			return nil, badInput("%s[%s]: no such extension: found %s%s", path, ext, cmp.Or(strings.Join(names, ", "), "none with a name"), near)

@@ -120,10 +120,7 @@ const (
 
 func (o *observation) readImage(c *config) error {
 	img, pix, size, err := o.open(c, "data.image", c.Data.Image, roleImage, func(path string, w, h int) error {
-		switch {
-		case w < minSide || h < minSide:
-			return fmt.Errorf("%s is %d x %d pixels, expected sides of at least %d", path, w, h, minSide)
-		case w > maxSide || h > maxSide || w*h > maxPixels:
+		if w > maxSide || h > maxSide || w*h > maxPixels {
 			return withHint(badInput("%s is %d x %d pixels, expected at most %d in all", path, w, h, maxPixels), "cut out the lens: the model is drawn over the whole image")
 		}
 		return nil
