@@ -112,11 +112,19 @@ func (o *observation) record(path, sum string) error {
 // hashFile is the SHA-256 of a file in hexadecimal.
 func hashFile(path string) (string, error) { return disk.Sum(path) }
 
-// Limits on the images of an observation.
+// Limits on the images of an observation: the sides in pixels of those that are fitted, and the pixels of all.
 const (
-	minSide   = 8 // pixels
+	minSide   = 8
 	maxPixels = 2048 * 2048
 )
+
+// fittable is an error where an image is too small to show a lens.
+func (o *observation) fittable(c *config) error {
+	if o.W >= minSide && o.H >= minSide {
+		return nil
+	}
+	return c.fail("data.image", "%s is %d x %d pixels, expected sides of at least %d for a fit", c.Data.Image, o.W, o.H, minSide)
+}
 
 func (o *observation) readImage(c *config) error {
 	img, pix, size, err := o.open(c, "data.image", c.Data.Image, roleImage, func(path string, w, h int) error {
