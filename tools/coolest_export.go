@@ -726,7 +726,7 @@ func (x *coolestExport) psf(p *coolestPSF) error {
 	d := &x.cfg.Data
 	switch {
 	case d.PSFFile != "":
-		m, err := readFITS(x.cfg.path(d.PSFFile))
+		m, err := fitsRequest{role: rolePSF}.read(x.cfg.path(d.PSFFile))
 		if err != nil {
 			return withPlace(x.cfg, "data.psf.file", err)
 		}

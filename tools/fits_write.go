@@ -152,7 +152,7 @@ func bareNumbers(header []byte, cards []fitsKey) []byte {
 		}
 		line := header[i : i+80]
 		if isRaw {
-			copy(line[8:], fmt.Sprintf("%-72s", printable([]byte(raw))))
+			copy(line[8:], fmt.Sprintf("%-72.72s", printable([]byte(raw))))
 		} else {
 			copy(line, bytes.Replace(line, []byte("'"), []byte(" "), 2))
 		}
@@ -169,7 +169,7 @@ func gridWCS(w, h int, scale, x, y float64) []fitsKey {
 	}
 }
 
-// copyWCS returns the cards that place the image of header h on the sky, as they stand, or nil when it has none.
+// copyWCS returns the cards that place the image of header h on the sky, or nil when it has none.
 func copyWCS(h fitsHeader) []fitsKey {
 	if _, ok := skyWCS(h); !ok {
 		return nil
@@ -179,8 +179,13 @@ func copyWCS(h fitsHeader) []fitsKey {
 		out = append(out, fitsKey{"WCSAXES", 2, c.comment})
 	}
 	for _, key := range slices.Sorted(maps.Keys(h)) {
-		if wcsKeys.MatchString(key) && key != "WCSAXES" && strings.HasPrefix(h[key].rest, "=") {
-			out = append(out, fitsKey{key, rawValue(h[key].rest), ""})
+		c := h[key]
+		switch _, err := h.number(key, 0); {
+		case !wcsKeys.MatchString(key) || key == "WCSAXES":
+		case c.isText: // as it stands: a blank at the end of a long text counts
+			out = append(out, fitsKey{key, rawValue("= " + strings.TrimLeft(c.rest[1:], " ")), ""})
+		case err == nil && c.value != "": // with all its digits
+			out = append(out, fitsKey{key, rawValue(fmt.Sprintf("= %20s / %s", strings.ToUpper(c.value), c.comment)), ""})
 		}
 	}
 	return out
