@@ -69,8 +69,7 @@ func (r fitsRole) pick(path, ext string, hdus []fitsHDU) (h *fitsHDU, notice str
 		return some[0], fmt.Sprintf("%s holds %d images: %s is taken", path, len(all), some[0].label()), nil
 	}
 	err = badInput("%s: holds %d images, expected a choice: found %s", path, len(all), listHDUs(all))
-	example := all[0].choice(all)
-	return nil, "", withHint(err, "%s[%s] or %s[%d] chooses the first of them", path, example, path, all[0].index)
+	return nil, "", withHint(err, "%s[%s] chooses the first of them", path, all[0].choice(all))
 }
 
 // namedHDU finds the image that ext names.
@@ -113,7 +112,7 @@ func namedHDU(path, ext string, hdus []fitsHDU) (*fitsHDU, error) {
 		images := slices.DeleteFunc(slices.Clone(found), func(h *fitsHDU) bool { return !h.isImage() || h.size() == 0 })
 		if len(images) > 1 {
 			return nil, withHint(badInput("%s[%s]: names %d images, expected one: found %s", path, ext, len(images), listHDUs(images)),
-				"%s[%s] or %s[%d] chooses the first of them", path, images[0].choice(images), path, images[0].index)
+				"%s[%s] chooses the first of them", path, images[0].choice(images))
 		}
 		found = append(images, found...)
 	}
