@@ -37,8 +37,8 @@ const rankTolerance = 1e-13
 // normalised, centred. The pool may be nil.
 //
 // A Gaussian is sampled at pixel centres up to ceil(5σ/scale) pixels from its own and normalised to sum 1. A kernel is
-// normalised to sum 1 and, where a side is even, padded or interpolated by half a pixel so that its middle is a pixel;
-// it runs as two one-dimensional passes when it is a product of a row and a column, and otherwise directly or by FFT,
+// normalised to sum 1 and, where a side is even, padded or interpolated by half a pixel so that its middle is a pixel; it
+// runs as two one-dimensional passes when it is a product of a row and a column, and otherwise directly or by FFT,
 // whichever is faster at its size.
 func NewPSF(spec PSFSpec, w, h int, scale float64, pool *Pool) (psf PSF, notices []string, err error) {
 	switch {
@@ -140,7 +140,7 @@ func centredKernel(k *Image) (*Image, []string, error) {
 	if err := k.Validate(); err != nil {
 		return nil, nil, fmt.Errorf("physics: psf: %w", err)
 	}
-	sum, mx, my := 0.0, 0.0, 0.0
+	sum, total, mx, my := 0.0, 0.0, 0.0, 0.0
 	for j := range k.H {
 		for i := range k.W {
 			v := k.At(i, j)
@@ -148,12 +148,16 @@ func centredKernel(k *Image) (*Image, []string, error) {
 				return nil, nil, fmt.Errorf("physics: psf: kernel pixel (%d, %d) is %g, expected a number", i, j, v)
 			}
 			sum += v
+			total += math.Abs(v)
 			mx += v * float64(i)
 			my += v * float64(j)
 		}
 	}
 	if !(sum > 0) || math.IsInf(sum, 0) {
 		return nil, nil, fmt.Errorf("physics: psf: the kernel's sum is %g, expected a positive number", sum)
+	}
+	if sum < leastSum*total || math.IsInf(total, 0) {
+		return nil, nil, fmt.Errorf("physics: psf: the kernel's sum is %.3g, and %.3g without signs: expected a PSF, positive for the most part", sum, total)
 	}
 	var notices []string
 	if math.Abs(sum-1) > 1e-6 {
@@ -163,43 +167,63 @@ func centredKernel(k *Image) (*Image, []string, error) {
 	for i, v := range k.Pix {
 		out.Pix[i] = v / sum
 	}
-	out, notices = oddWidth(out, mx/sum, "x", notices)
-	out = transposed(out)
-	out, notices = oddWidth(out, my/sum, "y", notices)
-	out = transposed(out)
-	return trimmed(out), notices, nil
+	out, dx, notices := oddWidth(out, mx/sum, "x", notices)
+	out, dy, notices := oddWidth(transposed(out), my/sum, "y", notices)
+	if math.Abs(dx) > farCentroid || math.Abs(dy) > farCentroid {
+		notices = append(notices, fmt.Sprintf("psf: the kernel's centroid is (%.2f, %.2f) pixels off its middle: the model moves by as much", dx, dy))
+	}
+	return trimmed(transposed(out)), notices, nil
 }
 
-// oddWidth gives a kernel of even width a column more. A kernel whose centroid lies at one of the two middle pixels, to
-// a quarter of a pixel, gets a column of zeros on the side that makes this pixel the middle; one that is centred between
-// them is moved by half a pixel, by averaging neighbours, which widens it a little.
-func oddWidth(k *Image, centroid float64, axis string, notices []string) (*Image, []string) {
-	if k.W%2 == 1 {
-		return k, notices
+const (
+	leastSum    = 0.1 // of a kernel, in parts of the sum of its absolute values
+	farCentroid = 0.1 // pixels: a centroid further from the middle is told
+)
+
+// halfPixel interpolates between pixels: the value halfway between 12 of them by the polynomial through these. Moments up to
+// the eleventh, and with them sum, centroid and width, stay as they are; unlike the sinc, whose ripples reach to the edge
+// of the image, it keeps what a sharp kernel makes ring within six pixels. From the middle outwards, on either side:
+// (-1)ⁱ 160083/(2¹⁸ (2i+1)) C(11, 5-i)/462.
+var halfPixel = func() (taps [12]float64) {
+	choose := [...]float64{462, 330, 165, 55, 11, 1}
+	for i, c := range choose {
+		v := 160083.0 / (1 << 18) / float64(2*i+1) * c / 462
+		if i%2 == 1 {
+			v = -v
+		}
+		taps[5-i], taps[6+i] = v, v
 	}
-	at, shift := float64(k.W)/2-0.5, 0
+	return taps
+}()
+
+// oddWidth gives a kernel of even width an odd one, and tells how far its centroid is then off its middle. A kernel whose
+// centroid lies at one of the two middle pixels, to a quarter of a pixel, gets a column of zeros on the side that makes this
+// pixel the middle; one that is centred between them is moved by half a pixel.
+func oddWidth(k *Image, centroid float64, axis string, notices []string) (out *Image, off float64, said []string) {
+	at := float64(k.W)/2 - 0.5
+	if k.W%2 == 1 {
+		return k, centroid - at, notices
+	}
 	var how string
+	taps := []float64{1} // the middle of the kernel goes to that of the widened one
+	shift := 0
 	switch {
 	case math.Abs(centroid-(at+0.5)) < 0.25:
-		how = "added a line of zeros at the end"
+		how, at = "added a line of zeros at the end", at+0.5
 	case math.Abs(centroid-(at-0.5)) < 0.25:
-		how, shift = "added a line of zeros at the start", 1
+		how, shift, at = "added a line of zeros at the start", 1, at-0.5
 	default:
-		how, shift = "moved it by half a pixel", -1
+		how, taps = "moved it by half a pixel, by interpolation that keeps its width", halfPixel[:]
 	}
-	out := NewImage(k.W+1, k.H, k.Scale)
+	out = NewImage(k.W+max(1, len(taps)-1), k.H, k.Scale)
 	for j := range k.H {
 		for i := range k.W {
-			v := k.At(i, j)
-			if shift < 0 {
-				out.Pix[j*out.W+i] += v / 2
-				out.Pix[j*out.W+i+1] += v / 2
-			} else {
-				out.Pix[j*out.W+i+shift] = v
+			for n, t := range taps {
+				out.Pix[j*out.W+i+n+shift] += t * k.At(i, j)
 			}
 		}
 	}
-	return out, append(notices, fmt.Sprintf("psf: the kernel is even along %s (%d pixels) and was centred: %s", axis, k.W, how))
+	return out, centroid - at, append(notices, fmt.Sprintf("psf: the kernel is even along %s (%d pixels) and was centred: %s", axis, k.W, how))
 }
 
 func transposed(k *Image) *Image {

@@ -3,10 +3,12 @@ package tools
 import (
 	"bytes"
 	"math"
-	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"lenskit/internal/disk"
 )
 
 // bareImage says what is known of an image that comes without a config.
@@ -18,30 +20,28 @@ type bareImage struct {
 	Neighbours bool    // are masked
 }
 
-// isFITS tells whether a command's argument is a FITS image and not a config: it begins as FITS, gzip or bzip2 files do,
+// isFITS tells whether a command's argument is a FITS image and not a config: it begins as FITS and packed files do,
 // or names an extension, or ends as FITS files do.
 func isFITS(arg string) bool {
 	path, ext := splitExtension(arg)
 	if ext != "" {
 		return true
 	}
-	if f, err := os.Open(path); err == nil {
+	if f, _, err := disk.Open(path); err == nil {
 		defer f.Close()
 		var head [6]byte
 		n, _ := f.Read(head[:])
-		for _, magic := range []string{"SIMPLE", "\x1f\x8b", "BZh", "\x1f\x9d"} {
+		for _, magic := range []string{"SIMPLE", "\x1f\x8b", "BZh", "\x1f\x9d", "\xfd7zXZ\x00"} {
 			if bytes.HasPrefix(head[:n], []byte(magic)) {
 				return true
 			}
 		}
 	}
 	path = strings.ToLower(path)
-	for _, end := range []string{".fits", ".fit", ".fts", ".fits.gz", ".fits.fz", ".fits.bz2"} {
-		if strings.HasSuffix(path, end) {
-			return true
-		}
+	for _, packed := range []string{".gz", ".bz2", ".xz", ".z"} {
+		path = strings.TrimSuffix(path, packed)
 	}
-	return false
+	return slices.Contains([]string{".fits", ".fit", ".fts", ".fz"}, filepath.Ext(path))
 }
 
 // bareConfig is the config of an image without one: a power law with shear, the light of the lens as two sets of
@@ -78,7 +78,10 @@ func bareConfig(b bareImage) (*config, error) {
 		return nil, err
 	}
 	c.where = nil
-	c.flags = map[string]string{"data.noise": "--noise", "data.psf": "--psf", "data.pixel_scale": "--pixel-scale", "data.image": "image", "data.mask": "--mask-neighbours"}
+	c.flags = map[string]string{"data": "image", "data.noise": "--noise", "data.psf": "--psf", "data.pixel_scale": "--pixel-scale"}
+	if b.Neighbours {
+		c.flags["data.mask"] = "--mask-neighbours"
+	}
 	d := &c.Data
 	d.Image, d.PixelScale = b.Image, b.PixelScale
 	if v, err := strconv.ParseFloat(b.Noise, 64); err != nil {

@@ -96,25 +96,38 @@ const originKey = "LKORIGIN"
 
 // readCube reads a set of images; one image is a set as well. Pixels that are not finite become 0 and are counted.
 func readCube(ref string) (c *cube, bad int, err error) {
-	m, err := readFITS(ref)
+	h, data, _, err := fitsRequest{role: roleOther}.open(ref)
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(m.Axes) < 2 || len(m.Axes) > 3 {
-		return nil, 0, badInput("%s: found an array of %s, expected a cube of images", ref, shapeText(m.Axes))
+	defer data.Close()
+	axes := h.shape()
+	if h.tileErr == nil && (len(axes) < 2 || len(axes) > 3) {
+		return nil, 0, badInput("%s: found an array of %s, expected a cube of images", ref, shapeText(axes))
 	}
-	c = &cube{N: 1, W: m.Axes[0], H: m.Axes[1], Pix: make([]float32, len(m.Pix))}
-	if len(m.Axes) == 3 {
-		c.N = m.Axes[2]
-	}
-	for i, v := range m.Pix {
-		if x := float32(v); x-x == 0 {
-			c.Pix[i] = x
-		} else {
-			bad++
+	c = &cube{N: 1}
+	at := 0
+	err = h.each(data, 4, func(pix []float64) {
+		if c.Pix == nil {
+			c.Pix = make([]float32, h.size())
 		}
+		for _, v := range pix {
+			if x := float32(v); x-x == 0 {
+				c.Pix[at] = x
+			} else {
+				bad++
+			}
+			at++
+		}
+	})
+	if err != nil {
+		return nil, 0, err
 	}
-	c.Origin = m.Header.text(originKey)
+	c.W, c.H = axes[0], axes[1]
+	if len(axes) == 3 {
+		c.N = axes[2]
+	}
+	c.Origin = h.header.text(originKey)
 	return c, bad, nil
 }
 

@@ -15,14 +15,15 @@ func fitCommand() *cli.Command {
 		Description: "Needs no start: it draws starts from the priors. Leaves fit.json, fit.fits, fit.png and config.yaml in DIR. Stopped by SIGINT,\n" +
 			"SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the same command goes on from there. Exit code 3: the results are\n" +
 			"written, but fit.json says why they are not to be trusted. Of a bare IMAGE the 3.5 arcsec around its centre are used, where the\n" +
-			"lens galaxy is to be; the model is in config.yaml.\n\n" +
+			"lens galaxy is to be; the model is in config.yaml. Of a file with several images IMAGE[EXT] chooses: EXT is the number of the HDU, its\n" +
+			"EXTNAME, or EXTNAME,EXTVER; without it the only one that is no noise, PSF, mask or the like is taken, and else none.\n\n" +
 			"Examples: lenskit fit examples/paper.yaml -o out/paper\n" +
 			"          lenskit fit lens.fits --noise lens_rms.fits --psf lens_psf.fits --pixel-scale 0.05 -o out/lens",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "folder of the run (default: the input's name with -fit)"},
 			&cli.StringFlag{Name: "noise", Usage: "of a bare IMAGE: standard deviation of a pixel, or a FITS file"},
 			&cli.StringFlag{Name: "psf", Usage: "of a bare IMAGE: standard deviation in arcsec, a FITS file, or none"},
-			&cli.Float64Flag{Name: "pixel-scale", Usage: "of a bare IMAGE: arcsec per pixel (default: the header's)"},
+			&cli.Float64Flag{Name: "pixel-scale", Usage: "of a bare IMAGE: arcsec per pixel, 1e-5 to 60 (default: the header's, at the centre)"},
 			&cli.BoolFlag{Name: "mask-neighbours", Usage: "of a bare IMAGE: leave out compact light more than 3 arcsec from its centre (in a config: mask: {neighbours: auto})"},
 			&cli.StringFlag{Name: "optimizer", Value: "lm", Usage: "lm (Levenberg-Marquardt) or adam (the paper's way)"},
 			&cli.IntFlag{Name: "iterations", Usage: "steps of the last stage; 0: the optimizer's default"},

@@ -95,7 +95,8 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	}
 	base := strings.TrimSuffix(strings.TrimSuffix(opt.Output, filepath.Ext(opt.Output)), ".")
 	made = MockFiles{Image: opt.Output, Config: base + ".yaml", Truth: base + ".truth.json"}
-	if made.Config == opt.Output || sameFile(made.Config, opt.Config) || sameFile(made.Image, cfg.path(cfg.Data.Image)) {
+	input, _ := splitExtension(cfg.path(cfg.Data.Image))
+	if made.Config == opt.Output || sameFile(made.Config, opt.Config) || sameFile(made.Image, input) {
 		return made, badInput("%s: would overwrite the input, expected another name", opt.Output)
 	}
 	for _, path := range []string{made.Image, made.Config, made.Truth} {
@@ -148,7 +149,7 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 		}
 	}
 	d := &cfg.Data
-	d.Image, d.Size, d.PixelScale = name, [2]int{}, o.Scale
+	d.Image, d.Size, d.PixelScale = name+"[0]", [2]int{}, o.Scale
 	if d.Noise.Sigma.File != "" {
 		d.Noise.Sigma.File = name + "[NOISE]"
 	}

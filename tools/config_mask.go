@@ -146,7 +146,7 @@ func (o *observation) region(c *config, m *maskConfig) ([]bool, error) {
 	out := make([]bool, o.W*o.H)
 	switch m.Kind {
 	case "file":
-		_, pix, err := o.openSame(c, "data.mask.file", m.File)
+		pix, err := o.openSame(c, "data.mask.file", m.File, roleMask)
 		if err != nil {
 			return nil, err
 		}

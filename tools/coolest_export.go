@@ -220,7 +220,7 @@ func (x *coolestExport) origin() coolestOrigin {
 	x.meta["x_axis_east_of_north"] = w.eastOfNorth(0) * 180 / math.Pi
 	d := x.planes["DATA"]
 	ra, dec, ok := w.centre(x.header, d.W, d.H)
-	if !ok {
+	if p := newProjection(x.header, w.cd); !ok || p != nil && !p.plainTAN(x.header) {
 		x.meta["coordinates_origin_known"] = false
 		return unknown
 	}
@@ -726,7 +726,7 @@ func (x *coolestExport) psf(p *coolestPSF) error {
 	d := &x.cfg.Data
 	switch {
 	case d.PSFFile != "":
-		m, err := readFITS(x.cfg.path(d.PSFFile))
+		m, err := fitsRequest{role: rolePSF}.read(x.cfg.path(d.PSFFile))
 		if err != nil {
 			return withPlace(x.cfg, "data.psf.file", err)
 		}

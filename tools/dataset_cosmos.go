@@ -219,7 +219,7 @@ func datasetCosmos(c *cli.Context) error {
 		if g.hdu >= len(hdus) {
 			return badInput("%s: has %d HDUs, and the catalogue's row %d names number %d", g.file, len(hdus), i+1, g.hdu)
 		}
-		m, err := hdus[g.hdu].read(g.file, data)
+		m, err := hdus[g.hdu].read(data)
 		if err != nil {
 			return err
 		}

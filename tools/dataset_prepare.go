@@ -239,11 +239,11 @@ func datasetPrepare(c *cli.Context) error {
 		if c.String("catalog") != "" {
 			return badInput("dataset prepare: --catalog goes with a cube, found the folder %s", args[0])
 		}
-		err = eachInFolder(args[0], add)
+		err = eachInFolder(args[0], report, add)
 		if err != nil {
 			return err
 		}
-	} else if err := eachInCube(args[0], c.String("catalog"), add); err != nil {
+	} else if err := eachInCube(args[0], c.String("catalog"), report, add); err != nil {
 		return err
 	}
 	return writePrepared(c, set, left, path, held, hold, c.Uint64("seed"), report)
@@ -316,31 +316,27 @@ func writePrepared(c *cli.Context, set *preparedSet, left map[string]int, path, 
 }
 
 // eachInCube calls add with the planes of a cube.
-func eachInCube(path, catalog string, add func(cutout)) error {
-	m, err := readFITS(path)
-	if err != nil {
-		return err
-	}
-	if len(m.Axes) < 2 || len(m.Axes) > 3 {
-		return badInput("%s: found an array of %s, expected a cube of images", path, shapeText(m.Axes))
-	}
-	w, h, n := m.Axes[0], m.Axes[1], 1
-	if len(m.Axes) == 3 {
-		n = m.Axes[2]
-	}
-	ids, snr := make([]string, n), make([]float64, n)
-	for i := range n {
-		ids[i], snr[i] = strconv.Itoa(i), math.NaN()
-	}
-	if catalog != "" {
-		if err := readGalaxyTable(catalog, ids, snr); err != nil {
-			return err
+func eachInCube(path, catalog string, report *progress, add func(cutout)) error {
+	var ids []string
+	var snr []float64
+	var w, h int
+	notice, err := fitsRequest{}.eachPlane(path, func(n, wide, high int) error {
+		w, h = wide, high
+		ids, snr = make([]string, n), make([]float64, n)
+		for i := range n {
+			ids[i], snr[i] = strconv.Itoa(i), math.NaN()
 		}
+		if catalog != "" {
+			return readGalaxyTable(catalog, ids, snr)
+		}
+		return nil
+	}, func(i int, pix []float64) {
+		add(cutout{ID: ids[i], SNR: snr[i], W: w, H: h, Pix: pix})
+	})
+	if notice != "" {
+		report.say("%s", notice)
 	}
-	for i := range n {
-		add(cutout{ID: ids[i], SNR: snr[i], W: w, H: h, Pix: m.Pix[i*w*h : (i+1)*w*h]})
-	}
-	return nil
+	return err
 }
 
 // readGalaxyTable fills ids and signal to noise from the columns id and peak_snr of a CSV file; either may be missing.
@@ -386,7 +382,7 @@ func readGalaxyTable(path string, ids []string, snr []float64) error {
 }
 
 // eachInFolder calls add with the images of the FITS files of a folder, in the order of their names.
-func eachInFolder(dir string, add func(cutout)) error {
+func eachInFolder(dir string, report *progress, add func(cutout)) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return badInput("%s: %s", dir, reason(err))
@@ -397,16 +393,18 @@ func eachInFolder(dir string, add func(cutout)) error {
 			continue
 		}
 		found = true
-		m, err := readFITS(filepath.Join(dir, e.Name()))
+		var w, h int
+		notice, err := fitsRequest{}.eachPlane(filepath.Join(dir, e.Name()), func(_, wide, high int) error {
+			w, h = wide, high
+			return nil
+		}, func(_ int, pix []float64) {
+			add(cutout{ID: e.Name(), SNR: math.NaN(), W: w, H: h, Pix: pix})
+		})
 		if err != nil {
 			return err
 		}
-		if len(m.Axes) < 2 || len(m.Axes) > 3 {
-			return badInput("%s: found an array of %s, expected images", filepath.Join(dir, e.Name()), shapeText(m.Axes))
-		}
-		w, h := m.Axes[0], m.Axes[1]
-		for at := 0; at+w*h <= len(m.Pix); at += w * h {
-			add(cutout{ID: e.Name(), SNR: math.NaN(), W: w, H: h, Pix: m.Pix[at : at+w*h]})
+		if notice != "" {
+			report.say("%s", notice)
 		}
 	}
 	if !found {

@@ -1,14 +1,14 @@
 package tools
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"lenskit/internal/disk"
 )
 
 // fitsTable is the first binary table of a FITS file. Column names are in lower case.
@@ -22,9 +22,9 @@ type fitsTable struct {
 
 // fitsColumn is where a column stands in a row: count elements of a type letter of the standard, scaled.
 type fitsColumn struct {
-	at, count   int
-	letter      byte
-	scale, zero float64
+	at, count int
+	letter    byte
+	scaling   fitsScaling
 }
 
 // fitsTypes are the bytes of an element by type letter; bits (X) are counted apart.
@@ -32,8 +32,13 @@ var fitsTypes = map[byte]int{'L': 1, 'B': 1, 'I': 2, 'J': 4, 'K': 8, 'E': 4, 'D'
 
 var fitsForm = regexp.MustCompile(`^(\d*)([LXBIJKAEDCMPQ])`)
 
-// fitsMaxColumns is the standard's limit.
-const fitsMaxColumns = 999
+// Limits on tables: the columns are the standard's.
+const (
+	fitsMaxColumns  = 999
+	fitsMaxRows     = 1 << 20
+	fitsMaxTable    = 256 << 20 // bytes
+	fitsMaxElements = 16 << 20  // numbers of a column
+)
 
 // readTable reads the first binary table of a FITS file.
 func readTable(path string) (*fitsTable, error) {
@@ -65,9 +70,15 @@ func (h *fitsHDU) table(path string, r io.ReaderAt) (*fitsTable, error) {
 	if t.width < 1 {
 		return nil, fmt.Errorf("found rows of %d bytes", t.width)
 	}
+	if v := h.header.text("ZTABLE"); v == "T" {
+		return nil, fmt.Errorf("is a compressed table, which is not read: funpack unpacks it")
+	}
 	size := times(int64(t.width), int64(t.rows))
-	if size > h.left || size > fitsMaxUnpacked {
+	if size > h.left {
 		return nil, fmt.Errorf("found %d bytes of data, expected %d for %d rows", h.left, size, t.rows)
+	}
+	if t.rows > fitsMaxRows || size > fitsMaxTable {
+		return nil, fmt.Errorf("found %d rows of %d bytes, expected at most %d rows and %s", t.rows, t.width, fitsMaxRows, disk.Size(fitsMaxTable))
 	}
 	fields, err := h.header.needed("TFIELDS")
 	if err != nil {
@@ -90,11 +101,16 @@ func (h *fitsHDU) table(path string, r io.ReaderAt) (*fitsTable, error) {
 				return nil, fmt.Errorf("found TFORM%d = %q in rows of %d bytes", k, form, t.width)
 			}
 		}
-		if c.scale, err = h.header.number("TSCAL"+n, 1); err != nil {
+		if c.scaling.scale, err = h.header.number("TSCAL"+n, 1); err != nil {
 			return nil, err
 		}
-		if c.zero, err = h.header.number("TZERO"+n, 0); err != nil {
+		if c.scaling.zero, err = h.header.number("TZERO"+n, 0); err != nil {
 			return nil, err
+		}
+		if strings.ContainsRune("BIJK", rune(c.letter)) {
+			if c.scaling.blank, c.scaling.hasBlank, err = h.header.integer("TNULL" + n); err != nil {
+				return nil, err
+			}
 		}
 		if c.letter == 'X' {
 			at += (c.count + 7) / 8
@@ -142,32 +158,26 @@ func (t *fitsTable) numbers(name string) ([][]float64, error) {
 	if err != nil {
 		return nil, err
 	}
+	if times(int64(t.rows), int64(c.count)) > fitsMaxElements {
+		return nil, badInput("%s: column %s has %d rows of %d numbers, expected at most %d in all", t.path, name, t.rows, c.count, fitsMaxElements)
+	}
+	all := make([]float64, t.rows*c.count)
 	out := make([][]float64, t.rows)
 	size := fitsTypes[c.letter]
 	for i := range out {
-		out[i] = make([]float64, c.count)
-		for k := range out[i] {
-			b := t.data[i*t.width+c.at+k*size:]
-			var v float64
-			switch c.letter {
-			case 'L':
-				if b[0] == 'T' || b[0] == 1 {
-					v = 1
+		out[i] = all[i*c.count : (i+1)*c.count : (i+1)*c.count]
+		raw := t.data[i*t.width+c.at:][:c.count*size]
+		switch c.letter {
+		case 'L':
+			for k, b := range raw {
+				if b == 'T' || b == 1 {
+					out[i][k] = 1
 				}
-			case 'B':
-				v = float64(b[0])
-			case 'I':
-				v = float64(int16(binary.BigEndian.Uint16(b)))
-			case 'J':
-				v = float64(int32(binary.BigEndian.Uint32(b)))
-			case 'K':
-				v = float64(int64(binary.BigEndian.Uint64(b)))
-			case 'E':
-				v = float64(math.Float32frombits(binary.BigEndian.Uint32(b)))
-			case 'D':
-				v = math.Float64frombits(binary.BigEndian.Uint64(b))
 			}
-			out[i][k] = c.zero + c.scale*v
+		case 'E', 'D':
+			c.scaling.decode(out[i], raw, -8*size)
+		default:
+			c.scaling.decode(out[i], raw, 8*size)
 		}
 	}
 	return out, nil

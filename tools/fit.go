@@ -46,6 +46,9 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return err
 	}
 	defer p.Close()
+	if err := p.Obs.fittable(cfg); err != nil {
+		return err
+	}
 	notices := p.notices()
 	for _, n := range notices {
 		pr.say("%s", n)

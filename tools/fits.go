@@ -1,20 +1,17 @@
 package tools
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
-	"compress/bzip2"
-	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/astrogo/fitsio"
 
 	"lenskit/internal/disk"
 )
@@ -28,32 +25,108 @@ type fitsImage struct {
 	Axes   []int  // NAXIS1 (fastest), NAXIS2, ...
 	Pix    []float64
 	Header fitsHeader
+	SHA256 string // of the file's bytes, where it was asked for
+	Notice string // which image of several was taken without being named
 }
 
-// Limits on what is read at all. A header of more blocks, or a compressed file that unpacks to more, is refused.
+// Limits on what is read at all.
 const (
 	fitsBlock        = 2880
-	fitsMaxBlocks    = 4096    // of one header: 147,456 cards
-	fitsMaxHDUs      = 4096    // of one file
-	fitsMaxUnpacked  = 1 << 30 // bytes
-	fitsMaxDimension = 999     // NAXIS, as the standard says
+	fitsMaxBlocks    = 4096      // of one header: 147,456 cards
+	fitsMaxHDUs      = 4096      // of one file
+	fitsMaxGzip      = 1 << 30   // bytes of a file packed with gzip,
+	fitsMaxUnpacked  = 256 << 20 // and with what takes longer to unpack
+	fitsMaxDimension = 999       // NAXIS, as the standard says
+	fitsMaxBeyond    = 256 << 20 // bytes that an array in memory may have more than its file
+	fitsMaxArray     = 4 << 30   // bytes of an array in memory
 )
 
-// readFITS reads the array that ref names: PATH, or PATH[EXT] with EXT the number of the HDU (0 is the primary) or its
-// EXTNAME in any letter case. Without EXT it is the first HDU that holds an array with pixels. Files packed with gzip or
-// bzip2 are unpacked on the fly; tile-compressed images are refused.
-func readFITS(ref string) (*fitsImage, error) {
-	path, ext := splitExtension(ref)
-	hdus, data, err := openFITS(path)
+// readFITS reads the array that ref names: PATH or PATH[EXT], see pick. Tile-compressed images are read like others, and
+// files packed with gzip, bzip2 or xz are unpacked on the fly.
+func readFITS(ref string) (*fitsImage, error) { return fitsRequest{}.read(ref) }
+
+// fitsRequest says what is wanted of a file.
+type fitsRequest struct {
+	role fitsRole
+	sum  bool                 // fill SHA256
+	fits func(w, h int) error // judges the size of a plane before its pixels are read; nil: any
+}
+
+func (q fitsRequest) read(ref string) (*fitsImage, error) {
+	h, data, notice, err := q.open(ref)
 	if err != nil {
 		return nil, err
 	}
 	defer data.Close()
-	h, err := pickHDU(path, ext, hdus)
+	if axes, ok := planeAxes(h.shape()); ok && q.fits != nil {
+		if err := q.fits(axes[0], axes[1]); err != nil {
+			return nil, err
+		}
+	}
+	m, err := h.read(data)
 	if err != nil {
 		return nil, err
 	}
-	return h.read(path, data)
+	m.Notice = notice
+	if q.sum {
+		m.SHA256, err = data.sum()
+	}
+	return m, err
+}
+
+// open opens the file and picks the image; the notice says which of several was taken without being named.
+func (q fitsRequest) open(ref string) (h *fitsHDU, data *fitsData, notice string, err error) {
+	path, ext := splitExtension(ref)
+	hdus, data, err := openFITS(path)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	if h, notice, err = q.role.pick(path, ext, hdus); err != nil {
+		data.Close()
+		return nil, nil, "", err
+	}
+	return h, data, notice, nil
+}
+
+// eachPlane calls begin with the number and the size of the planes of an image or a cube, and then add with the pixels of
+// each, which are its own to keep.
+func (q fitsRequest) eachPlane(ref string, begin func(n, w, h int) error, add func(i int, pix []float64)) (notice string, err error) {
+	h, data, notice, err := q.open(ref)
+	if err != nil {
+		return "", err
+	}
+	defer data.Close()
+	axes := h.shape()
+	if h.tileErr == nil && (len(axes) < 2 || len(axes) > 3) {
+		return "", badInput("%s: found an array of %s, expected an image or a cube of images", ref, shapeText(axes))
+	}
+	i, size := 0, 0
+	var plane []float64
+	return notice, cmp.Or(h.each(data, 0, func(pix []float64) {
+		if size == 0 {
+			n := 1
+			if len(axes) == 3 {
+				n = axes[2]
+			}
+			size = axes[0] * axes[1]
+			if size > fitsMaxBeyond/8 {
+				err = badInput("%s: found planes of %s, expected at most %d pixels", ref, shapeText(axes[:2]), fitsMaxBeyond/8)
+			} else {
+				err = begin(n, axes[0], axes[1])
+			}
+		}
+		for err == nil && len(pix) > 0 {
+			if plane == nil {
+				plane = make([]float64, 0, size)
+			}
+			k := min(len(pix), size-len(plane))
+			plane, pix = append(plane, pix[:k]...), pix[k:]
+			if len(plane) == size {
+				add(i, plane)
+				i, plane = i+1, nil
+			}
+		}
+	}), err)
 }
 
 // splitExtension splits PATH[EXT]. A path that exists as it stands is taken as it stands.
@@ -71,28 +144,55 @@ func splitExtension(ref string) (path, ext string) {
 // fitsData is an opened file, unpacked if it was packed.
 type fitsData struct {
 	io.ReaderAt
-	size  int64
-	close func() error
+	path   string
+	file   *os.File
+	info   os.FileInfo // when it was opened
+	packed bool
 }
 
-func (d *fitsData) Close() error { return d.close() }
+func (d *fitsData) Close() error { return d.file.Close() }
+
+// size is the length of what ReaderAt reads; of a packed file it is not known before its end.
+func (d *fitsData) size() int64 {
+	if d.packed {
+		return math.MaxInt64
+	}
+	return d.info.Size()
+}
+
+// sum is the SHA-256 of the file's bytes in hexadecimal, and an error when these changed since the file was opened.
+func (d *fitsData) sum() (string, error) {
+	h := sha256.New()
+	_, err := io.Copy(h, io.NewSectionReader(d.file, 0, d.info.Size()))
+	now, serr := d.file.Stat()
+	if err := cmp.Or(err, serr); err != nil {
+		return "", &disk.ReadError{Path: d.path, Err: err}
+	}
+	if now.Size() != d.info.Size() || !now.ModTime().Equal(d.info.ModTime()) {
+		return "", badInput("%s: was changed while it was read", d.path)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
 
 // openFITS opens path and walks its headers. The walk ends without error at data that runs past the end of the file:
 // only the HDU it belongs to is unusable.
 func openFITS(path string) ([]fitsHDU, *fitsData, error) {
-	f, err := os.Open(path)
+	f, size, err := disk.Open(path)
 	if err != nil {
-		return nil, nil, badInput("%s: %s", path, reason(err))
+		return nil, nil, err
 	}
-	data, err := unpack(f)
+	data := &fitsData{path: path, file: f}
+	var hdus []fitsHDU
+	if data.info, err = f.Stat(); err == nil {
+		if size == 0 {
+			err = fmt.Errorf("is empty, expected a FITS file")
+		} else if data.ReaderAt, data.packed, err = unpack(f); err == nil {
+			hdus, err = walkFITS(data, data.size())
+		}
+	}
 	if err != nil {
 		f.Close()
-		return nil, nil, badInput("%s: %w", path, err)
-	}
-	hdus, err := walkFITS(data, data.size)
-	if err != nil {
-		data.Close()
-		return nil, nil, badInput("%s: %w", path, err)
+		return nil, nil, badInput("%s: %s", path, reason(err))
 	}
 	return hdus, data, nil
 }
@@ -100,59 +200,17 @@ func openFITS(path string) ([]fitsHDU, *fitsData, error) {
 // reason is the cause of a file error without the operation and the path.
 func reason(err error) string { return disk.Reason(err) }
 
-// unpack recognises packed files by their first bytes.
-func unpack(f *os.File) (*fitsData, error) {
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, errors.New(reason(err))
-	case info.IsDir():
-		return nil, errors.New("is a folder, expected a FITS file")
-	case !info.Mode().IsRegular():
-		return nil, errors.New("is not a regular file, expected a FITS file")
-	case info.Size() == 0:
-		return nil, errors.New("is empty, expected a FITS file")
-	}
-	var magic [3]byte
-	n, err := f.ReadAt(magic[:], 0)
-	if err != nil && err != io.EOF {
-		return nil, errors.New(reason(err))
-	}
-	var r io.Reader
-	var kind string
-	switch head := magic[:n]; {
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		kind = "gzip"
-		r, err = gzip.NewReader(bufio.NewReader(f))
-		if err != nil {
-			return nil, fmt.Errorf("damaged gzip file: %w", err)
-		}
-	case bytes.HasPrefix(head, []byte("BZh")):
-		kind = "bzip2"
-		r = bzip2.NewReader(bufio.NewReader(f))
-	case bytes.HasPrefix(head, []byte{0x1f, 0x9d}):
-		return nil, errors.New("is packed with compress (.Z), which is not read: unpack it with uncompress")
-	default:
-		return &fitsData{f, info.Size(), f.Close}, nil
-	}
-	b, err := io.ReadAll(io.LimitReader(r, fitsMaxUnpacked+1))
-	if err != nil {
-		return nil, fmt.Errorf("damaged %s file: %w", kind, err)
-	}
-	if len(b) > fitsMaxUnpacked {
-		return nil, fmt.Errorf("unpacks to more than %d MB: unpack it first", fitsMaxUnpacked>>20)
-	}
-	return &fitsData{bytes.NewReader(b), int64(len(b)), f.Close}, nil
-}
-
 // fitsHDU is one header with the place of its data.
 type fitsHDU struct {
 	index  int
 	header fitsHeader
 	bitpix int
-	axes   []int
+	axes   []int // of the data as they stand in the file: of a table where the image is tile-compressed
 	start  int64 // of the data
-	left   int64 // bytes from start to the end of the file
+	left   int64 // bytes from start to the end of the file, as far as that is known
+	tiles  *fitsTiles
+	// tileErr is why the tiles cannot be read.
+	tileErr error
 }
 
 // walkFITS reads the headers of a file of the given size.
@@ -160,7 +218,7 @@ func walkFITS(r io.ReaderAt, size int64) ([]fitsHDU, error) {
 	var hdus []fitsHDU
 	for at := int64(0); at < size && len(hdus) < fitsMaxHDUs; {
 		header, n, err := readHeader(r, at, size)
-		if err != nil && len(hdus) > 0 {
+		if errors.As(err, new(noHeader)) && len(hdus) > 0 {
 			break // what follows the last HDU is no HDU: the standard calls it special records
 		}
 		if v := header.text("SIMPLE"); err == nil && at == 0 && v != "T" {
@@ -171,6 +229,9 @@ func walkFITS(r io.ReaderAt, size int64) ([]fitsHDU, error) {
 		}
 		h := fitsHDU{index: len(hdus), header: header, start: at + n, left: max(0, size-at-n)}
 		bytes, err := h.layout()
+		if err == nil && h.isTiled() {
+			h.tiles, h.tileErr = h.tileLayout()
+		}
 		if err != nil {
 			return nil, fmt.Errorf("HDU %d: %w", h.index, err)
 		}
@@ -183,6 +244,9 @@ func walkFITS(r io.ReaderAt, size int64) ([]fitsHDU, error) {
 	return hdus, nil
 }
 
+// fitsBitpix are the types of pixels: integers of so many bits, or floating-point numbers where it is negative.
+var fitsBitpix = []int{8, 16, 32, 64, -32, -64}
+
 // layout reads BITPIX and the axes and returns the size of the data in bytes, math.MaxInt64 where it is beyond all
 // bounds.
 func (h *fitsHDU) layout() (int64, error) {
@@ -190,9 +254,7 @@ func (h *fitsHDU) layout() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	switch bitpix {
-	case 8, 16, 32, 64, -32, -64:
-	default:
+	if !slices.Contains(fitsBitpix, int(bitpix)) {
 		return 0, fmt.Errorf("found BITPIX = %d, expected 8, 16, 32, 64, -32 or -64", bitpix)
 	}
 	naxis, err := h.header.needed("NAXIS")
@@ -226,7 +288,7 @@ func (h *fitsHDU) layout() (int64, error) {
 	if !ok {
 		gcount = 1
 	}
-	if !h.isGroups() && h.isImage() {
+	if h.isArray() {
 		pcount, gcount = 0, 1 // as the standard demands of arrays
 	}
 	n = max(0, n+min(max(0, pcount), math.MaxInt64-n))
@@ -248,8 +310,8 @@ func (h *fitsHDU) isGroups() bool {
 	return h.index == 0 && h.header.text("GROUPS") == "T"
 }
 
-// isImage tells whether the HDU holds an array (which may have no pixels).
-func (h *fitsHDU) isImage() bool {
+// isArray tells whether the HDU's data are an array (which may have no pixels).
+func (h *fitsHDU) isArray() bool {
 	if h.index == 0 {
 		return !h.isGroups()
 	}
@@ -258,15 +320,32 @@ func (h *fitsHDU) isImage() bool {
 }
 
 // isTiled tells whether the HDU is a table that holds a compressed image.
-func (h *fitsHDU) isTiled() bool { return h.header.text("ZIMAGE") == "T" }
+func (h *fitsHDU) isTiled() bool {
+	return h.header.text("ZIMAGE") == "T" && h.header.text("XTENSION") == "BINTABLE"
+}
 
-// size is the number of pixels; 0 for an array without axes.
+// isImage tells whether the HDU holds an image, compressed or not (which may have no pixels).
+func (h *fitsHDU) isImage() bool { return h.isArray() || h.isTiled() }
+
+// shape is the image's axes.
+func (h *fitsHDU) shape() []int {
+	if h.tiles != nil {
+		return h.tiles.axes
+	}
+	return h.axes
+}
+
+// size is the number of the image's pixels; 0 for an array without axes.
 func (h *fitsHDU) size() int64 {
-	if len(h.axes) == 0 {
+	axes := h.shape()
+	switch {
+	case h.tileErr != nil:
+		return 1 // the image is there, with an error when it is read
+	case len(axes) == 0:
 		return 0
 	}
 	n := int64(1)
-	for _, a := range h.axes {
+	for _, a := range axes {
 		n = times(n, int64(a))
 	}
 	return n
@@ -277,8 +356,6 @@ func (h *fitsHDU) describe() string {
 	switch {
 	case h.isGroups():
 		return "random groups"
-	case h.isTiled():
-		return "a tile-compressed image"
 	case h.isImage() && h.size() == 0:
 		return "an array without pixels"
 	case h.isImage():
@@ -294,141 +371,90 @@ func (h *fitsHDU) describe() string {
 	return fmt.Sprintf("an extension of type %q", v)
 }
 
-// pickHDU finds the HDU that ext names; the first with pixels when ext is empty.
-func pickHDU(path, ext string, hdus []fitsHDU) (*fitsHDU, error) {
-	if ext == "" {
-		for i := range hdus {
-			if hdus[i].isImage() && hdus[i].size() > 0 {
-				return &hdus[i], nil
-			}
-		}
-		for i := range hdus {
-			if hdus[i].isTiled() {
-				return nil, tiled(path, &hdus[i])
-			}
-		}
-		last := &hdus[len(hdus)-1]
-		return nil, badInput("%s: holds no image: found %s in HDU %d", path, last.describe(), last.index)
-	}
-	var h *fitsHDU
-	if n, err := strconv.Atoi(ext); err == nil {
-		if n < 0 || n >= len(hdus) {
-			return nil, badInput("%s[%s]: no such HDU: found %d, numbered from 0", path, ext, len(hdus))
-		}
-		h = &hdus[n]
-	} else {
-		var names []string
-		for i := range hdus {
-			name := hdus[i].name()
-			if strings.EqualFold(name, ext) && h == nil {
-				h = &hdus[i]
-			}
-			if name != "" {
-				names = append(names, name)
-			}
-		}
-		if h == nil {
-			return nil, badInput("%s[%s]: no such extension: found %s%s", path, ext, cmp.Or(strings.Join(names, ", "), "none with a name"), didYouMean(ext, names))
-		}
-	}
-	switch {
-	case h.isTiled():
-		return nil, tiled(path, h)
-	case !h.isImage() || h.size() == 0:
-		return nil, badInput("%s[%s]: is not an image: found %s", path, ext, h.describe())
-	}
-	return h, nil
-}
-
-func tiled(path string, h *fitsHDU) error {
-	return withHint(badInput("%s: HDU %d holds a tile-compressed image, which is not read", path, h.index), "funpack unpacks it")
-}
-
 // name is the EXTNAME.
 func (h *fitsHDU) name() string { return h.header.text("EXTNAME") }
 
 // read reads the pixels.
-func (h *fitsHDU) read(path string, r io.ReaderAt) (_ *fitsImage, err error) {
-	defer func() { // fitsio panics where it meets what it does not expect
-		if r := recover(); r != nil {
-			err = badInput("%s: HDU %d: cannot be decoded: %v", path, h.index, r)
+func (h *fitsHDU) read(d *fitsData) (*fitsImage, error) {
+	m := &fitsImage{Path: d.path, HDU: h.index, Name: h.name(), Axes: h.shape(), Header: h.imageHeader()}
+	at := 0
+	err := h.each(d, 8, func(pix []float64) {
+		switch n := int(h.size()); {
+		case len(pix) == n:
+			m.Pix = pix
+		case m.Pix == nil:
+			m.Pix = make([]float64, n)
+			fallthrough
+		default:
+			at += copy(m.Pix[at:], pix)
 		}
-	}()
-	n, width := h.size(), int64(abs(h.bitpix)/8)
-	if need := times(n, width); need > h.left {
-		return nil, badInput("%s: HDU %d is truncated: found %d bytes of data, expected %d for %s", path, h.index, h.left, need, shapeText(h.axes))
-	}
-	scale, errScale := h.header.number("BSCALE", 1)
-	zero, errZero := h.header.number("BZERO", 0)
-	blank, hasBlank, errBlank := h.header.integer("BLANK")
-	if err := cmp.Or(errScale, errZero, errBlank); err != nil {
-		return nil, badInput("%s: HDU %d: %w", path, h.index, err)
-	}
-	img := &fitsImage{Path: path, HDU: h.index, Name: h.name(), Axes: h.axes, Header: h.header, Pix: make([]float64, n)}
-	src := bufio.NewReaderSize(io.NewSectionReader(r, h.start, n*width), 1<<16)
-	isBlank := func(v int64) bool { return hasBlank && v == blank }
-	switch h.bitpix {
-	case 8:
-		err = decodePixels[uint8](img.Pix, h.bitpix, src, isBlank)
-	case 16:
-		err = decodePixels[int16](img.Pix, h.bitpix, src, isBlank)
-	case 32:
-		err = decodePixels[int32](img.Pix, h.bitpix, src, isBlank)
-	case 64:
-		err = decodePixels[int64](img.Pix, h.bitpix, src, isBlank)
-	case -32:
-		err = decodePixels[float32](img.Pix, h.bitpix, src, nil)
-	case -64:
-		err = decodePixels[float64](img.Pix, h.bitpix, src, nil)
-	}
+	})
 	if err != nil {
-		return nil, badInput("%s: HDU %d: %s", path, h.index, reason(err))
+		return nil, err
 	}
-	if scale != 1 || zero != 0 {
-		for i, v := range img.Pix {
-			img.Pix[i] = zero + scale*v
+	return m, nil
+}
+
+// each calls add with the pixels of the image, some at a time, unless they would take, at so many bytes a pixel, more
+// memory than the file's size allows. What the last call gets is the caller's.
+func (h *fitsHDU) each(d *fitsData, bytes int64, add func(pix []float64)) error {
+	path := d.path
+	fail := func(err error) error { return badInput("%s: HDU %d: %s", path, h.index, reason(err)) }
+	if h.tileErr != nil {
+		return fail(fmt.Errorf("compressed image: %w", h.tileErr))
+	}
+	need, have := times(h.size(), bytes), min(fitsMaxArray, d.info.Size()+fitsMaxBeyond)
+	if h.tiles != nil {
+		need = min(times(h.size(), max(bytes, 12)), math.MaxInt64/2) + h.tiles.memory()
+	}
+	if need > have && (h.tiles != nil || h.left >= times(h.size(), int64(abs(h.bitpix)/8))) {
+		return fail(fmt.Errorf("found %s, %s in memory, expected at most %s of a file of %s", shapeText(h.shape()), disk.Size(need), disk.Size(have), disk.Size(d.info.Size())))
+	}
+	scaling, err := h.scaling()
+	if err != nil {
+		return fail(err)
+	}
+	if h.tiles != nil {
+		if err := h.tiles.read(d, h, scaling, add); err != nil {
+			return fail(err)
 		}
+		return nil
 	}
-	return img, nil
+	n, width := h.size(), int64(abs(h.bitpix)/8)
+	if whole := times(n, width); whole > h.left {
+		return badInput("%s: HDU %d is truncated: found %d bytes of data, expected %d for %s", path, h.index, h.left, whole, shapeText(h.axes))
+	}
+	raw, pix := make([]byte, min(n, fitsChunk)*width), make([]float64, min(n, fitsChunk))
+	for at := int64(0); at < n; {
+		k := min(n-at, fitsChunk)
+		got, err := d.ReadAt(raw[:k*width], h.start+at*width)
+		if err == io.EOF && int64(got) < k*width {
+			return badInput("%s: HDU %d is truncated: found %d bytes of data, expected %d for %s", path, h.index, at*width+int64(got), n*width, shapeText(h.axes))
+		} else if err != nil && err != io.EOF {
+			return fail(err)
+		}
+		scaling.decode(pix[:k], raw, h.bitpix)
+		add(pix[:k])
+		at += k
+	}
+	return nil
 }
 
 // fitsChunk is how many pixels are decoded or encoded at a time.
 const fitsChunk = 1 << 15
 
-// decodePixels fills pix from the big-endian numbers of r, of the type T that bitpix names; NaN stands where isBlank, if
-// there is one, says so.
-func decodePixels[T uint8 | int16 | int32 | int64 | float32 | float64](pix []float64, bitpix int, r io.Reader, isBlank func(int64) bool) error {
-	chunk := make([]T, min(len(pix), fitsChunk))
-	for len(pix) > 0 {
-		chunk = chunk[:min(len(pix), len(chunk))]
-		img := fitsio.NewImage(bitpix, []int{len(chunk)})
-		if err := img.Write(chunk); err != nil { // makes the room that Raw gives
-			return err
-		}
-		if _, err := io.ReadFull(r, img.Raw()); err != nil {
-			return err
-		}
-		if err := img.Read(&chunk); err != nil {
-			return err
-		}
-		for i, v := range chunk {
-			pix[i] = float64(v)
-			if isBlank != nil && isBlank(int64(v)) {
-				pix[i] = math.NaN()
-			}
-		}
-		pix = pix[len(chunk):]
-	}
-	return nil
-}
-
-// plane returns width, height and pixels of a two-dimensional image; axes of length 1 beyond the second are dropped.
-func (m *fitsImage) plane() (w, h int, pix []float64, err error) {
-	axes := m.Axes
+// planeAxes are the two axes of an image; axes of length 1 beyond the second are dropped.
+func planeAxes(axes []int) ([]int, bool) {
 	for len(axes) > 2 && axes[len(axes)-1] == 1 {
 		axes = axes[:len(axes)-1]
 	}
-	if len(axes) != 2 {
+	return axes, len(axes) == 2
+}
+
+// plane returns width, height and pixels of a two-dimensional image; see planeAxes.
+func (m *fitsImage) plane() (w, h int, pix []float64, err error) {
+	axes, ok := planeAxes(m.Axes)
+	if !ok {
 		return 0, 0, nil, badInput("%s: HDU %d: found an array of %s, expected an image of two axes", m.Path, m.HDU, shapeText(m.Axes))
 	}
 	return axes[0], axes[1], m.Pix, nil

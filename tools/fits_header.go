@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// fitsCard is one line of a header. Value is the text of the value: T or F, a number, or a string without its quotes.
+// fitsCard is one line of a header. Value is the text of the value: T or F, a number, or a string without its quotes. The
+// rest is the line as it stands behind the keyword.
 type fitsCard struct {
-	key, value, comment string
-	isText              bool
+	key, value, comment, rest string
+	isText                    bool
 }
 
 // fitsHeader are the cards of a header by keyword. Where a keyword stands twice, the last one counts, as in the C library.
@@ -33,7 +34,7 @@ func readHeader(r io.ReaderAt, at, size int64) (fitsHeader, int64, error) {
 			first = "XTENSION"
 		}
 		if n == 0 && !bytes.HasPrefix(block[:k], fmt.Appendf(nil, "%-8s", first)) {
-			return h, 0, fmt.Errorf("is not a FITS file: found %q at its start, expected %s", printable(block[:min(k, 8)]), first)
+			return h, 0, noHeader{fmt.Errorf("is not a FITS file: found %q at its start, expected %s", printable(block[:min(k, 8)]), first)}
 		}
 		for i := 0; i+80 <= k; i += 80 {
 			c := parseCard(string(block[i : i+80]))
@@ -43,11 +44,14 @@ func readHeader(r io.ReaderAt, at, size int64) (fitsHeader, int64, error) {
 			h[c.key] = c
 		}
 		if k < fitsBlock {
-			return h, 0, fmt.Errorf("is truncated: its header has no END in %d bytes", size-at)
+			return h, 0, noHeader{fmt.Errorf("is truncated: its header has no END in %d bytes", n*fitsBlock+k)}
 		}
 	}
-	return h, 0, fmt.Errorf("header has no END in %d blocks", fitsMaxBlocks)
+	return h, 0, noHeader{fmt.Errorf("header has no END in %d blocks", fitsMaxBlocks)}
 }
+
+// noHeader is the error of bytes that are no header, where they could be read.
+type noHeader struct{ error }
 
 // printable replaces what is not printable ASCII.
 func printable(b []byte) string {
@@ -61,7 +65,7 @@ func printable(b []byte) string {
 
 // parseCard splits a line of 80 characters. Keywords are taken in upper case.
 func parseCard(line string) fitsCard {
-	c := fitsCard{key: strings.ToUpper(strings.TrimRight(line[:8], " \x00"))}
+	c := fitsCard{key: strings.ToUpper(strings.TrimRight(line[:8], " \x00")), rest: line[8:]}
 	if line[8] != '=' || c.key == "COMMENT" || c.key == "HISTORY" || c.key == "" {
 		c.comment = strings.TrimRight(line[8:], " \x00")
 		return c

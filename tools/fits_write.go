@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,8 +22,11 @@ type fitsOut struct {
 	Cards  []fitsKey
 }
 
-// fitsKey is a keyword with its value (a bool, an int, a float64 or a string) and a comment.
+// fitsKey is a keyword with its value (a bool, an int, a float64, a string or a rawValue) and a comment.
 type fitsKey fitsio.Card
+
+// rawValue is what stands behind a keyword in another header, the equals sign, value and comment.
+type rawValue string
 
 // writeFITS writes images to path, atomically: the first as the primary HDU, the others as extensions.
 func writeFITS(path string, images ...fitsOut) error {
@@ -127,18 +132,28 @@ func (c fitsKey) card() (fitsio.Card, error) {
 			s = s[:len(s)-1]
 		}
 		c.Value = strings.ReplaceAll(s, "'", "''")
+	case rawValue:
+		c.Value = "" // bareNumbers puts it in
 	}
 	return fitsio.Card(c), nil
 }
 
-// bareNumbers takes the quotes from the values of a header that are float64 in cards, in place.
+// bareNumbers takes the quotes from the values of a header that are float64 in cards, and puts the raw ones in, in place.
 func bareNumbers(header []byte, cards []fitsKey) []byte {
 	for _, c := range cards {
-		if _, ok := c.Value.(float64); !ok {
+		raw, isRaw := c.Value.(rawValue)
+		_, isFloat := c.Value.(float64)
+		if !isRaw && !isFloat {
 			continue
 		}
-		if i := bytes.Index(header, fmt.Appendf(nil, "%-8s= '", c.Name)); i >= 0 {
-			line := header[i : i+80]
+		i := bytes.Index(header, fmt.Appendf(nil, "%-8s= '", c.Name))
+		if i < 0 {
+			continue
+		}
+		line := header[i : i+80]
+		if isRaw {
+			copy(line[8:], fmt.Sprintf("%-72.72s", printable([]byte(raw))))
+		} else {
 			copy(line, bytes.Replace(line, []byte("'"), []byte(" "), 2))
 		}
 	}
@@ -160,17 +175,17 @@ func copyWCS(h fitsHeader) []fitsKey {
 		return nil
 	}
 	var out []fitsKey
-	for _, key := range wcsKeys {
-		c, ok := h[key]
-		if !ok {
-			continue
-		}
-		if c.isText {
-			out = append(out, fitsKey{key, c.value, c.comment})
-		} else if key == "WCSAXES" {
-			out = append(out, fitsKey{key, 2, c.comment})
-		} else if v, err := h.number(key, 0); err == nil {
-			out = append(out, fitsKey{key, v, c.comment})
+	if c, ok := h["WCSAXES"]; ok { // it stands before the others
+		out = append(out, fitsKey{"WCSAXES", 2, c.comment})
+	}
+	for _, key := range slices.Sorted(maps.Keys(h)) {
+		c := h[key]
+		switch _, err := h.number(key, 0); {
+		case !wcsKeys.MatchString(key) || key == "WCSAXES":
+		case c.isText: // as it stands: a blank at the end of a long text counts
+			out = append(out, fitsKey{key, rawValue("= " + strings.TrimLeft(c.rest[1:], " ")), ""})
+		case err == nil && c.value != "": // with all its digits
+			out = append(out, fitsKey{key, rawValue(fmt.Sprintf("= %20s / %s", strings.ToUpper(c.value), c.comment)), ""})
 		}
 	}
 	return out

@@ -64,9 +64,12 @@ func (c *config) observe() (*observation, error) {
 	return o, o.check(c)
 }
 
-// open reads the plane that the config names at key and records the file.
-func (o *observation) open(c *config, key, ref string) (*fitsImage, []float64, [2]int, error) {
-	img, err := readFITS(c.path(ref))
+// open reads the plane that the config names at key, for a role, and records the file. Its size is judged before its
+// pixels are read.
+func (o *observation) open(c *config, key, ref string, role fitsRole, fits func(path string, w, h int) error) (*fitsImage, []float64, [2]int, error) {
+	path, _ := splitExtension(c.path(ref))
+	q := fitsRequest{role: role, sum: true, fits: func(w, h int) error { return fits(path, w, h) }}
+	img, err := q.read(c.path(ref))
 	if err != nil {
 		return nil, nil, [2]int{}, withPlace(c, key, err)
 	}
@@ -74,7 +77,10 @@ func (o *observation) open(c *config, key, ref string) (*fitsImage, []float64, [
 	if err != nil {
 		return nil, nil, [2]int{}, withPlace(c, key, err)
 	}
-	return img, pix, [2]int{w, h}, o.record(img.Path)
+	if img.Notice != "" {
+		o.Notices = append(o.Notices, img.Notice)
+	}
+	return img, pix, [2]int{w, h}, o.record(img.Path, img.SHA256)
 }
 
 // withPlace puts the place in the config before an error about a file that it names.
@@ -90,14 +96,14 @@ func withHintOf(from, err error) error {
 	return err
 }
 
-// record notes a file that was read, once.
-func (o *observation) record(path string) error {
-	if slices.ContainsFunc(o.Inputs, func(i input) bool { return i.Path == path }) {
-		return nil
-	}
-	sum, err := hashFile(path)
-	if err != nil {
-		return err
+// record notes a file that was read, with the sum of its bytes, once.
+func (o *observation) record(path, sum string) error {
+	for _, i := range o.Inputs {
+		if i.Path == path && i.SHA256 == sum {
+			return nil
+		} else if i.Path == path {
+			return badInput("%s: was changed while it was read", path)
+		}
 	}
 	o.Inputs = append(o.Inputs, input{path, sum})
 	return nil
@@ -106,8 +112,27 @@ func (o *observation) record(path string) error {
 // hashFile is the SHA-256 of a file in hexadecimal.
 func hashFile(path string) (string, error) { return disk.Sum(path) }
 
+// Limits on the images of an observation: the sides in pixels of those that are fitted, and the pixels of all.
+const (
+	minSide   = 8
+	maxPixels = 2048 * 2048
+)
+
+// fittable is an error where an image is too small to show a lens.
+func (o *observation) fittable(c *config) error {
+	if o.W >= minSide && o.H >= minSide {
+		return nil
+	}
+	return c.fail("data.image", "%s is %d x %d pixels, expected sides of at least %d for a fit", c.Data.Image, o.W, o.H, minSide)
+}
+
 func (o *observation) readImage(c *config) error {
-	img, pix, size, err := o.open(c, "data.image", c.Data.Image)
+	img, pix, size, err := o.open(c, "data.image", c.Data.Image, roleImage, func(path string, w, h int) error {
+		if w > maxSide || h > maxSide || w*h > maxPixels {
+			return withHint(badInput("%s is %d x %d pixels, expected at most %d in all", path, w, h, maxPixels), "cut out the lens: the model is drawn over the whole image")
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -115,8 +140,11 @@ func (o *observation) readImage(c *config) error {
 	if s := c.Data.Size; s[0] != 0 && s != size {
 		return c.fail("data.size", "found %d x %d, but %s is %d x %d", s[0], s[1], img.Path, o.W, o.H)
 	}
-	if o.W > maxSide || o.H > maxSide {
-		return c.fail("data.image", "%s is %d x %d pixels, expected sides of at most %d", img.Path, o.W, o.H, maxSide)
+	for key := range o.Header {
+		if wcsTables.MatchString(key) {
+			o.Notices = append(o.Notices, fmt.Sprintf("%s: its header names a table of distortions (%s), which is not read: sky coordinates leave it out", img.Path, key))
+			break
+		}
 	}
 	return nil
 }
@@ -126,50 +154,59 @@ func (o *observation) findScale(c *config) error {
 	var sky wcs
 	ok := false
 	if o.Header != nil {
-		sky, ok = skyWCS(o.Header)
+		sky, ok = readWCS(o.Header)
 	}
+	in := func(scale float64) bool { return scale >= minPixelScale && scale <= maxPixelScale }
 	switch {
+	case o.Scale != 0 && !in(o.Scale):
+		return c.fail("data.pixel_scale", "found %g arcsec per pixel, expected %g to %g", o.Scale, minPixelScale, maxPixelScale)
 	case o.Scale == 0 && !ok:
 		return c.fail("data.pixel_scale", "is missing, and the image's header tells none: expected arcsec per pixel")
+	case o.Scale == 0 && !in(sky.scale()):
+		return c.fail("data.pixel_scale", "is missing, and the image's header says %.5g arcsec per pixel (%s, in degrees where no CUNIT tells): expected %g to %g", sky.scale(), sky.cards, minPixelScale, maxPixelScale)
 	case o.Scale == 0 && !sky.square():
 		return c.fail("data.image", "its pixels are not square, by its header: expected square pixels")
 	case o.Scale == 0:
 		o.Scale = sky.scale()
+		if math.Abs(sky.local/sky.linear-1) > 0.01 {
+			o.Notices = append(o.Notices, fmt.Sprintf("the image's header says %.5g arcsec per pixel at the image's centre, and %.5g by its linear terms alone, without projection and distortion: %.5g is used", sky.local, sky.linear, sky.local))
+		}
 	case ok && math.Abs(o.Scale/sky.scale()-1) > 0.02:
 		o.Notices = append(o.Notices, fmt.Sprintf("the config says %g arcsec per pixel, the image's header %.5g: %g is used", o.Scale, sky.scale(), o.Scale))
 	}
 	return nil
 }
 
-// openSame reads a plane of the image's size that the config names at key, and records the file.
-func (o *observation) openSame(c *config, key, ref string) (*fitsImage, []float64, error) {
-	img, pix, size, err := o.open(c, key, ref)
-	if err == nil && size != [2]int{o.W, o.H} {
-		err = c.fail(key, "%s is %d x %d pixels, the image is %d x %d", img.Path, size[0], size[1], o.W, o.H)
-	}
-	return img, pix, err
+// openSame reads a plane of the image's size that the config names at key, for a role, and records the file.
+func (o *observation) openSame(c *config, key, ref string, role fitsRole) ([]float64, error) {
+	_, pix, _, err := o.open(c, key, ref, role, func(path string, w, h int) error {
+		if w != o.W || h != o.H {
+			return fmt.Errorf("%s is %d x %d pixels, the image is %d x %d", path, w, h, o.W, o.H)
+		}
+		return nil
+	})
+	return pix, err
 }
 
 // read is the quantity at key: one value, or one for each pixel.
-func (o *observation) read(c *config, key string, q quantity) ([]float64, error) {
+func (o *observation) read(c *config, key string, q quantity, role fitsRole) ([]float64, error) {
 	if q.File == "" {
 		return []float64{q.Value}, nil
 	}
-	_, pix, err := o.openSame(c, key, q.File)
-	return pix, err
+	return o.openSame(c, key, q.File, role)
 }
 
 func (o *observation) readNoise(c *config) (err error) {
 	d := &c.Data.Noise
 	switch {
 	case d.Sigma.isSet():
-		o.Sigma, err = o.read(c, "data.noise", d.Sigma)
+		o.Sigma, err = o.read(c, "data.noise", d.Sigma, roleNoise)
 	case d.Exposure.isSet():
 		o.Counts = &physics.PoissonNoise{Gain: d.Gain}
-		if o.Counts.Exposure, err = o.read(c, "data.noise.exposure", d.Exposure); err != nil {
+		if o.Counts.Exposure, err = o.read(c, "data.noise.exposure", d.Exposure, roleOther); err != nil {
 			return err
 		}
-		if o.Counts.Background, err = o.read(c, "data.noise.background", d.Background); err != nil {
+		if o.Counts.Background, err = o.read(c, "data.noise.background", d.Background, roleOther); err != nil {
 			return err
 		}
 		o.Sigma = make([]float64, len(o.Data))
@@ -241,13 +278,16 @@ func (o *observation) readPSF(c *config) error {
 	if c.Data.PSFFile == "" {
 		return nil
 	}
-	img, pix, size, err := o.open(c, "data.psf.file", c.Data.PSFFile)
+	img, pix, size, err := o.open(c, "data.psf.file", c.Data.PSFFile, rolePSF, func(path string, w, h int) error {
+		if w > n*o.W || h > n*o.H {
+			return fmt.Errorf("%s is %d x %d pixels, larger than the image of %d x %d", path, w, h, n*o.W, n*o.H)
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	if size[0] > n*o.W || size[1] > n*o.H {
-		return c.fail("data.psf.file", "%s is %d x %d pixels, larger than the image of %d x %d", img.Path, size[0], size[1], n*o.W, n*o.H)
-	}
+	o.psfScale(img, n)
 	o.PSF.Kernel = &physics.Image{W: size[0], H: size[1], Scale: o.Scale / float64(n), Pix: pix}
 	if _, _, err := physics.NewPSF(o.PSF, o.W, o.H, o.Scale, nil); err != nil {
 		return c.fail("data.psf.file", "%s: %v", img.Path, err)
@@ -255,10 +295,31 @@ func (o *observation) readPSF(c *config) error {
 	return nil
 }
 
+// psfScale holds the pixel scale of a PSF's header against the one that is used, of the image's over n.
+func (o *observation) psfScale(img *fitsImage, n int) {
+	sky, ok := skyWCS(img.Header)
+	used := o.Scale / float64(n)
+	if !ok || math.Abs(sky.scale()/used-1) <= 0.02 {
+		return
+	}
+	s := fmt.Sprintf("the PSF's header says %.5g arcsec per pixel: %.5g is used", sky.scale(), used)
+	if m := math.Round(o.Scale / sky.scale()); m >= 1 && int(m) != n && m <= maxPSFSampling && math.Abs(o.Scale/sky.scale()/m-1) <= 0.02 {
+		s += fmt.Sprintf(" (supersampling: %.0f would take the header's)", m)
+	}
+	o.Notices = append(o.Notices, s)
+}
+
 // check looks for pixels that cannot be used and measures the brightness.
 func (o *observation) check(c *config) error {
 	if o.Mask != nil && !slices.Contains(o.Mask, true) {
-		return c.fail("data.mask", "leaves none of %d x %d pixels", o.W, o.H)
+		size := fmt.Sprintf("%d x %d pixels, which are %.4g x %.4g arcsec", o.W, o.H, float64(o.W)*o.Scale, float64(o.H)*o.Scale)
+		if _, ok := c.flags["data.mask"]; c.flags != nil && !ok {
+			return c.fail("data.image", "none of %s, lies between %g and %g arcsec from the centre", size, bareCore, float64(bareField))
+		}
+		return c.fail("data.mask", "leaves none of %s", size)
+	}
+	if err := o.findHuge(c); err != nil {
+		return err
 	}
 	n, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
 	if err != nil {
@@ -286,6 +347,23 @@ func (o *observation) check(c *config) error {
 		b = 1
 	}
 	o.Brightness = twoDigits(b)
+	return nil
+}
+
+// maxValue bounds the values of pixels and what they are in units of the noise, so that squares and sums stay finite.
+const maxValue = 1e100
+
+// findHuge looks for pixels in use whose values are beyond maxValue.
+func (o *observation) findHuge(c *config) error {
+	for k, v := range o.Data {
+		sigma := o.Sigma[min(k, len(o.Sigma)-1)]
+		if v-v != 0 || o.Mask != nil && !o.Mask[k] || !(sigma > 0 && sigma < physics.MaskedSigma) {
+			continue
+		}
+		if math.Abs(v) > maxValue || !(math.Abs(v)/sigma <= maxValue) {
+			return c.fail("data.image", "pixel (%d, %d), counted from 0, is %g with a noise of %g: expected a value, and a value over noise, of at most %g; mask it", k%o.W, k/o.W, v, sigma, maxValue)
+		}
+	}
 	return nil
 }
 

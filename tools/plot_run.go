@@ -86,7 +86,7 @@ func readPlanes(path string, required []string) (map[string]plane, string, error
 		if !h.isImage() || h.size() == 0 {
 			continue
 		}
-		m, err := h.read(path, data)
+		m, err := h.read(data)
 		if err != nil {
 			return nil, "", err
 		}

@@ -179,8 +179,8 @@ func checkCatalog(t *testing.T, out string) {
 		t.Fatal(err)
 	}
 	defer data.Close()
-	if len(hdus) != 2 || hdus[1].describe() != "a binary table" || hdus[1].header.text("NAXIS2") != "4" || data.size%fitsBlock != 0 {
-		t.Errorf("catalog.fits: got %d HDUs, %d bytes", len(hdus), data.size)
+	if len(hdus) != 2 || hdus[1].describe() != "a binary table" || hdus[1].header.text("NAXIS2") != "4" || data.size()%fitsBlock != 0 {
+		t.Errorf("catalog.fits: got %d HDUs, %d bytes", len(hdus), data.size())
 	}
 }
 
