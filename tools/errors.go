@@ -79,6 +79,7 @@ func exitCode(err error) int {
 	var f *failure
 	var r *disk.ReadError
 	var w *disk.WriteError
+	var b *disk.Busy
 	switch {
 	case err == nil:
 		return exitDone
@@ -89,6 +90,11 @@ func exitCode(err error) int {
 	case errors.As(err, &w):
 		if w.Full() || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.EPIPE) {
 			return exitUnexpected
+		}
+		return exitBadInput
+	case errors.As(err, &b):
+		if b.Elsewhere { // which may be gone already
+			return exitInterrupted
 		}
 		return exitBadInput
 	case errors.Is(err, context.Canceled):

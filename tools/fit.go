@@ -25,6 +25,7 @@ type FitOptions struct {
 	Search  searchOptions
 	Compute adjoint.Options
 	JSON    bool
+	Locked  bool // the folder is this process's already
 }
 
 // Fit finds the maximum a posteriori of a config's model and leaves the folder of a run. It returns a notConverged error
