@@ -177,10 +177,8 @@ func (o *SurveyPlanOptions) lenses() (lenses []surveyLens, from string, err erro
 // jobScript is how a batch system is told of an array.
 type jobScript struct {
 	file, submit string
-	// plain tells whether a path with the character c can stand in a directive. What a batch system makes of such a line is its
-	// own: no quoting serves all.
-	plain func(c rune) bool
-	head  func(o *SurveyPlanOptions, array, limit string, log func(task string) string) []string
+	path         directivePath
+	head         func(o *SurveyPlanOptions, array, limit string, log func(task string) string) []string
 }
 
 // schedulers lists the batch systems that a script can be written for.
@@ -189,20 +187,20 @@ func schedulers() []string { return []string{"slurm", "pbs", "lsf", "sge"} }
 // jobScripts are the batch systems. Each is told to send a signal some time before the end of its limit, where it can, so
 // that a fit saves itself.
 var jobScripts = map[string]jobScript{
-	"slurm": {"survey.sbatch", "sbatch", plainForSlurm, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"slurm": {"survey.sbatch", "sbatch", slurmPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		return []string{"#SBATCH --job-name=lenskit", "#SBATCH --array=" + array + limit, "#SBATCH --nodes=1", "#SBATCH --ntasks=1",
 			fmt.Sprintf("#SBATCH --cpus-per-task=%d", o.CPUs), "#SBATCH --time=" + o.Time + ":00", fmt.Sprintf("#SBATCH --mem=%dM", o.Memory),
 			"#SBATCH --signal=B:TERM@60", "#SBATCH --output=" + log("%a")}
 	}},
-	"pbs": {"survey.pbs", "qsub", plainForAll, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"pbs": {"survey.pbs", "qsub", plainPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		return []string{"#PBS -N lenskit", "#PBS -J " + array + limit, fmt.Sprintf("#PBS -l select=1:ncpus=%d:mem=%dmb", o.CPUs, o.Memory),
 			"#PBS -l walltime=" + o.Time + ":00", "#PBS -j oe", "#PBS -o " + log("^array_index^")}
 	}},
-	"lsf": {"survey.lsf", "bsub <", plainForAll, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"lsf": {"survey.lsf", "bsub <", plainPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		return []string{fmt.Sprintf("#BSUB -J lenskit[%s]%s", array, limit), fmt.Sprintf("#BSUB -n %d", o.CPUs), `#BSUB -R "span[hosts=1]"`, "#BSUB -W " + o.Time,
 			fmt.Sprintf("#BSUB -M %dMB", o.Memory), "#BSUB -wt 1 -wa TERM", "#BSUB -o " + log("%I")}
 	}},
-	"sge": {"survey.sge", "qsub", plainForAll, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"sge": {"survey.sge", "qsub", plainPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		out := []string{"#$ -N lenskit", "#$ -t " + array, fmt.Sprintf("#$ -pe smp %d", o.CPUs), "#$ -l h_rt=" + o.Time + ":00",
 			fmt.Sprintf("#$ -l mem_free=%dM", o.Memory), "#$ -notify", "#$ -j y", "#$ -o " + log("$TASK_ID")}
 		if limit != "" {
@@ -218,8 +216,10 @@ func (o *SurveyPlanOptions) script(p *surveyPlan, job jobScript) (string, error)
 	if err != nil {
 		return "", badInput("%s: %v", o.Output, err)
 	}
+	said := ""
 	for _, c := range dir {
-		if !job.plain(c) {
+		text := job.path(c)
+		if said += text; text == "" {
 			return "", badInput("%s: its path has the character %q, which cannot be said in a job script for %s, expected another folder", dir, c, o.Scheduler)
 		}
 	}
@@ -234,7 +234,7 @@ func (o *SurveyPlanOptions) script(p *surveyPlan, job jobScript) (string, error)
 	if o.AtOnce > 0 {
 		limit = fmt.Sprintf("%%%d", o.AtOnce)
 	}
-	log := func(task string) string { return filepath.Join(dir, folderLogs, task+".log") }
+	log := func(task string) string { return filepath.Join(said, folderLogs, task+".log") }
 	head := strings.Join(job.head(o, array, limit, log), "\n")
 	return fmt.Sprintf(`#!/bin/bash
 %s
@@ -247,16 +247,29 @@ exec %s survey run %s
 `, head, count(p.Lenses, "lens", "lenses"), count(p.tasks(), "task", "tasks"), job.submit, shellWord(filepath.Join(dir, job.file)), shellWord(dir), shellPath(program), shellWord(dir)), nil
 }
 
-// plainForAll takes the characters to which no batch system gives a meaning: PBS and SGE know hosts and variables in paths,
-// and all of them split, quote or expand in ways of their own.
-func plainForAll(c rune) bool {
-	return unicode.IsLetter(c) || unicode.IsMark(c) || unicode.IsDigit(c) || strings.ContainsRune("_-./+=@", c)
+// directivePath is how a character of a path is written in the lines that a batch system reads, "" for one that cannot be.
+type directivePath func(c rune) string
+
+// plainPath takes the characters to which no batch system gives a meaning: PBS and SGE know hosts and variables in paths, and
+// all of them split, quote or expand in ways of their own.
+func plainPath(c rune) string {
+	if unicode.IsLetter(c) || unicode.IsMark(c) || unicode.IsDigit(c) || strings.ContainsRune("_-./+=@", c) {
+		return string(c)
+	}
+	return ""
 }
 
-// plainForSlurm leaves out what sbatch gives a meaning to in its lines: blanks, quotes, backslashes, comments, and % in the
-// names of files. All else it takes as it stands.
-func plainForSlurm(c rune) bool {
-	return unicode.IsPrint(c) && c != unicode.ReplacementChar && !strings.ContainsRune(" %\\\"'#", c)
+// slurmPath puts a backslash before what sbatch gives a meaning to. A backslash in the name of a file has one of its own.
+func slurmPath(c rune) string {
+	switch {
+	case !unicode.IsPrint(c) || c == unicode.ReplacementChar || c == '\\':
+		return ""
+	case c == '%':
+		return "%%"
+	case strings.ContainsRune(" \"'#", c):
+		return "\\" + string(c)
+	}
+	return string(c)
 }
 
 // shellPath quotes a path for a shell, so that no command takes it for an option.

@@ -261,7 +261,7 @@ func TestBadSurveyCommandsAreRefused(t *testing.T) {
 		{[]string{"plan", config, "-o", out, "--time", "2h"}, `--time: found "2h"`},
 		{[]string{"plan", config, "-o", out, "--scheduler", "cron"}, `--scheduler: found "cron"`},
 		{[]string{"plan", config, "-o", out, "--per-task", "0"}, "--per-task: found 0"},
-		{[]string{"plan", config, "-o", filepath.Join(dir, "a b")}, "has the character ' '"},
+		{[]string{"plan", config, "-o", filepath.Join(dir, "a b"), "--scheduler", "pbs"}, "has the character ' '"},
 		{[]string{"plan", config, "-o", out, "--device", "abacus"}, `--device: found "abacus"`},
 		{[]string{"plan", config, "-o", out, "--starts", "100001"}, "--starts: found 100001, expected 0 to 100000"},
 		{[]string{"plan", config, "-o", out, "--per-task", "9000000000000000000"}, "--per-task: found 9000000000000000000, expected 1 to 1000000"},
