@@ -153,8 +153,8 @@ func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunO
 	}
 	done := func(rec *lensRecord) (surveyRan, error) {
 		ran.Status, ran.Before = rec.Status, true
-		if rec.Status != statusConverged {
-			return ran, notConverged("%s: %s: %s", dir, strings.ReplaceAll(rec.Status, "_", " "), oneLine(rec.Reason))
+		if err := rec.verdict(dir); err != nil {
+			return ran, err
 		}
 		pr.say("%s: done before", l.Name)
 		return ran, nil
@@ -192,15 +192,11 @@ func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunO
 				return ran, err
 			}
 		}
-		_, err := done(was.rec)
-		st.State, st.Exit, st.Ended = stateDone, exitCode(err), st.Started
-		if err != nil {
-			st.Message = oneLine(err.Error())
+		st.end(stateDone, was.rec.verdict(dir))
+		if err := writeJSON(path, &st); err != nil {
+			return ran, err
 		}
-		if werr := writeJSON(path, &st); werr != nil {
-			return ran, werr
-		}
-		return ran, err
+		return done(was.rec)
 	}
 	if was.amiss != "" {
 		pr.say("%s: %s: fitting again", l.Name, oneLine(was.amiss))
@@ -210,25 +206,37 @@ func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunO
 	}
 	fit.Locked = true
 	err = Fit(ctx, fit, stdout, pr)
-	st.Exit, st.Ended = exitCode(err), time.Now().UTC().Format(time.RFC3339)
-	switch st.Exit {
+	state := stateFailed
+	switch exitCode(err) {
 	case exitDone, exitNotConverged:
-		st.State, ran.Status = stateDone, statusConverged
+		state, ran.Status = stateDone, statusConverged
 		if rec, rerr := readLensRecord(dir); rerr == nil {
 			ran.Status = rec.Status
 		}
 	case exitInterrupted:
-		st.State, ran.Status = stateInterrupted, stateInterrupted
-	default:
-		st.State = stateFailed
+		state, ran.Status = stateInterrupted, stateInterrupted
 	}
-	if err != nil {
-		st.Message = oneLine(err.Error())
-	}
+	st.end(state, err)
 	if werr := writeJSON(path, &st); err == nil {
 		err = werr
 	}
 	return ran, err
+}
+
+// end notes how a run has ended.
+func (st *lensStatus) end(state string, err error) {
+	st.State, st.Exit, st.Ended = state, exitCode(err), time.Now().UTC().Format(time.RFC3339)
+	if err != nil {
+		st.Message = oneLine(err.Error())
+	}
+}
+
+// verdict is the error of a fit whose results are not to be trusted.
+func (r *lensRecord) verdict(dir string) error {
+	if r.Status == statusConverged {
+		return nil
+	}
+	return notConverged("%s: %s: %s", dir, strings.ReplaceAll(r.Status, "_", " "), oneLine(r.Reason))
 }
 
 // stoppedOr is err, or where ctx is done the error of a run that was told to stop before it had anything to save.
