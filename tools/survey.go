@@ -219,12 +219,12 @@ func lensColumns(path string, r *csv.Reader, row []string) ([]string, error) {
 func (l *surveyLens) check(path string) error {
 	for _, c := range []struct{ name, text string }{{"name", l.Name}, {"config", l.Config}, {"image", l.Image}, {"noise", l.Noise}, {"psf", l.PSF}} {
 		if len(c.text) > longestPath || strings.ContainsFunc(c.text, unicode.IsControl) {
-			return badInput("%s:%d: %s: found %q, expected at most %d bytes without control characters", path, l.line, c.name, shown(c.text), longestPath)
+			return badInput("%s:%d: %s: found \"%s\", expected at most %d bytes without control characters", path, l.line, c.name, shown(c.text), longestPath)
 		}
 	}
 	for _, c := range []struct{ name, text string }{{"noise", l.Noise}, {"psf", l.PSF}} {
 		if v, err := strconv.ParseFloat(c.text, 64); err == nil && !(v > 0 && v <= 1e300) {
-			return badInput("%s:%d: %s: found %q, expected a standard deviation above 0 or a FITS path", path, l.line, c.name, shown(c.text))
+			return badInput("%s:%d: %s: found \"%s\", expected a standard deviation above 0 or a FITS path", path, l.line, c.name, shown(c.text))
 		}
 	}
 	switch {
@@ -253,7 +253,7 @@ func nameLenses(path string, lenses []surveyLens) error {
 			continue
 		}
 		if !lensName.MatchString(l.Name) || takenNames.MatchString(l.Name) {
-			return badInput("%s:%d: name: found %q, expected the name of a folder of at most 200 letters, digits and + _ . , = @ -, not %s or a file of the survey", path, l.line, shown(l.Name), folderLogs)
+			return badInput("%s:%d: name: found \"%s\", expected the name of a folder of at most 200 letters, digits and + _ . , = @ -, not %s or a file of the survey", path, l.line, shown(l.Name), folderLogs)
 		}
 		if k, ok := given[l.Name]; ok {
 			return badInput("%s:%d: name: %q stands already in line %d, expected a name of its own", path, l.line, l.Name, lenses[k].line)

@@ -59,7 +59,7 @@ func readLensRecord(dir string) (*lensRecord, error) {
 		return nil, err
 	}
 	if !slices.Contains([]string{statusConverged, statusNotConverged, statusFailed}, rec.Status) {
-		return nil, badInput("%s: status: found %q, expected converged, not_converged or failed", path, shown(rec.Status))
+		return nil, badInput("%s: status: found \"%s\", expected converged, not_converged or failed", path, shown(rec.Status))
 	}
 	for _, v := range []struct {
 		key string
@@ -70,7 +70,7 @@ func readLensRecord(dir string) (*lensRecord, error) {
 		}
 		for _, n := range v.to.names {
 			if !parameterName.MatchString(n) {
-				return nil, badInput("%s: %s: found %q, expected the name of a parameter", path, v.key, shown(n))
+				return nil, badInput("%s: %s: found \"%s\", expected the name of a parameter", path, v.key, shown(n))
 			}
 		}
 	}
@@ -111,7 +111,7 @@ func readLensStatus(dir string) (*lensStatus, error) {
 		return nil, badInput("%s: %s", path, jsonReason(err))
 	}
 	if !slices.Contains([]string{stateRunning, stateDone, stateFailed, stateInterrupted}, st.State) {
-		return nil, badInput("%s: state: found %q, expected running, done, failed or interrupted", path, shown(st.State))
+		return nil, badInput("%s: state: found \"%s\", expected running, done, failed or interrupted", path, shown(st.State))
 	}
 	return &st, nil
 }
