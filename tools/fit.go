@@ -32,6 +32,13 @@ type FitOptions struct {
 // when the results are written but not to be trusted, and an interrupted one when ctx was cancelled and the state saved.
 func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) error {
 	begun := time.Now()
+	sum := ""
+	if opt.Bare.Image == "" { // before it is read, so that a later change is seen as one
+		var err error
+		if sum, err = hashFile(opt.Input); err != nil {
+			return err
+		}
+	}
 	cfg, err := opt.config()
 	if err != nil {
 		return err
@@ -94,10 +101,6 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = elapsed(), opt.Search.Seed, opt.Search, notices
 	if opt.Bare.Image == "" {
-		sum, err := hashFile(opt.Input)
-		if err != nil {
-			return err
-		}
 		rec.Inputs = append([]input{{opt.Input, sum}}, rec.Inputs...)
 	}
 	if err := p.writeRun(dir, theta, rec); err != nil {

@@ -26,6 +26,7 @@ type lensStatus struct {
 	PID     int    `json:"pid"`
 	Task    string `json:"task,omitempty"`   // variable=value of the batch system
 	Values  string `json:"values,omitempty"` // of an image without a config, as the manifest gave them
+	Folder  string `json:"folder,omitempty"` // in which the command was given, for the relative paths of its record
 	Started string `json:"started"`
 	Ended   string `json:"ended,omitempty"`
 }
@@ -185,8 +186,12 @@ func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunO
 	}
 	st := lensStatus{State: stateRunning, PID: os.Getpid(), Task: task, Values: l.values(), Started: time.Now().UTC().Format(time.RFC3339)}
 	st.Host, _ = os.Hostname()
+	st.Folder, _ = os.Getwd()
 	path := filepath.Join(dir, fileLensStatus)
 	if was.rec != nil { // of a run that was killed before it could say so
+		if was.status != nil && was.status.Folder != "" {
+			st.Folder = was.status.Folder
+		}
 		if _, err := os.Stat(filepath.Join(dir, fileFitPNG)); err != nil {
 			if err := plotRun(dir); err != nil {
 				return ran, err
@@ -249,9 +254,10 @@ func stoppedOr(ctx context.Context, err error) error {
 
 // lensBefore is what a run finds in the folder of a lens.
 type lensBefore struct {
-	rec   *lensRecord // of results that are complete and still right
-	told  bool        // by the status of the last run, too
-	amiss string      // with results that are not
+	rec    *lensRecord // of results that are complete and still right
+	told   bool        // by the status of the last run, too
+	amiss  string      // with results that are not
+	status *lensStatus // of the last run; nil where there was none
 }
 
 // before looks whether a lens is done: it has the files of a fit, its inputs and options are as they were, and its last run
@@ -269,7 +275,11 @@ func (s *survey) before(ctx context.Context, l *surveyLens, fit *FitOptions) (*l
 		return &lensBefore{amiss: err.Error()}, nil
 	}
 	st, _ := readLensStatus(dir)
-	if amiss, err := s.changed(ctx, fit, rec); amiss != "" || err != nil {
+	folder := ""
+	if st != nil {
+		folder = st.Folder
+	}
+	if amiss, err := s.changed(ctx, fit, rec, folder); amiss != "" || err != nil {
 		return &lensBefore{amiss: amiss}, err
 	}
 	if st != nil && st.Values != "" && st.Values != l.values() {
@@ -278,7 +288,7 @@ func (s *survey) before(ctx context.Context, l *surveyLens, fit *FitOptions) (*l
 	if missing := lacksFile(dir, fileConfig, fileFitFITS); missing != "" {
 		return &lensBefore{amiss: missing + " is missing"}, nil
 	}
-	out := &lensBefore{rec: rec, told: st != nil && st.State == stateDone && lacksFile(dir, fileFitPNG) == ""}
+	out := &lensBefore{rec: rec, status: st, told: st != nil && st.State == stateDone && lacksFile(dir, fileFitPNG) == ""}
 	if st != nil && (st.State == stateRunning || st.State == stateInterrupted) && lacksFile(dir, fileCheckpoint) == "" {
 		out = &lensBefore{amiss: "its last run did not end"}
 	}
@@ -301,8 +311,9 @@ const (
 	mostInputs   = 1000
 )
 
-// changed tells what of a lens differs from what its fit was made of, "" where nothing does.
-func (s *survey) changed(ctx context.Context, fit *FitOptions, rec *lensRecord) (string, error) {
+// changed tells what of a lens differs from what its fit was made of, "" where nothing does. Relative paths of the record are
+// those of a command given in folder.
+func (s *survey) changed(ctx context.Context, fit *FitOptions, rec *lensRecord, folder string) (string, error) {
 	path, _ := splitExtension(fit.Input)
 	own, err := disk.SumUntil(ctx, path, longestInput)
 	found := errors.Is(err, fs.ErrNotExist) // what was fitted stays
@@ -314,7 +325,13 @@ func (s *survey) changed(ctx context.Context, fit *FitOptions, rec *lensRecord) 
 	}
 	for _, in := range rec.Inputs {
 		found = found || in.SHA256 == own
-		sum, err := disk.SumUntil(ctx, in.Path, longestInput)
+		path := in.Path
+		if !filepath.IsAbs(path) {
+			if _, err := os.Stat(filepath.Join(folder, path)); err == nil {
+				path = filepath.Join(folder, path)
+			}
+		}
+		sum, err := disk.SumUntil(ctx, path, longestInput)
 		switch {
 		case ctx.Err() != nil:
 			return "", err

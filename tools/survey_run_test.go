@@ -324,6 +324,32 @@ func TestWhatHasChangedIsFittedAgain(t *testing.T) {
 	}
 }
 
+// A record of relative paths tells of changes wherever the command is given.
+func TestRelativeInputsAreFoundFromAnyFolder(t *testing.T) {
+	dir, out := doneSurvey(t, 1)
+	sum, err := disk.Sum(filepath.Join(dir, "m1.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	giveFile(t, filepath.Join(dir, "image"), "as it was")
+	giveFit(t, dir, out, 1, map[string]any{"inputs": []input{{"m1.yaml", sum}, {"image", disk.SumOf([]byte("as it was"))}}})
+	status, err := json.Marshal(lensStatus{State: stateRunning, Folder: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	giveFile(t, filepath.Join(out, "m1", fileLensStatus), string(status))
+	t.Chdir(t.TempDir())
+	for range 2 { // the first mends the status, and keeps the folder
+		if code, _, msg := runCommand(t, "survey", "run", out, "--index", "1"); code != 0 {
+			t.Errorf("got %d, %q", code, msg)
+		}
+	}
+	giveFile(t, filepath.Join(dir, "image"), "as it is")
+	if code, _, msg := runCommand(t, "survey", "run", out, "--index", "1"); code != exitBadInput || !strings.Contains(msg, "image has changed since it was fitted: fitting again") {
+		t.Errorf("got %d, %q", code, msg)
+	}
+}
+
 func TestNumbersOfTheManifestAreInputsToo(t *testing.T) {
 	noTask(t)
 	dir := t.TempDir()

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -205,5 +206,40 @@ func TestASurveyRunThatSumsFilesCanBeStopped(t *testing.T) {
 	}
 	if now, err := os.ReadFile(path); err != nil || string(now) != changed {
 		t.Error("a run that was stopped has changed fit.json")
+	}
+}
+
+// The record of a fit tells what was used, not what stands there when it ends.
+func TestAConfigThatIsEditedWhileItsFitRunsIsFittedAgain(t *testing.T) {
+	dir := planned(t, "s")
+	config := filepath.Join(dir, "m.yaml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("lenskit", "survey", "run", "s", "--index", "1")
+	cmd.Dir = dir
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(said)
+	lines.Scan() // the first stage of the search is done
+	edited := strings.Replace(string(text), "data:", "# edited\ndata:", 1)
+	if err := os.WriteFile(config, []byte(edited), 0o644); err != nil || edited == string(text) {
+		t.Fatal(err)
+	}
+	for lines.Scan() {
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"m.yaml has changed since it was fitted: fitting again", "m: done before"} {
+		if code, _, msg := lenskit(t, dir, "survey", "run", "s", "--index", "1"); code != 0 || !strings.Contains(msg, want) {
+			t.Errorf("run %d: got %d, %q, want %q", i+2, code, msg, want)
+		}
 	}
 }
