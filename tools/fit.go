@@ -32,16 +32,13 @@ type FitOptions struct {
 // when the results are written but not to be trusted, and an interrupted one when ctx was cancelled and the state saved.
 func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) error {
 	begun := time.Now()
-	sum := ""
-	if opt.Bare.Image == "" { // before it is read, so that a later change is seen as one
-		var err error
-		if sum, err = hashFile(opt.Input); err != nil {
-			return err
-		}
-	}
+	sum, sumErr := hashFile(opt.Input) // before it is read, so that a later change is seen as one
 	cfg, err := opt.config()
 	if err != nil {
 		return err
+	}
+	if opt.Bare.Image == "" && sumErr != nil {
+		return sumErr
 	}
 	dir := opt.folder()
 	undo, err := openFolder(dir)

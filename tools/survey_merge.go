@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"lenskit/internal/disk"
 )
 
 // surveyTable is the catalogue of a survey: a row per lens, NaN where a lens has no such parameter.
@@ -32,6 +34,10 @@ type tableEntry struct {
 // mostParameters is the number of columns of a FITS table (standard 4.0, §7.3.1), less those of surveyNumbers and the first
 // three, for two to a parameter.
 const mostParameters = (999 - 3 - len(surveyNumbers)) / 2
+
+// longestColumn is the length of a column's name that leaves room in a card for _error and the quotes (§4.2.1.1); that of a longer
+// one ends in some digits of its SHA-256.
+const longestColumn = 68 - len("_error")
 
 // number is column k of surveyNumbers in row i.
 func (t *surveyTable) number(i, k int) float64 {
@@ -188,19 +194,15 @@ func (t *surveyTable) writeFITS(path string) error {
 		names, forms = append(names, n), append(forms, "1D")
 	}
 	for _, p := range t.params {
+		if len(p) > longestColumn {
+			p = p[:longestColumn-9] + "_" + disk.SumOf([]byte(p))[:8]
+		}
 		names, forms = append(names, p, p+"_error"), append(forms, "1D", "1D")
 	}
 	row := 4 + nameW + stateW + 8*(len(names)-3)
 	var b bytes.Buffer
 	card := func(key, value string) { fmt.Fprintf(&b, "%-80.80s", fmt.Sprintf("%-8s= %20s", key, value)) }
-	quoted := func(key, value string) { // a long text goes on in CONTINUE cards (§4.2.1.2)
-		start := fmt.Sprintf("%-8s= ", key)
-		for ; len(value) > 68; value = value[67:] {
-			fmt.Fprintf(&b, "%-80s", start+"'"+value[:67]+"&'")
-			start = "CONTINUE  "
-		}
-		fmt.Fprintf(&b, "%-80s", fmt.Sprintf("%s'%-8s'", start, value))
-	}
+	quoted := func(key, value string) { fmt.Fprintf(&b, "%-80s", fmt.Sprintf("%-8s= '%-8s'", key, value)) }
 	pad := func() { b.WriteString(strings.Repeat(" ", (fitsBlock-b.Len()%fitsBlock)%fitsBlock)) }
 	card("SIMPLE", "T")
 	card("BITPIX", "8")

@@ -181,6 +181,39 @@ func TestRecordsOfOthersAreNotTrusted(t *testing.T) {
 	}
 }
 
+// A card of a FITS header has 80 characters, of which a text in quotes may have 68: names of columns that do not fit are cut,
+// and stay apart. astropy 8.0 reads such a table and takes no longer names.
+func TestLongNamesOfColumnsFitTheirCards(t *testing.T) {
+	dir, out := doneSurvey(t, 1)
+	a, b := "lens."+strings.Repeat("a", 150)+".theta_E", "lens."+strings.Repeat("a", 150)+".gamma"
+	whole := "lens." + strings.Repeat("b", longestColumn-5)
+	giveFit(t, dir, out, 1, map[string]any{"parameters": map[string]any{a: 1.5, b: 2.5, whole: 3.5}})
+	if code, _, msg := runCommand(t, "survey", "merge", out); code != 0 {
+		t.Fatal(msg)
+	}
+	text, err := os.ReadFile(filepath.Join(out, "catalog.fits"))
+	if err != nil || len(text)%2880 != 0 {
+		t.Fatalf("%d bytes, %v", len(text), err)
+	}
+	names := map[string]bool{}
+	for at := 2880; string(text[at:at+8]) != "END     "; at += 80 {
+		if card := string(text[at : at+80]); strings.HasPrefix(card, "TTYPE") {
+			name, end, _ := strings.Cut(card[11:], "'")
+			if strings.TrimSpace(end) != "" || names[name] {
+				t.Errorf("card %q", card)
+			}
+			names[strings.TrimSpace(name)] = true
+		}
+	}
+	if len(names) != 3+len(surveyNumbers)+6 || !names[whole] || !names[whole+"_error"] {
+		t.Errorf("got %d columns, %v", len(names), names)
+	}
+	csv, err := os.ReadFile(filepath.Join(out, "catalog.csv"))
+	if err != nil || !strings.Contains(string(csv), ","+a+","+a+"_error,") {
+		t.Errorf("catalog.csv has not the whole names: %.500q, %v", csv, err)
+	}
+}
+
 // A catalogue of lenses that wait is a table without pictures, made in one pass.
 func TestManyPlannedLensesAreMergedInSeconds(t *testing.T) {
 	const n = 20000

@@ -64,7 +64,7 @@ func TestASumIsGivenUp(t *testing.T) {
 	if sum, err := SumUntil(t.Context(), path, 3); err != nil || sum != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" {
 		t.Errorf("got %s, %v", sum, err)
 	}
-	if _, err := SumUntil(t.Context(), path, 2); err == nil || !strings.Contains(err.Error(), "found 3 bytes, expected at most 2 bytes") {
+	if _, err := SumUntil(t.Context(), path, 2); err == nil || !strings.Contains(err.Error(), "found 3 bytes, ") {
 		t.Errorf("got %v", err)
 	}
 	// a terabyte of zeros that takes no room
