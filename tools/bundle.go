@@ -242,7 +242,8 @@ func jsonReason(err error) string {
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "is not valid JSON: it ends too soon"
 	case errors.As(err, &t):
-		want := map[reflect.Kind]string{reflect.Struct: "an object", reflect.Map: "an object", reflect.Slice: "a list", reflect.String: "text", reflect.Bool: "true or false"}[t.Type.Kind()]
+		want := map[reflect.Kind]string{reflect.Struct: "an object", reflect.Map: "an object", reflect.Slice: "a list", reflect.String: "text", reflect.Bool: "true or false",
+			reflect.Int: "a whole number", reflect.Uint64: "a whole number of 0 or more"}[t.Type.Kind()]
 		return fmt.Sprintf("at byte %d: %s: found %s, expected %s", t.Offset, cmp.Or(t.Field, "the whole"), t.Value, cmp.Or(want, "a number in the range of float64"))
 	}
 	return "is not valid JSON: " + err.Error()

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -35,6 +36,22 @@ func fitCommand() *cli.Command {
 	}
 }
 
+// check holds the options against their limits; place is where one of them stands, for messages.
+func (o searchOptions) check(place func(name string) string) error {
+	switch {
+	case !slices.Contains([]string{"lm", "adam"}, o.Optimizer):
+		return badInput("%s: found %q, expected lm or adam", place("Optimizer"), o.Optimizer)
+	case o.Iterations < 0 || o.Iterations > 1e8:
+		return badInput("%s: found %d, expected 0 to 100000000", place("Iterations"), o.Iterations)
+	case o.Starts < 0 || o.Starts > 1e5:
+		return badInput("%s: found %d, expected 0 to 100000", place("Starts"), o.Starts)
+	}
+	return nil
+}
+
+// asFlag is the flag of an option.
+func asFlag(name string) string { return "--" + strings.ToLower(name) }
+
 func runFit(c *cli.Context) error {
 	args, err := arguments(c, "CONFIG|IMAGE")
 	if err != nil {
@@ -49,15 +66,11 @@ func runFit(c *cli.Context) error {
 		Search: searchOptions{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
 	}
 	bare := bareImage{Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"), Neighbours: c.Bool("mask-neighbours")}
-	switch o := opt.Search; {
-	case !slices.Contains([]string{"", "sample"}, c.String("then")):
+	if !slices.Contains([]string{"", "sample"}, c.String("then")) {
 		return badInput("--then: found %q, expected sample", c.String("then"))
-	case !slices.Contains([]string{"lm", "adam"}, o.Optimizer):
-		return badInput("--optimizer: found %q, expected lm or adam", o.Optimizer)
-	case o.Iterations < 0 || o.Iterations > 1e8:
-		return badInput("--iterations: found %d, expected 0 to 100000000", o.Iterations)
-	case o.Starts < 0 || o.Starts > 1e5:
-		return badInput("--starts: found %d, expected 0 to 100000", o.Starts)
+	}
+	if err := opt.Search.check(asFlag); err != nil {
+		return err
 	}
 	if isFITS(opt.Input) {
 		bare.Image = opt.Input

@@ -1,8 +1,10 @@
 package tools
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -57,16 +59,7 @@ func runSurveyPlan(c *cli.Context) error {
 		Search: searchOptions{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
 		Device: c.String("device"), Scheduler: c.String("scheduler"), PerTask: c.Int("per-task"), CPUs: c.Int("cpus"), Time: c.String("time"),
 		Memory: c.Int("memory"), AtOnce: c.Int("at-once")}
-	switch o := opt.Search; {
-	case !slices.Contains([]string{"lm", "adam"}, o.Optimizer):
-		return badInput("--optimizer: found %q, expected lm or adam", o.Optimizer)
-	case o.Iterations < 0 || o.Iterations > 1e8:
-		return badInput("--iterations: found %d, expected 0 to 100000000", o.Iterations)
-	case o.Starts < 0 || o.Starts > 1e5:
-		return badInput("--starts: found %d, expected 0 to 100000", o.Starts)
-	case !slices.Contains([]string{"cpu", "cuda", "reference"}, opt.Device):
-		return badInput("--device: found %q, expected cpu, cuda or reference", opt.Device)
-	case c.IsSet("pixel-scale") && !(opt.PixelScale > 0):
+	if c.IsSet("pixel-scale") && !(opt.PixelScale > 0 && opt.PixelScale <= 1e6) {
 		return badInput("--pixel-scale: found %g, expected arcsec per pixel above 0", opt.PixelScale)
 	}
 	if path, err := os.Executable(); err == nil {
@@ -133,7 +126,10 @@ func surveyStatusCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			rows := s.all()
+			rows, err := s.all(c.Context)
+			if err != nil {
+				return err
+			}
 			if c.IsSet("indices") {
 				return printIndices(c.App.Writer, s, rows, c.String("indices"))
 			}
@@ -164,7 +160,8 @@ func printIndices(w io.Writer, s *survey, rows []standing, states string) error 
 		}
 	}
 	for _, r := range rows {
-		if task := (r.Index-1)/s.plan.PerTask + 1; slices.Contains(want, r.State) && !slices.Contains(tasks, task) {
+		task := (r.Index-1)/s.plan.PerTask + 1
+		if slices.Contains(want, r.State) && (len(tasks) == 0 || tasks[len(tasks)-1] != task) {
 			tasks = append(tasks, task)
 		}
 	}
@@ -178,11 +175,11 @@ func printStandings(w io.Writer, rows []standing) error {
 	for _, r := range rows {
 		width = max(width, len(r.Name))
 	}
-	var b strings.Builder
+	b := bufio.NewWriter(w)
 	for _, r := range rows {
 		line := fmt.Sprintf("%*d  %-*s  %-13s", digits, r.Index, width, r.Name, r.State)
 		if r.rec != nil {
-			line += fmt.Sprintf("  χ²/N %7.3f  %6.0f s", float64(r.rec.ReducedChi2), r.rec.Seconds)
+			line += "  χ²/N " + padded(r.rec.number("reduced_chi2"), 7, 3) + "  " + padded(r.rec.number("seconds"), 6, 0) + " s"
 		}
 		if r.Message != "" {
 			line += "  " + r.Message
@@ -196,9 +193,16 @@ func printStandings(w io.Writer, rows []standing) error {
 			sums = append(sums, fmt.Sprintf("%d %s", n[st], strings.ReplaceAll(st, "_", " ")))
 		}
 	}
-	fmt.Fprintf(&b, "%s: %s\n", count(len(rows), "lens", "lenses"), strings.Join(sums, ", "))
-	_, err := io.WriteString(w, b.String())
-	return err
+	fmt.Fprintf(b, "%s: %s\n", count(len(rows), "lens", "lenses"), strings.Join(sums, ", "))
+	return b.Flush()
+}
+
+// padded writes a number with so many decimals, or shortly where that would be long.
+func padded(v float64, width, decimals int) string {
+	if math.Abs(v) < 1e9 {
+		return fmt.Sprintf("%*.*f", width, decimals, v)
+	}
+	return fmt.Sprintf("%*.3g", width, v)
 }
 
 func surveyMergeCommand() *cli.Command {
@@ -208,7 +212,7 @@ func surveyMergeCommand() *cli.Command {
 		ArgsUsage: "DIR",
 		UsageText: "lenskit survey merge DIR [-o BASE]",
 		Description: "Writes BASE.csv, BASE.json and BASE.fits with a row for each lens (status, reason, χ², parameters and uncertainties; empty\n" +
-			"where a lens has no such parameter) and BASE.png with data, model, residual and source of each.\n\n" +
+			"where a lens has no such parameter) and BASE.png with data, model, residual and source of those that have results.\n\n" +
 			"Example: lenskit survey merge out/survey -o out/catalog",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "base of the files' names (default: DIR/catalog)"},
@@ -219,7 +223,7 @@ func surveyMergeCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			made, rows, err := MergeSurvey(SurveyMergeOptions{Dir: args[0], Output: c.String("output"), Latents: c.Bool("latents")})
+			made, rows, err := MergeSurvey(c.Context, SurveyMergeOptions{Dir: args[0], Output: c.String("output"), Latents: c.Bool("latents")})
 			if err != nil {
 				return err
 			}

@@ -130,7 +130,36 @@ func (x *coolestExport) read() (err error) {
 	for i, n := range x.rec.Parameters.names {
 		x.values[n] = x.rec.Parameters.values[i]
 	}
+	if err := x.checkRecord(); err != nil {
+		return err
+	}
 	return x.readSamples()
+}
+
+// checkRecord holds the record of the fit, which may be anybody's, against what a record says and against the config.
+func (x *coolestExport) checkRecord() error {
+	if _, err := readLensRecord(x.opt.Dir); err != nil {
+		return err
+	}
+	names := []string{}
+	for _, comp := range x.cfg.components() {
+		for i := range comp.Params {
+			names = append(names, comp.nameOf(&comp.Params[i], 0))
+		}
+	}
+	for _, l := range x.cfg.lone() {
+		names = append(names, l.name)
+	}
+	for _, n := range names {
+		v, ok := x.values[n]
+		switch {
+		case !ok:
+			return badInput("%s: has no parameter %s, expected the fit of the model in %s", filepath.Join(x.opt.Dir, fileFitJSON), n, x.cfg.file)
+		case math.IsNaN(v):
+			return badInput("%s: %s: found null, expected a number", filepath.Join(x.opt.Dir, fileFitJSON), n)
+		}
+	}
+	return nil
 }
 
 // readSamples gathers the draws of the run's chains, if it has any.

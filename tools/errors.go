@@ -85,6 +85,7 @@ func exitCode(err error) int {
 	var f *failure
 	var r *disk.ReadError
 	var w *disk.WriteError
+	var b *disk.Busy
 	switch {
 	case err == nil:
 		return exitDone
@@ -98,6 +99,11 @@ func exitCode(err error) int {
 		}
 		return exitBadInput
 	case errors.Is(err, onnx.ErrTooLarge):
+		return exitBadInput
+	case errors.As(err, &b):
+		if b.Elsewhere { // which may be gone already
+			return exitInterrupted
+		}
 		return exitBadInput
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted

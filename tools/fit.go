@@ -25,15 +25,20 @@ type FitOptions struct {
 	Search  searchOptions
 	Compute adjoint.Options
 	JSON    bool
+	Locked  bool // the folder is this process's already
 }
 
 // Fit finds the maximum a posteriori of a config's model and leaves the folder of a run. It returns a notConverged error
 // when the results are written but not to be trusted, and an interrupted one when ctx was cancelled and the state saved.
 func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) error {
 	begun := time.Now()
+	sum, sumErr := hashFile(opt.Input) // before it is read, so that a later change is seen as one
 	cfg, err := opt.config()
 	if err != nil {
 		return err
+	}
+	if opt.Bare.Image == "" && sumErr != nil {
+		return sumErr
 	}
 	dir := opt.folder()
 	undo, err := openFolder(dir)
@@ -96,10 +101,6 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = elapsed(), opt.Search.Seed, opt.Search, notices
 	if opt.Bare.Image == "" {
-		sum, err := hashFile(opt.Input)
-		if err != nil {
-			return err
-		}
 		rec.Inputs = append([]input{{opt.Input, sum}}, rec.Inputs...)
 	}
 	if err := p.writeRun(dir, theta, rec); err != nil {

@@ -16,6 +16,11 @@ func plotRun(dir string) error {
 	if err != nil {
 		return err
 	}
+	return drawRun(dir, rec)
+}
+
+// drawRun draws fit.png of the run in dir, whose fit.json need not be there yet, from its fit.fits and config.yaml.
+func drawRun(dir string, rec *fitRecord) error {
 	planes, unit, err := readPlanes(filepath.Join(dir, fileFitFITS), fitPlanes)
 	if err != nil {
 		return err

@@ -3,12 +3,16 @@ package tools
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strconv"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx"
 	"lenskit/physics"
 )
@@ -38,8 +42,11 @@ func (o orderedValues) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads an object of numbers, keeping its order.
 func (o *orderedValues) UnmarshalJSON(data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
-	if _, err := d.Token(); err != nil {
+	switch first, err := d.Token(); {
+	case err != nil || first == nil:
 		return err
+	case first != json.Delim('{'):
+		return &json.UnmarshalTypeError{Value: "no object", Type: reflect.TypeFor[map[string]float64]()}
 	}
 	for d.More() {
 		k, err := d.Token()
@@ -125,8 +132,12 @@ const (
 	fileCheckpoint = "checkpoint"
 )
 
-// writeRun writes the results at the named parameters theta into dir; fit.json comes last, so that where it is, all is.
+// writeRun writes the results at the named parameters theta into dir. An earlier fit.json goes first and the new one comes
+// last, so that where it is, all is, and of one fit.
 func (p *problem) writeRun(dir string, theta []float64, rec *fitRecord) error {
+	if err := os.Remove(filepath.Join(dir, fileFitJSON)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &disk.WriteError{Path: filepath.Join(dir, fileFitJSON), Err: err}
+	}
 	if err := p.Config.save(filepath.Join(dir, fileConfig)); err != nil {
 		return err
 	}
@@ -134,10 +145,10 @@ func (p *problem) writeRun(dir string, theta []float64, rec *fitRecord) error {
 		return err
 	}
 	rec.EastOfNorth = p.eastOfNorth(theta)
-	if err := writeJSON(filepath.Join(dir, fileFitJSON), rec); err != nil {
+	if err := drawRun(dir, rec); err != nil {
 		return err
 	}
-	return plotRun(dir)
+	return writeJSON(filepath.Join(dir, fileFitJSON), rec)
 }
 
 // readFitRecord reads the fit.json of a run.

@@ -13,6 +13,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"lenskit/internal/disk"
 )
 
 // A survey is a folder with survey.json (how to fit), manifest.csv (what: a line per lens), a job script, logs, and a
@@ -60,6 +63,17 @@ var manifestColumns = []string{"name", "config", "image", "noise", "psf", "pixel
 // lensName is what a lens may be called: its name is that of its folder.
 var lensName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+_.,=@-]{0,199}$`)
 
+// takenNames are what a lens may not be called: the survey's own files and folders.
+var takenNames = regexp.MustCompile(`^(logs|survey\.(json|sbatch|pbs|lsf|sge)|manifest\.csv|catalog(-[0-9]+)?\.(csv|json|fits|png))$`)
+
+// Bounds of what a survey is read from.
+const (
+	longestPlan = 1 << 20
+	longestList = 1 << 30
+	longestPath = 4096
+	mostPerTask = 1000000
+)
+
 // openSurvey reads survey.json and the manifest.
 func openSurvey(dir string) (*survey, error) {
 	if info, err := os.Stat(dir); err != nil {
@@ -69,35 +83,58 @@ func openSurvey(dir string) (*survey, error) {
 	}
 	s := &survey{dir: dir}
 	path := filepath.Join(dir, fileSurvey)
-	text, err := os.ReadFile(path)
+	text, err := disk.Read(path, longestPlan)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, withHint(badInput("%s: is not the folder of a survey: it has no %s", dir, fileSurvey), "lenskit survey plan LIST -o %s makes one", dir)
 	}
 	if err != nil {
-		return nil, badInput("%s: %s", path, reason(err))
+		return nil, err
 	}
 	if err := json.Unmarshal(text, &s.plan); err != nil {
 		return nil, badInput("%s: %s", path, jsonReason(err))
+	}
+	if err := s.plan.check(func(name string) string { return path + ": " + planKeys[name] }); err != nil {
+		return nil, err
 	}
 	path = filepath.Join(dir, fileManifest)
 	if s.lenses, err = readLensList(path); err != nil {
 		return nil, err
 	}
-	if s.plan.PerTask < 1 || s.plan.Lenses != len(s.lenses) {
-		return nil, badInput("%s: found %d lenses, %s says %d in tasks of %d: plan the survey again", path, len(s.lenses), fileSurvey, s.plan.Lenses, s.plan.PerTask)
+	if s.plan.Lenses != len(s.lenses) {
+		return nil, badInput("%s: found %d lenses, %s says %d: plan the survey again", path, len(s.lenses), fileSurvey, s.plan.Lenses)
 	}
 	return s, nil
+}
+
+// planKeys are the keys of what a plan's check names.
+var planKeys = map[string]string{"Optimizer": "options.Optimizer", "Iterations": "options.Iterations", "Starts": "options.Starts", "Device": "device", "Per-Task": "lenses_per_task"}
+
+// check holds the plan against the limits of its parts; place is where one of them stands, for messages.
+func (p *surveyPlan) check(place func(name string) string) error {
+	if err := p.Search.check(place); err != nil {
+		return err
+	}
+	switch {
+	case !slices.Contains([]string{"cpu", "cuda", "reference"}, p.Device):
+		return badInput("%s: found %q, expected cpu, cuda or reference", place("Device"), p.Device)
+	case p.PerTask < 1 || p.PerTask > mostPerTask:
+		return badInput("%s: found %d, expected 1 to %d lenses", place("Per-Task"), p.PerTask, mostPerTask)
+	}
+	return nil
 }
 
 // readLensList reads a CSV file with a header among the columns of a manifest. A lens without a name gets that of its
 // file.
 func readLensList(path string) ([]surveyLens, error) {
-	f, err := os.Open(path)
+	f, size, err := disk.Open(path)
 	if err != nil {
-		return nil, badInput("%s: %s", path, reason(err))
+		return nil, err
 	}
 	defer f.Close()
-	return parseLensList(path, f)
+	if size > longestList {
+		return nil, badInput("%s: found %s, expected a list of at most %s", path, disk.Size(size), disk.Size(longestList))
+	}
+	return parseLensList(path, io.LimitReader(f, longestList))
 }
 
 func parseLensList(path string, in io.Reader) ([]surveyLens, error) {
@@ -180,6 +217,16 @@ func lensColumns(path string, r *csv.Reader, row []string) ([]string, error) {
 }
 
 func (l *surveyLens) check(path string) error {
+	for _, c := range []struct{ name, text string }{{"name", l.Name}, {"config", l.Config}, {"image", l.Image}, {"noise", l.Noise}, {"psf", l.PSF}} {
+		if len(c.text) > longestPath || strings.ContainsFunc(c.text, unicode.IsControl) {
+			return badInput("%s:%d: %s: found \"%s\", expected at most %d bytes without control characters", path, l.line, c.name, shown(c.text), longestPath)
+		}
+	}
+	for _, c := range []struct{ name, text string }{{"noise", l.Noise}, {"psf", l.PSF}} {
+		if v, err := strconv.ParseFloat(c.text, 64); err == nil && !(v > 0 && v <= 1e300) {
+			return badInput("%s:%d: %s: found \"%s\", expected a standard deviation above 0 or a FITS path", path, l.line, c.name, shown(c.text))
+		}
+	}
 	switch {
 	case l.Config == "" && l.Image == "":
 		return badInput("%s:%d: has neither config nor image, expected one of them", path, l.line)
@@ -205,8 +252,8 @@ func nameLenses(path string, lenses []surveyLens) error {
 		if l.Name == "" {
 			continue
 		}
-		if !lensName.MatchString(l.Name) || l.Name == folderLogs {
-			return badInput("%s:%d: name: found %q, expected the name of a folder of letters, digits and + _ . , = @ -, not %s", path, l.line, l.Name, folderLogs)
+		if !lensName.MatchString(l.Name) || takenNames.MatchString(l.Name) {
+			return badInput("%s:%d: name: found \"%s\", expected the name of a folder of at most 200 letters, digits and + _ . , = @ -, not %s or a file of the survey", path, l.line, shown(l.Name), folderLogs)
 		}
 		if k, ok := given[l.Name]; ok {
 			return badInput("%s:%d: name: %q stands already in line %d, expected a name of its own", path, l.line, l.Name, lenses[k].line)
@@ -225,7 +272,7 @@ func nameLenses(path string, lenses []surveyLens) error {
 				continue
 			}
 			n := lensFileName(lenses[i].input(), depth)
-			if _, taken := given[n]; wanted[n] == 1 && !taken && lensName.MatchString(n) && n != folderLogs {
+			if _, taken := given[n]; wanted[n] == 1 && !taken && lensName.MatchString(n) && !takenNames.MatchString(n) {
 				lenses[i].Name = n
 				given[n] = i
 			}

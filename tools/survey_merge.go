@@ -2,8 +2,10 @@ package tools
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -11,73 +13,91 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"lenskit/internal/disk"
 )
 
 // surveyTable is the catalogue of a survey: a row per lens, NaN where a lens has no such parameter.
 type surveyTable struct {
-	rows   []standing
-	params []string // parameters of any lens, in the order in which they were met
-	values [][]float64
-	errors [][]float64
+	rows    []standing // without their parameters
+	entries []tableEntry
+	params  []string // parameters of any lens, in the order in which they were met
 }
 
-// surveyNumbers are the columns of numbers beside the parameters.
-var surveyNumbers = []struct {
-	name string
-	get  func(r *fitRecord) float64
-}{
-	{"log_posterior", func(r *fitRecord) float64 { return float64(r.LogPosterior) }},
-	{"chi2", func(r *fitRecord) float64 { return float64(r.Chi2) }},
-	{"pixels", func(r *fitRecord) float64 { return float64(r.Pixels) }},
-	{"reduced_chi2", func(r *fitRecord) float64 { return float64(r.ReducedChi2) }},
-	{"evaluations", func(r *fitRecord) float64 { return float64(r.Evaluations) }},
-	{"seconds", func(r *fitRecord) float64 { return r.Seconds }},
+// tableEntry is what a lens has in the columns of parameters.
+type tableEntry struct {
+	columns       []int32
+	values, sigma []float64
+	eastOfNorth   orderedValues
 }
+
+// mostParameters is the number of columns of a FITS table (standard 4.0, §7.3.1), less those of surveyNumbers and the first
+// three, for two to a parameter.
+const mostParameters = (999 - 3 - len(surveyNumbers)) / 2
+
+// longestColumn is the length of a column's name that leaves room in a card for _error and the quotes (§4.2.1.1); that of a longer
+// one ends in some digits of its SHA-256.
+const longestColumn = 68 - len("_error")
 
 // number is column k of surveyNumbers in row i.
 func (t *surveyTable) number(i, k int) float64 {
 	if t.rows[i].rec == nil {
 		return math.NaN()
 	}
-	return surveyNumbers[k].get(t.rows[i].rec)
+	return t.rows[i].rec.numbers[k]
 }
 
 // table gathers the results of all lenses; the latents of decoders only when asked for.
-func (s *survey) table(latents bool) *surveyTable {
-	t := &surveyTable{rows: s.all()}
-	at := map[string]int{}
+func (s *survey) table(ctx context.Context, latents bool) (*surveyTable, error) {
+	t := &surveyTable{rows: make([]standing, len(s.lenses)), entries: make([]tableEntry, len(s.lenses))}
+	at := map[string]int32{}
 	for i := range t.rows {
-		r := t.rows[i].rec
-		if r == nil {
-			continue
+		if err := stoppedOr(ctx, nil); err != nil {
+			return nil, err
 		}
-		for _, n := range r.Parameters.names {
-			if _, ok := at[n]; !ok && (latents || !isLatent(n)) {
-				at[n] = len(t.params)
-				t.params = append(t.params, n)
+		r := s.standing(i + 1)
+		if r.rec != nil {
+			sigma := map[string]float64{}
+			for k, n := range r.rec.Uncertainties.names {
+				sigma[n] = r.rec.Uncertainties.values[k]
+			}
+			e := &t.entries[i]
+			e.eastOfNorth = r.rec.EastOfNorth
+			for k, n := range r.rec.Parameters.names {
+				if isLatent(n) && !latents {
+					continue
+				}
+				c, ok := at[n]
+				if !ok {
+					if len(t.params) == mostParameters {
+						return nil, withHint(badInput("%s: its lenses have more than %d parameters between them, expected as many as a table has columns for", s.dir, mostParameters),
+							"lenses of one kind whose lens and source have one name share columns; --latents adds those of decoders")
+					}
+					c = int32(len(t.params))
+					at[n], t.params = c, append(t.params, n)
+				}
+				v, ok := sigma[n]
+				if !ok {
+					v = math.NaN()
+				}
+				e.columns, e.values, e.sigma = append(e.columns, c), append(e.values, r.rec.Parameters.values[k]), append(e.sigma, v)
 			}
 		}
+		r.forget()
+		t.rows[i] = r
 	}
-	fill := func(v orderedValues) []float64 {
-		out := make([]float64, len(t.params))
-		for k := range out {
-			out[k] = math.NaN()
-		}
-		for k, n := range v.names {
-			if j, ok := at[n]; ok {
-				out[j] = v.values[k]
-			}
-		}
-		return out
+	return t, nil
+}
+
+// fill writes the values and uncertainties of lens i, by turns, into a row of all columns.
+func (t *surveyTable) fill(row []float64, i int) {
+	for k := range row {
+		row[k] = math.NaN()
 	}
-	for i := range t.rows {
-		var p, e orderedValues
-		if r := t.rows[i].rec; r != nil {
-			p, e = r.Parameters, r.Uncertainties
-		}
-		t.values, t.errors = append(t.values, fill(p)), append(t.errors, fill(e))
+	e := &t.entries[i]
+	for k, c := range e.columns {
+		row[2*c], row[2*c+1] = e.values[k], e.sigma[k]
 	}
-	return t
 }
 
 // writeCSV writes the table: index, name, status, reason, numbers, and each parameter with its uncertainty; what is not
@@ -86,9 +106,7 @@ func (t *surveyTable) writeCSV(path string) error {
 	return writeAtomic(path, func(w io.Writer) error {
 		c := csv.NewWriter(w)
 		row := []string{"index", "name", "status", "reason"}
-		for _, n := range surveyNumbers {
-			row = append(row, n.name)
-		}
+		row = append(row, surveyNumbers[:]...)
 		for _, p := range t.params {
 			row = append(row, p, p+"_error")
 		}
@@ -99,13 +117,15 @@ func (t *surveyTable) writeCSV(path string) error {
 			}
 			return strconv.FormatFloat(v, 'g', -1, 64)
 		}
+		values := make([]float64, 2*len(t.params))
 		for i, r := range t.rows {
 			row = []string{strconv.Itoa(r.Index), r.Name, r.State, r.Message}
 			for k := range surveyNumbers {
 				row = append(row, text(t.number(i, k)))
 			}
-			for k := range t.params {
-				row = append(row, text(t.values[i][k]), text(t.errors[i][k]))
+			t.fill(values, i)
+			for _, v := range values {
+				row = append(row, text(v))
 			}
 			c.Write(row)
 		}
@@ -114,38 +134,48 @@ func (t *surveyTable) writeCSV(path string) error {
 	})
 }
 
-// objects is the table as a list of objects, like fit.json of each lens without its particulars.
-func (t *surveyTable) objects() []map[string]any {
-	out := make([]map[string]any, 0, len(t.rows))
-	for i, r := range t.rows {
-		o := map[string]any{"index": r.Index, "name": r.Name, "status": r.State}
-		if r.Message != "" {
-			o["reason"] = r.Message
-		}
-		if r.rec != nil {
-			for k, n := range surveyNumbers {
-				o[n.name] = jsonFloat(t.number(i, k))
+// writeJSON writes the table as a list of objects, like fit.json of each lens without its particulars.
+func (t *surveyTable) writeJSON(path string) error {
+	return writeAtomic(path, func(w io.Writer) error {
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false)
+		e.SetIndent("  ", "  ")
+		before := "[\n  "
+		for i := range t.rows {
+			b.Reset()
+			b.WriteString(before)
+			if err := e.Encode(t.object(i)); err != nil {
+				return err
 			}
-			o["parameters"], o["uncertainties"] = t.known(i, t.values), t.known(i, t.errors)
-			if r.rec.EastOfNorth != nil {
-				o["position_angles_east_of_north"] = r.rec.EastOfNorth
+			if _, err := w.Write(bytes.TrimRight(b.Bytes(), "\n")); err != nil {
+				return err
 			}
+			before = ",\n  "
 		}
-		out = append(out, o)
-	}
-	return out
+		_, err := io.WriteString(w, "\n]\n")
+		return err
+	})
 }
 
-// known are the parameters that lens i has.
-func (t *surveyTable) known(i int, from [][]float64) orderedValues {
-	var o orderedValues
-	has := map[string]bool{}
-	for _, n := range t.rows[i].rec.Parameters.names {
-		has[n] = true
+// object is row i as JSON has it.
+func (t *surveyTable) object(i int) map[string]any {
+	r, e := &t.rows[i], &t.entries[i]
+	o := map[string]any{"index": r.Index, "name": r.Name, "status": r.State}
+	if r.Message != "" {
+		o["reason"] = r.Message
 	}
-	for k, n := range t.params {
-		if has[n] {
-			o.names, o.values = append(o.names, n), append(o.values, from[i][k])
+	if r.rec != nil {
+		for k, n := range surveyNumbers {
+			o[n] = jsonFloat(t.number(i, k))
+		}
+		names := make([]string, len(e.columns))
+		for k, c := range e.columns {
+			names[k] = t.params[c]
+		}
+		o["parameters"], o["uncertainties"] = orderedValues{names, e.values}, orderedValues{names, e.sigma}
+		if len(e.eastOfNorth.names) > 0 {
+			o["position_angles_east_of_north"] = e.eastOfNorth
 		}
 	}
 	return o
@@ -161,24 +191,25 @@ func (t *surveyTable) writeFITS(path string) error {
 	names := []string{"index", "name", "status"}
 	forms := []string{"1J", fmt.Sprintf("%dA", nameW), fmt.Sprintf("%dA", stateW)}
 	for _, n := range surveyNumbers {
-		names, forms = append(names, n.name), append(forms, "1D")
+		names, forms = append(names, n), append(forms, "1D")
 	}
 	for _, p := range t.params {
+		if len(p) > longestColumn {
+			p = p[:longestColumn-9] + "_" + disk.SumOf([]byte(p))[:8]
+		}
 		names, forms = append(names, p, p+"_error"), append(forms, "1D", "1D")
 	}
 	row := 4 + nameW + stateW + 8*(len(names)-3)
 	var b bytes.Buffer
 	card := func(key, value string) { fmt.Fprintf(&b, "%-80.80s", fmt.Sprintf("%-8s= %20s", key, value)) }
-	quoted := func(key, value string) {
-		fmt.Fprintf(&b, "%-80.80s", fmt.Sprintf("%-8s= '%-8s'", key, strings.ReplaceAll(value, "'", "''")))
-	}
-	pad := func(fill string) { b.WriteString(strings.Repeat(fill, (fitsBlock-b.Len()%fitsBlock)%fitsBlock)) }
+	quoted := func(key, value string) { fmt.Fprintf(&b, "%-80s", fmt.Sprintf("%-8s= '%-8s'", key, value)) }
+	pad := func() { b.WriteString(strings.Repeat(" ", (fitsBlock-b.Len()%fitsBlock)%fitsBlock)) }
 	card("SIMPLE", "T")
 	card("BITPIX", "8")
 	card("NAXIS", "0")
 	card("EXTEND", "T")
 	fmt.Fprintf(&b, "%-80s", "END")
-	pad(" ")
+	pad()
 	quoted("XTENSION", "BINTABLE")
 	for _, c := range []struct {
 		key   string
@@ -192,23 +223,30 @@ func (t *surveyTable) writeFITS(path string) error {
 		quoted(fmt.Sprintf("TFORM%d", i+1), forms[i])
 	}
 	fmt.Fprintf(&b, "%-80s", "END")
-	pad(" ")
+	pad()
 	text := func(s string, width int) { b.WriteString(s + strings.Repeat("\x00", width-len(s))) }
-	for i, r := range t.rows {
-		binary.Write(&b, binary.BigEndian, int32(r.Index))
-		text(r.Name, nameW)
-		text(r.State, stateW)
-		for k := range surveyNumbers {
-			binary.Write(&b, binary.BigEndian, t.number(i, k))
-		}
-		for k := range t.params {
-			binary.Write(&b, binary.BigEndian, []float64{t.values[i][k], t.errors[i][k]})
-		}
-	}
-	pad("\x00")
+	values := make([]float64, 2*len(t.params))
 	return writeAtomic(path, func(w io.Writer) error {
-		_, err := b.WriteTo(w)
-		return err
+		written := 0
+		for i, r := range t.rows {
+			binary.Write(&b, binary.BigEndian, int32(r.Index))
+			text(r.Name, nameW)
+			text(r.State, stateW)
+			for k := range surveyNumbers {
+				binary.Write(&b, binary.BigEndian, t.number(i, k))
+			}
+			t.fill(values, i)
+			binary.Write(&b, binary.BigEndian, values)
+			if i == len(t.rows)-1 {
+				b.Write(make([]byte, (fitsBlock-(written+b.Len())%fitsBlock)%fitsBlock))
+			}
+			n, err := b.WriteTo(w)
+			if err != nil {
+				return err
+			}
+			written += int(n)
+		}
+		return nil
 	})
 }
 
@@ -219,9 +257,9 @@ type SurveyMergeOptions struct {
 	Latents bool   // the latents of decoders, too
 }
 
-// MergeSurvey writes the results of all lenses of a survey as CSV, JSON and FITS tables and a contact sheet. It returns
-// the files and how the lenses stand.
-func MergeSurvey(opt SurveyMergeOptions) (made []string, rows []standing, err error) {
+// MergeSurvey writes the results of all lenses of a survey as CSV, JSON and FITS tables and contact sheets of those that
+// have results. It returns the files and how the lenses stand.
+func MergeSurvey(ctx context.Context, opt SurveyMergeOptions) (made []string, rows []standing, err error) {
 	s, err := openSurvey(opt.Dir)
 	if err != nil {
 		return nil, nil, err
@@ -238,13 +276,16 @@ func MergeSurvey(opt SurveyMergeOptions) (made []string, rows []standing, err er
 	if err := prepareFolder(filepath.Dir(base)); err != nil {
 		return nil, nil, err
 	}
-	t := s.table(opt.Latents)
+	t, err := s.table(ctx, opt.Latents)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, f := range []struct {
 		end   string
 		write func(path string) error
 	}{
 		{".csv", t.writeCSV},
-		{".json", func(path string) error { return writeJSON(path, t.objects()) }},
+		{".json", t.writeJSON},
 		{".fits", t.writeFITS},
 	} {
 		if err := f.write(base + f.end); err != nil {
@@ -252,6 +293,6 @@ func MergeSurvey(opt SurveyMergeOptions) (made []string, rows []standing, err er
 		}
 		made = append(made, base+f.end)
 	}
-	sheets, err := s.contactSheets(base, t.rows)
+	sheets, err := s.contactSheets(ctx, base, t.rows)
 	return append(made, sheets...), t.rows, err
 }

@@ -5,9 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
+	"unicode"
+
+	"lenskit/internal/disk"
 )
 
 // SurveyPlanOptions says what PlanSurvey plans.
@@ -48,6 +51,9 @@ func PlanSurvey(opt SurveyPlanOptions) (*SurveyPlanned, error) {
 	if err := opt.checkJob(); err != nil {
 		return nil, err
 	}
+	if err := (&surveyPlan{PerTask: opt.PerTask, Search: opt.Search, Device: opt.Device}).check(asFlag); err != nil {
+		return nil, err
+	}
 	lenses, from, err := opt.lenses()
 	if err != nil {
 		return nil, err
@@ -61,7 +67,11 @@ func PlanSurvey(opt SurveyPlanOptions) (*SurveyPlanned, error) {
 			path = filepath.Join(from, path)
 		}
 		file, _ := splitExtension(path)
-		if _, err := os.Stat(file); err != nil {
+		info, err := os.Stat(file)
+		if err == nil {
+			err = disk.Regular(info)
+		}
+		if err != nil {
 			return nil, badInput("%s: %s: %s", opt.place(l), l.input(), reason(err))
 		}
 		if l.Config != "" && isFITS(path) {
@@ -100,7 +110,7 @@ func PlanSurvey(opt SurveyPlanOptions) (*SurveyPlanned, error) {
 		return nil, badInput("%s: %s", script, reason(err))
 	}
 	return &SurveyPlanned{Lenses: len(s.lenses), Tasks: s.plan.tasks(), Manifest: filepath.Join(opt.Output, fileManifest), Script: script,
-		Submit: job.submit + " " + shellWord(script)}, nil
+		Submit: job.submit + " " + shellPath(script)}, nil
 }
 
 // place is where a lens of the input was named.
@@ -167,6 +177,7 @@ func (o *SurveyPlanOptions) lenses() (lenses []surveyLens, from string, err erro
 // jobScript is how a batch system is told of an array.
 type jobScript struct {
 	file, submit string
+	path         directivePath
 	head         func(o *SurveyPlanOptions, array, limit string, log func(task string) string) []string
 }
 
@@ -176,20 +187,20 @@ func schedulers() []string { return []string{"slurm", "pbs", "lsf", "sge"} }
 // jobScripts are the batch systems. Each is told to send a signal some time before the end of its limit, where it can, so
 // that a fit saves itself.
 var jobScripts = map[string]jobScript{
-	"slurm": {"survey.sbatch", "sbatch", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"slurm": {"survey.sbatch", "sbatch", slurmPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		return []string{"#SBATCH --job-name=lenskit", "#SBATCH --array=" + array + limit, "#SBATCH --nodes=1", "#SBATCH --ntasks=1",
 			fmt.Sprintf("#SBATCH --cpus-per-task=%d", o.CPUs), "#SBATCH --time=" + o.Time + ":00", fmt.Sprintf("#SBATCH --mem=%dM", o.Memory),
 			"#SBATCH --signal=B:TERM@60", "#SBATCH --output=" + log("%a")}
 	}},
-	"pbs": {"survey.pbs", "qsub", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"pbs": {"survey.pbs", "qsub", plainPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		return []string{"#PBS -N lenskit", "#PBS -J " + array + limit, fmt.Sprintf("#PBS -l select=1:ncpus=%d:mem=%dmb", o.CPUs, o.Memory),
 			"#PBS -l walltime=" + o.Time + ":00", "#PBS -j oe", "#PBS -o " + log("^array_index^")}
 	}},
-	"lsf": {"survey.lsf", "bsub <", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"lsf": {"survey.lsf", "bsub <", plainPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		return []string{fmt.Sprintf("#BSUB -J lenskit[%s]%s", array, limit), fmt.Sprintf("#BSUB -n %d", o.CPUs), `#BSUB -R "span[hosts=1]"`, "#BSUB -W " + o.Time,
 			fmt.Sprintf("#BSUB -M %dMB", o.Memory), "#BSUB -wt 1 -wa TERM", "#BSUB -o " + log("%I")}
 	}},
-	"sge": {"survey.sge", "qsub", func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
+	"sge": {"survey.sge", "qsub", plainPath, func(o *SurveyPlanOptions, array, limit string, log func(string) string) []string {
 		out := []string{"#$ -N lenskit", "#$ -t " + array, fmt.Sprintf("#$ -pe smp %d", o.CPUs), "#$ -l h_rt=" + o.Time + ":00",
 			fmt.Sprintf("#$ -l mem_free=%dM", o.Memory), "#$ -notify", "#$ -j y", "#$ -o " + log("$TASK_ID")}
 		if limit != "" {
@@ -205,18 +216,25 @@ func (o *SurveyPlanOptions) script(p *surveyPlan, job jobScript) (string, error)
 	if err != nil {
 		return "", badInput("%s: %v", o.Output, err)
 	}
-	if strings.ContainsAny(dir, " \n%^$\"'") {
-		return "", badInput("%s: its path has a character that job scripts give a meaning to, expected another folder", dir)
+	said := ""
+	for _, c := range dir {
+		text := job.path(c)
+		if said += text; text == "" {
+			return "", badInput("%s: its path has the character %q, which cannot be said in a job script for %s, expected another folder", dir, c, o.Scheduler)
+		}
 	}
 	program := o.Program
 	if program == "" {
 		program = "lenskit"
 	}
+	if strings.ContainsFunc(program, unicode.IsControl) {
+		return "", badInput("%q: has a control character in its path, expected lenskit where job scripts can name it", program)
+	}
 	array, limit := fmt.Sprintf("1-%d", p.tasks()), ""
 	if o.AtOnce > 0 {
 		limit = fmt.Sprintf("%%%d", o.AtOnce)
 	}
-	log := func(task string) string { return filepath.Join(dir, folderLogs, task+".log") }
+	log := func(task string) string { return filepath.Join(said, folderLogs, task+".log") }
 	head := strings.Join(job.head(o, array, limit, log), "\n")
 	return fmt.Sprintf(`#!/bin/bash
 %s
@@ -226,7 +244,40 @@ func (o *SurveyPlanOptions) script(p *surveyPlan, job jobScript) (string, error)
 #   %s %s
 #   lenskit survey status %s
 exec %s survey run %s
-`, head, count(p.Lenses, "lens", "lenses"), count(p.tasks(), "task", "tasks"), job.submit, filepath.Join(dir, job.file), dir, shellWord(program), dir), nil
+`, head, count(p.Lenses, "lens", "lenses"), count(p.tasks(), "task", "tasks"), job.submit, shellWord(filepath.Join(dir, job.file)), shellWord(dir), shellPath(program), shellWord(dir)), nil
+}
+
+// directivePath is how a character of a path is written in the lines that a batch system reads, "" for one that cannot be.
+type directivePath func(c rune) string
+
+// plainPath takes the characters to which no batch system gives a meaning: PBS and SGE know hosts and variables in paths, and
+// all of them split, quote or expand in ways of their own.
+func plainPath(c rune) string {
+	if unicode.IsLetter(c) || unicode.IsMark(c) || unicode.IsDigit(c) || strings.ContainsRune("_-./+=@", c) {
+		return string(c)
+	}
+	return ""
+}
+
+// slurmPath puts a backslash before what sbatch gives a meaning to. A backslash in the name of a file has one of its own.
+func slurmPath(c rune) string {
+	switch {
+	case !unicode.IsPrint(c) || c == unicode.ReplacementChar || c == '\\':
+		return ""
+	case c == '%':
+		return "%%"
+	case strings.ContainsRune(" \"'#", c):
+		return "\\" + string(c)
+	}
+	return string(c)
+}
+
+// shellPath quotes a path for a shell, so that no command takes it for an option.
+func shellPath(path string) string {
+	if strings.HasPrefix(path, "-") {
+		path = "./" + path
+	}
+	return shellWord(path)
 }
 
 // shellWord quotes a word for a shell where it has to be.
@@ -237,13 +288,13 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
+// jobTime is a time limit in hours and minutes.
+var jobTime = regexp.MustCompile(`^[0-9]{1,5}:[0-5][0-9]$`)
+
 // checkJob holds the resources of a job against what batch systems take.
 func (o *SurveyPlanOptions) checkJob() error {
-	hours, minutes, ok := strings.Cut(o.Time, ":")
-	h, err1 := strconv.Atoi(hours)
-	m, err2 := strconv.Atoi(minutes)
 	switch {
-	case !ok || err1 != nil || err2 != nil || h < 0 || m < 0 || m > 59 || len(minutes) != 2 || h+m == 0:
+	case !jobTime.MatchString(o.Time) || strings.Trim(o.Time, "0:") == "":
 		return badInput("--time: found %q, expected hours and minutes such as 2:00", o.Time)
 	case o.CPUs < 1 || o.CPUs > 4096:
 		return badInput("--cpus: found %d, expected 1 to 4096", o.CPUs)
@@ -251,8 +302,6 @@ func (o *SurveyPlanOptions) checkJob() error {
 		return badInput("--memory: found %d, expected megabytes above 0", o.Memory)
 	case o.AtOnce < 0:
 		return badInput("--at-once: found %d, expected 0 or more", o.AtOnce)
-	case o.PerTask < 1:
-		return badInput("--per-task: found %d, expected 1 or more lenses", o.PerTask)
 	}
 	return nil
 }

@@ -9,22 +9,24 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"time"
 
 	"lenskit/adjoint"
+	"lenskit/internal/disk"
 )
 
-// lensStatus is survey-status.json of a lens: how its last run stands. While the run lasts the file is touched, so that a
-// run that was killed shows.
+// lensStatus is survey-status.json of a lens: how its last run stands. Whether a run that is said to be running lives, the
+// lock of the lens's folder tells.
 type lensStatus struct {
 	State   string `json:"state"` // running, done, failed or interrupted
 	Exit    int    `json:"exit_code"`
 	Message string `json:"message,omitempty"`
 	Host    string `json:"host"`
 	PID     int    `json:"pid"`
-	Task    string `json:"task,omitempty"` // variable=value of the batch system
+	Task    string `json:"task,omitempty"`   // variable=value of the batch system
+	Values  string `json:"values,omitempty"` // of an image without a config, as the manifest gave them
+	Folder  string `json:"folder,omitempty"` // in which the command was given, for the relative paths of its record
 	Started string `json:"started"`
 	Ended   string `json:"ended,omitempty"`
 }
@@ -35,12 +37,6 @@ const (
 	stateDone        = "done"
 	stateFailed      = "failed"
 	stateInterrupted = "interrupted"
-)
-
-// A running lens's status is touched so often, and the run is taken for dead when it was not touched for so long.
-const (
-	surveyBeat = 20 * time.Second
-	surveyDead = 3 * time.Minute
 )
 
 // SurveyRunOptions says which lenses of a survey RunSurvey fits.
@@ -83,17 +79,20 @@ func RunSurvey(ctx context.Context, opt SurveyRunOptions, stdout io.Writer, pr *
 	var worst error
 	var ran []surveyRan
 	for _, i := range indices {
+		if err := stoppedOr(ctx, nil); err != nil {
+			if worse(err, worst) {
+				worst = err
+			}
+			break
+		}
 		r, err := s.runLens(ctx, i, task, opt, out, pr)
 		r.Exit = exitCode(err)
 		ran = append(ran, r)
 		if worse(err, worst) {
 			worst = err
 		}
-		if r.Exit == exitInterrupted {
-			break
-		}
 		if err != nil && len(indices) > 1 {
-			pr.say("%s: %v", r.Name, err)
+			pr.say("%s: %s", r.Name, oneLine(err.Error()))
 		}
 	}
 	if opt.JSON {
@@ -143,127 +142,224 @@ func (s *survey) fitOptions(i, threads int) FitOptions {
 	return opt
 }
 
-// runLens fits lens i, unless that is done.
-func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunOptions, stdout io.Writer, pr *progress) (surveyRan, error) {
+// runLens fits lens i, unless that is done. While it does it is the owner of the lens's folder.
+func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunOptions, stdout io.Writer, pr *progress) (ran surveyRan, err error) {
 	l, dir := &s.lenses[i-1], s.folder(i)
-	ran := surveyRan{Index: i, Name: l.Name, Status: stateFailed}
 	fit := s.fitOptions(i, opt.Threads)
-	if rec, err := readFitRecord(dir); err == nil && !opt.Force {
-		changed := s.changed(&fit, rec)
-		if changed == "" {
-			ran.Status, ran.Before = rec.Status, true
-			if rec.Status == statusConverged {
-				pr.say("%s: done before", l.Name)
-				return ran, nil
-			}
-			return ran, notConverged("%s: %s: %s", dir, strings.ReplaceAll(rec.Status, "_", " "), rec.Reason)
+	look := func() (*lensBefore, error) {
+		if opt.Force {
+			return &lensBefore{}, nil
 		}
-		pr.say("%s: %s since it was fitted: fitting again", l.Name, changed)
+		return s.before(ctx, l, &fit)
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	done := func(rec *lensRecord) (surveyRan, error) {
+		ran.Status, ran.Before = rec.Status, true
+		if err := rec.verdict(dir); err != nil {
+			return ran, err
+		}
+		pr.say("%s: done before", l.Name)
+		return ran, nil
+	}
+	ran = surveyRan{Index: i, Name: l.Name, Status: stateFailed}
+	was, err := look()
+	if err != nil {
+		return ran, stoppedOr(ctx, err)
+	}
+	if was.rec != nil && was.told {
+		return done(was.rec)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return ran, badInput("%s: %s", dir, reason(err))
 	}
-	st := lensStatus{State: stateRunning, PID: os.Getpid(), Task: task, Started: time.Now().UTC().Format(time.RFC3339)}
-	st.Host, _ = os.Hostname()
-	if other, age := readLensStatus(dir); other != nil && other.State == stateRunning && age < surveyDead && (other.PID != st.PID || other.Host != st.Host) {
-		ran.Status = stateRunning
-		return ran, badInput("%s: process %d on %s is at it, or was until %d s ago: expected one run at a time", dir, other.PID, other.Host, int(age.Seconds()))
+	release, err := disk.Lock(dir)
+	if err != nil {
+		var b *disk.Busy
+		if errors.As(err, &b) {
+			ran.Status = stateRunning
+		}
+		return ran, err
 	}
+	defer release()
+	// another run may have ended since
+	if was, err = look(); err != nil {
+		return ran, stoppedOr(ctx, err)
+	}
+	st := lensStatus{State: stateRunning, PID: os.Getpid(), Task: task, Values: l.values(), Started: time.Now().UTC().Format(time.RFC3339)}
+	st.Host, _ = os.Hostname()
+	st.Folder, _ = os.Getwd()
 	path := filepath.Join(dir, fileLensStatus)
+	if was.rec != nil { // of a run that was killed before it could say so
+		if was.status != nil && was.status.Folder != "" {
+			st.Folder = was.status.Folder
+		}
+		if _, err := os.Stat(filepath.Join(dir, fileFitPNG)); err != nil {
+			if err := plotRun(dir); err != nil {
+				return ran, err
+			}
+		}
+		st.end(stateDone, was.rec.verdict(dir))
+		if err := writeJSON(path, &st); err != nil {
+			return ran, err
+		}
+		return done(was.rec)
+	}
+	if was.amiss != "" {
+		pr.say("%s: %s: fitting again", l.Name, oneLine(was.amiss))
+	}
 	if err := writeJSON(path, &st); err != nil {
 		return ran, err
 	}
-	stop := beat(path)
-	err := Fit(ctx, fit, stdout, pr)
-	stop()
-	st.Exit, st.Ended = exitCode(err), time.Now().UTC().Format(time.RFC3339)
-	switch st.Exit {
+	fit.Locked = true
+	err = Fit(ctx, fit, stdout, pr)
+	state := stateFailed
+	switch exitCode(err) {
 	case exitDone, exitNotConverged:
-		st.State, ran.Status = stateDone, statusConverged
-		if rec, rerr := readFitRecord(dir); rerr == nil {
+		state, ran.Status = stateDone, statusConverged
+		if rec, rerr := readLensRecord(dir); rerr == nil {
 			ran.Status = rec.Status
 		}
 	case exitInterrupted:
-		st.State, ran.Status = stateInterrupted, stateInterrupted
-	default:
-		st.State = stateFailed
+		state, ran.Status = stateInterrupted, stateInterrupted
 	}
-	if err != nil {
-		st.Message = oneLine(err.Error())
-	}
+	st.end(state, err)
 	if werr := writeJSON(path, &st); err == nil {
 		err = werr
 	}
 	return ran, err
 }
 
-// changed tells what of a lens differs from what its fit was made of, "" where nothing does.
-func (s *survey) changed(fit *FitOptions, rec *fitRecord) string {
-	path, _ := splitExtension(fit.Input)
-	own, err := hashFile(path)
-	found := err != nil || len(rec.Inputs) == 0
-	for _, in := range rec.Inputs {
-		found = found || in.SHA256 == own
-		if sum, err := hashFile(in.Path); err == nil && sum != in.SHA256 {
-			return in.Path + " has changed"
+// end notes how a run has ended.
+func (st *lensStatus) end(state string, err error) {
+	st.State, st.Exit, st.Ended = state, exitCode(err), time.Now().UTC().Format(time.RFC3339)
+	if err != nil {
+		st.Message = oneLine(err.Error())
+	}
+}
+
+// verdict is the error of a fit whose results are not to be trusted.
+func (r *lensRecord) verdict(dir string) error {
+	if r.Status == statusConverged {
+		return nil
+	}
+	return notConverged("%s: %s: %s", dir, strings.ReplaceAll(r.Status, "_", " "), oneLine(r.Reason))
+}
+
+// stoppedOr is err, or where ctx is done the error of a run that was told to stop before it had anything to save.
+func stoppedOr(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return interrupted("%v: run the same command again", context.Cause(ctx))
+}
+
+// lensBefore is what a run finds in the folder of a lens.
+type lensBefore struct {
+	rec    *lensRecord // of results that are complete and still right
+	told   bool        // by the status of the last run, too
+	amiss  string      // with results that are not
+	status *lensStatus // of the last run; nil where there was none
+}
+
+// before looks whether a lens is done: it has the files of a fit, its inputs and options are as they were, and its last run
+// did not end in between.
+func (s *survey) before(ctx context.Context, l *surveyLens, fit *FitOptions) (*lensBefore, error) {
+	dir := fit.Output
+	rec, err := readLensRecord(dir)
+	var r *disk.ReadError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &lensBefore{}, nil
+	case errors.As(err, &r): // a new one could not be put in its place
+		return nil, err
+	case err != nil:
+		return &lensBefore{amiss: err.Error()}, nil
+	}
+	st, _ := readLensStatus(dir)
+	folder := ""
+	if st != nil {
+		folder = st.Folder
+	}
+	if amiss, err := s.changed(ctx, fit, rec, folder); amiss != "" || err != nil {
+		return &lensBefore{amiss: amiss}, err
+	}
+	if st != nil && st.Values != "" && st.Values != l.values() {
+		return &lensBefore{amiss: "noise, psf or pixel_scale in " + fileManifest + " has changed since it was fitted"}, nil
+	}
+	if missing := lacksFile(dir, fileConfig, fileFitFITS); missing != "" {
+		return &lensBefore{amiss: missing + " is missing"}, nil
+	}
+	out := &lensBefore{rec: rec, status: st, told: st != nil && st.State == stateDone && lacksFile(dir, fileFitPNG) == ""}
+	if st != nil && (st.State == stateRunning || st.State == stateInterrupted) && lacksFile(dir, fileCheckpoint) == "" {
+		out = &lensBefore{amiss: "its last run did not end"}
+	}
+	return out, nil
+}
+
+// lacksFile is the first of the files that dir does not have, "" where it has all.
+func lacksFile(dir string, files ...string) string {
+	for _, name := range files {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || !info.Mode().IsRegular() {
+			return name
 		}
-	}
-	if !found {
-		return path + " has changed"
-	}
-	want, err1 := json.Marshal(fit.Search.defaults())
-	have, err2 := json.Marshal(rec.Options)
-	var a, b any
-	if err1 == nil && err2 == nil && json.Unmarshal(want, &a) == nil && json.Unmarshal(have, &b) == nil && !reflect.DeepEqual(a, b) {
-		return "options of the survey have changed"
 	}
 	return ""
 }
 
-// beat touches a file until it is stopped.
-func beat(path string) (stop func()) {
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		t := time.NewTicker(surveyBeat)
-		defer t.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case now := <-t.C:
-				os.Chtimes(path, now, now)
+// Bounds of what is summed to see whether it has changed.
+const (
+	longestInput = 64 << 30
+	mostInputs   = 1000
+)
+
+// changed tells what of a lens differs from what its fit was made of, "" where nothing does. Relative paths of the record are
+// those of a command given in folder.
+func (s *survey) changed(ctx context.Context, fit *FitOptions, rec *lensRecord, folder string) (string, error) {
+	path, _ := splitExtension(fit.Input)
+	own, err := disk.SumUntil(ctx, path, longestInput)
+	found := errors.Is(err, fs.ErrNotExist) // what was fitted stays
+	if err != nil && !found {
+		return "", err
+	}
+	if n := len(rec.Inputs); n == 0 || n > mostInputs {
+		return fmt.Sprintf("%s names %d inputs", fileFitJSON, n), nil
+	}
+	for _, in := range rec.Inputs {
+		found = found || in.SHA256 == own
+		path := in.Path
+		if !filepath.IsAbs(path) {
+			if _, err := os.Stat(filepath.Join(folder, path)); err == nil {
+				path = filepath.Join(folder, path)
 			}
 		}
-	}()
-	return func() {
-		close(done)
-		<-ended
+		sum, err := disk.SumUntil(ctx, path, longestInput)
+		switch {
+		case ctx.Err() != nil:
+			return "", err
+		case err == nil && sum != in.SHA256, err != nil && !errors.Is(err, fs.ErrNotExist):
+			return in.Path + " has changed since it was fitted", nil
+		}
 	}
+	if !found {
+		return path + " has changed since it was fitted", nil
+	}
+	if want, err := json.Marshal(fit.Search.defaults()); err == nil && !sameJSON(want, rec.Options) {
+		return "options of the survey have changed since it was fitted", nil
+	}
+	return "", nil
 }
 
-// readLensStatus reads the status of the last run and how long ago it was touched; nil where there is none.
-func readLensStatus(dir string) (*lensStatus, time.Duration) {
-	path := filepath.Join(dir, fileLensStatus)
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, 0
+// values are what the manifest says of an image in numbers.
+func (l *surveyLens) values() string {
+	if l.Image == "" {
+		return ""
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, 0
-	}
-	var st lensStatus
-	if json.Unmarshal(text, &st) != nil {
-		return nil, 0
-	}
-	return &st, max(0, time.Since(info.ModTime()))
+	return fmt.Sprintf("noise %s, psf %s, pixel_scale %g", l.Noise, l.PSF, l.PixelScale)
 }
 
 // Standings of a lens beside those of its last run and of its fit.
 const (
 	standingPending = "pending"
-	standingLost    = "lost" // its run was killed
+	standingLost    = "lost" // its run was killed, or files of it are gone
 )
 
 // standing is how a lens stands: converged, not_converged, failed, running, interrupted, lost or pending.
@@ -272,51 +368,70 @@ type standing struct {
 	Name    string `json:"name"`
 	State   string `json:"state"`
 	Message string `json:"message,omitempty"`
-	rec     *fitRecord
+	rec     *lensRecord
 }
 
 // standings are all states in the order in which they are told of.
 var standings = []string{statusConverged, statusNotConverged, stateFailed, stateRunning, stateInterrupted, standingLost, standingPending}
 
-// standing finds how lens i stands.
-func (s *survey) standing(i int) (standing, error) {
-	out := standing{Index: i, Name: s.lenses[i-1].Name, State: standingPending}
+// standing finds how lens i stands. One whose files cannot be read, or are nobody's, has failed.
+func (s *survey) standing(i int) standing {
 	dir := s.folder(i)
-	st, age := readLensStatus(dir)
+	out := standing{Index: i, Name: s.lenses[i-1].Name, State: standingPending}
+	st, err := readLensStatus(dir)
+	if err == nil && st != nil && st.State == stateRunning {
+		if disk.Working(dir) != nil {
+			out.State, out.Message = stateRunning, fmt.Sprintf("on %s, since %s", shown(st.Host), shown(st.Started))
+			return out
+		}
+		st, err = readLensStatus(dir) // it may have ended since
+	}
 	switch {
-	case st != nil && st.State == stateRunning && age > surveyDead:
-		out.State, out.Message = standingLost, fmt.Sprintf("on %s, gone since %s", st.Host, time.Now().Add(-age).UTC().Format(time.RFC3339))
-		return out, nil
+	case err != nil:
+		out.State, out.Message = stateFailed, oneLine(err.Error())
+		return out
 	case st != nil && st.State == stateRunning:
-		out.State, out.Message = stateRunning, fmt.Sprintf("on %s, since %s", st.Host, st.Started)
-		return out, nil
+		out.State, out.Message = standingLost, fmt.Sprintf("on %s, where it began %s", shown(st.Host), shown(st.Started))
+		return out
 	case st != nil && st.State != stateDone:
-		out.State, out.Message = st.State, st.Message
-		return out, nil
+		out.State, out.Message = st.State, oneLine(st.Message)
+		return out
 	}
-	if _, err := os.Stat(filepath.Join(dir, fileFitJSON)); errors.Is(err, fs.ErrNotExist) {
-		return out, nil
+	rec, err := readLensRecord(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return out
+	case err != nil:
+		out.State, out.Message = stateFailed, oneLine(err.Error())
+		return out
 	}
-	rec, err := readFitRecord(dir)
-	if err != nil {
-		return out, err
+	if missing := lacksFile(dir, fileConfig, fileFitFITS, fileFitPNG); missing != "" {
+		out.State, out.Message = standingLost, missing+" is missing"
+		return out
 	}
 	out.rec, out.State = rec, rec.Status
 	if rec.Status != statusConverged {
-		out.Message = rec.Reason
+		out.Message = oneLine(rec.Reason)
+	}
+	return out
+}
+
+// all finds how all lenses stand, without their parameters.
+func (s *survey) all(ctx context.Context) ([]standing, error) {
+	out := make([]standing, len(s.lenses))
+	for i := range out {
+		if ctx.Err() != nil {
+			return nil, stoppedOr(ctx, nil)
+		}
+		out[i] = s.standing(i + 1)
+		out[i].forget()
 	}
 	return out, nil
 }
 
-// all finds how all lenses stand. A lens whose results cannot be read has failed.
-func (s *survey) all() []standing {
-	out := make([]standing, len(s.lenses))
-	for i := range out {
-		st, err := s.standing(i + 1)
-		if err != nil {
-			st.State, st.Message = stateFailed, oneLine(err.Error())
-		}
-		out[i] = st
+// forget lets go of what no table of standings needs.
+func (r *standing) forget() {
+	if r.rec != nil {
+		r.rec = &lensRecord{Status: r.rec.Status, numbers: r.rec.numbers}
 	}
-	return out
 }

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"context"
 	"fmt"
 	"image"
 	"image/color"
@@ -24,21 +25,28 @@ const (
 	sheetLenses  = 60 // on a sheet
 	sheetDPI     = 120
 	sheetDots    = 160 // least side of a thumbnail in dots
+	sheetMost    = 1024
 )
 
 // sheetPanels are the panels of a lens on the contact sheet.
 var sheetPanels = []string{"data", "model", "residual", "source"}
 
-// contactSheets draws data, model, residual and source of every lens with its name and state, and returns the paths of the
-// sheets: base.png, base-2.png, …
-func (s *survey) contactSheets(base string, rows []standing) ([]string, error) {
+// contactSheets draws data, model, residual and source of every lens that has results, with its name and state, and returns
+// the paths of the sheets: base.png, base-2.png, …
+func (s *survey) contactSheets(ctx context.Context, base string, all []standing) ([]string, error) {
 	var made []string
+	var rows []*standing
+	for i := range all {
+		if all[i].rec != nil {
+			rows = append(rows, &all[i])
+		}
+	}
 	for from := 0; from < len(rows); from += sheetLenses {
 		path := base + ".png"
 		if from > 0 {
 			path = fmt.Sprintf("%s-%d.png", base, from/sheetLenses+1)
 		}
-		if err := s.contactSheet(path, rows[from:min(from+sheetLenses, len(rows))]); err != nil {
+		if err := s.contactSheet(ctx, path, rows[from:min(from+sheetLenses, len(rows))]); err != nil {
 			return made, err
 		}
 		made = append(made, path)
@@ -46,7 +54,7 @@ func (s *survey) contactSheets(base string, rows []standing) ([]string, error) {
 	return made, nil
 }
 
-func (s *survey) contactSheet(path string, rows []standing) error {
+func (s *survey) contactSheet(ctx context.Context, path string, rows []*standing) error {
 	columns := min(sheetColumns, len(rows))
 	lines := (len(rows) + columns - 1) / columns
 	tileW := vg.Length(len(sheetPanels))*sheetThumb + sheetGap
@@ -54,32 +62,30 @@ func (s *survey) contactSheet(path string, rows []standing) error {
 	sheet := newPage(vg.Length(columns)*tileW+sheetGap, vg.Length(lines)*tileH+sheetGap, sheetDPI)
 	all := sheet.all
 	for k, r := range rows {
+		if err := stoppedOr(ctx, nil); err != nil {
+			return err
+		}
 		at := vg.Point{X: sheetGap + vg.Length(k%columns)*tileW, Y: sheetGap + vg.Length(lines-1-k/columns)*tileH}
 		title := fmt.Sprintf("%d %s: %s", r.Index, r.Name, strings.ReplaceAll(r.State, "_", " "))
-		if r.rec != nil {
-			title += fmt.Sprintf(", χ²/N = %.3f", float64(r.rec.ReducedChi2))
-		}
+		title += ", χ²/N = " + padded(r.rec.number("reduced_chi2"), 0, 3)
 		style := text.Style{Color: stateColor(r.State), Font: sans(8), Handler: plot.DefaultTextHandler}
 		all.FillText(style, at.Add(vg.Point{Y: sheetThumb + 0.38*vg.Centimeter}), shorten(title, 74))
 		if r.Message != "" {
 			style.Color, style.Font = color.Gray{0x60}, sans(6.5)
 			all.FillText(style, at.Add(vg.Point{Y: sheetThumb + 0.1*vg.Centimeter}), shorten(r.Message, 96))
 		}
-		s.drawThumbnails(sheet.image, at, &r)
+		s.drawThumbnails(sheet.image, at, r)
 	}
 	return sheet.save(path)
 }
 
-// drawThumbnails draws the panels of a lens that has results which can be read.
+// drawThumbnails draws the panels of a lens, if they can be read.
 func (s *survey) drawThumbnails(canvas *vgimg.Canvas, at vg.Point, r *standing) {
-	if r.rec == nil {
-		return
-	}
 	planes, unit, err := readPlanes(filepath.Join(s.folder(r.Index), fileFitFITS), fitPlanes)
 	if err != nil {
 		return
 	}
-	panels, _ := fitPanels(planes, unit, float64(r.rec.ReducedChi2))
+	panels, _ := fitPanels(planes, unit, r.rec.number("reduced_chi2"))
 	for i := range panels {
 		name, _, _ := strings.Cut(panels[i].Title, ",")
 		for c, want := range sheetPanels {
@@ -91,15 +97,16 @@ func (s *survey) drawThumbnails(canvas *vgimg.Canvas, at vg.Point, r *standing) 
 	}
 }
 
-// thumbnail paints the pixels on a square, each as a block of dots.
+// thumbnail paints the pixels on a square, each as a block of dots, or of a
+// large image some.
 func (p *panel) thumbnail() image.Image {
 	side := max(p.W, p.H)
-	k := max(1, (sheetDots+side-1)/side)
-	img := image.NewRGBA(image.Rect(0, 0, k*side, k*side))
+	dots := min(side*max(1, (sheetDots+side-1)/side), sheetMost)
+	img := image.NewRGBA(image.Rect(0, 0, dots, dots))
 	left, low := (side-p.W)/2, (side-p.H)/2
-	for b := range k * side {
-		for a := range k * side {
-			i, j := a/k-left, (k*side-1-b)/k-low
+	for b := range dots {
+		for a := range dots {
+			i, j := a*side/dots-left, (dots-1-b)*side/dots-low
 			c := noData
 			if i >= 0 && j >= 0 && i < p.W && j < p.H {
 				if v := p.Pix[j*p.W+i]; !math.IsNaN(v) {

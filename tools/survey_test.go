@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // surveyMocks simulates lenses with a Sersic source into dir, m1.yaml and so on.
@@ -262,7 +261,12 @@ func TestBadSurveyCommandsAreRefused(t *testing.T) {
 		{[]string{"plan", config, "-o", out, "--time", "2h"}, `--time: found "2h"`},
 		{[]string{"plan", config, "-o", out, "--scheduler", "cron"}, `--scheduler: found "cron"`},
 		{[]string{"plan", config, "-o", out, "--per-task", "0"}, "--per-task: found 0"},
-		{[]string{"plan", config, "-o", filepath.Join(dir, "a b")}, "has a character"},
+		{[]string{"plan", config, "-o", filepath.Join(dir, "a b"), "--scheduler", "pbs"}, "has the character ' '"},
+		{[]string{"plan", config, "-o", out, "--device", "abacus"}, `--device: found "abacus"`},
+		{[]string{"plan", config, "-o", out, "--starts", "100001"}, "--starts: found 100001, expected 0 to 100000"},
+		{[]string{"plan", config, "-o", out, "--per-task", "9000000000000000000"}, "--per-task: found 9000000000000000000, expected 1 to 1000000"},
+		{[]string{"plan", config, "-o", out, "--time", "1:+5"}, `--time: found "1:+5"`},
+		{[]string{"plan", "/dev/null", "-o", out}, "is not a regular file"},
 		{[]string{"run", dir, "--index", "1"}, "is not the folder of a survey"},
 		{[]string{"run", filepath.Join(dir, "none"), "--index", "1"}, "no such file"},
 		{[]string{"run", out, "--index", "2"}, "expected numbers from 1 to 1"},
@@ -274,39 +278,6 @@ func TestBadSurveyCommandsAreRefused(t *testing.T) {
 		if code != exitBadInput || stdout != "" || !strings.Contains(msg, c.want) {
 			t.Errorf("%q: got %d, %q, %q, want %q", c.args, code, stdout, msg, c.want)
 		}
-	}
-}
-
-func TestARunThatWasKilledIsLostAndOneThatLivesIsLeftAlone(t *testing.T) {
-	noTask(t)
-	dir := t.TempDir()
-	surveyMocks(t, dir, 1)
-	out := filepath.Join(dir, "s")
-	if code, _, msg := runCommand(t, "survey", "plan", filepath.Join(dir, "m1.yaml"), "-o", out, "--starts", "6"); code != 0 {
-		t.Fatal(msg)
-	}
-	path := filepath.Join(out, "m1", fileLensStatus)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeJSON(path, lensStatus{State: stateRunning, Host: "elsewhere", PID: 1}); err != nil {
-		t.Fatal(err)
-	}
-	if _, stdout, _ := runCommand(t, "survey", "status", out); !strings.Contains(stdout, "1 running") {
-		t.Errorf("got %q", stdout)
-	}
-	if code, _, msg := runCommand(t, "survey", "run", out, "--index", "1"); code != exitBadInput || !strings.Contains(msg, "elsewhere is at it") {
-		t.Errorf("got %d, %q", code, msg)
-	}
-	old := time.Now().Add(-2 * surveyDead)
-	if err := os.Chtimes(path, old, old); err != nil {
-		t.Fatal(err)
-	}
-	if _, stdout, _ := runCommand(t, "survey", "status", out, "--indices", "lost"); stdout != "1\n" {
-		t.Errorf("got %q", stdout)
-	}
-	if code, _, msg := runCommand(t, "survey", "run", out, "--index", "1", "--quiet"); code != 0 {
-		t.Errorf("got %d, %q", code, msg)
 	}
 }
 
