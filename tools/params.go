@@ -20,7 +20,7 @@ func readParams(path string) (namedValues, error) {
 	if path == "" {
 		return nil, nil
 	}
-	data, err := readFile(path, "a JSON object of parameters", 64<<20)
+	data, err := readFile(path, "a JSON object of parameters", maxParamsFile)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func parseParams(data []byte) (namedValues, error) {
 		return nil, fail("%s", jsonReason(err))
 	}
 	if t != json.Delim('{') {
-		return nil, fail("found %s, expected an object of parameter names and numbers", jsonText(t))
+		return nil, fail("found %s, expected an object of parameter names and numbers", shown(jsonText(t)))
 	}
 	out := namedValues{}
 	for d.More() {
@@ -65,7 +65,7 @@ func parseParams(data []byte) (namedValues, error) {
 		}
 		name := k.(string)
 		if _, twice := out[name]; twice {
-			return nil, fail("%s stands here a second time", name)
+			return nil, fail("%s stands here a second time", shown(name))
 		}
 		t, err := next()
 		if err != nil {
@@ -73,14 +73,14 @@ func parseParams(data []byte) (namedValues, error) {
 		}
 		n, ok := t.(json.Number)
 		if t == json.Delim('[') {
-			return nil, fail("%s: found a list, expected numbers by the names %s.1, %s.2, …", name, name, name)
+			return nil, fail("%s: found a list, expected numbers by the names %s.1, %s.2, …", shown(name), shown(name), shown(name))
 		}
 		if !ok {
-			return nil, fail("%s: found %s, expected a number", name, jsonText(t))
+			return nil, fail("%s: found %s, expected a number", shown(name), shown(jsonText(t)))
 		}
 		v, err := n.Float64()
-		if err != nil {
-			return nil, fail("%s: found %s, expected a number", name, n)
+		if err != nil || math.Abs(v) > maxMagnitude {
+			return nil, fail("%s: found %s, expected a number of size up to %g", shown(name), shown(string(n)), maxMagnitude)
 		}
 		out[name] = v
 	}
@@ -189,5 +189,5 @@ func checkNames(path string, named namedValues, known func(name string) bool, na
 	if hint == "" && len(names) <= 12 {
 		hint = ": expected " + strings.Join(names, ", ")
 	}
-	return badInput("%s: unknown parameter %q%s", path, unknown[0], hint)
+	return badInput("%s: unknown parameter %q%s", path, shown(unknown[0]), hint)
 }
