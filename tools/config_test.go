@@ -182,7 +182,7 @@ func TestBadConfigsAreRefusedWithTheirPlace(t *testing.T) {
 	} {
 		_, err := parseConfig("c.yaml", []byte(row.text))
 		if err == nil || !strings.Contains(err.Error(), row.want) || strings.Contains(err.Error(), "\n") || exitCode(err) != exitBadInput {
-			t.Errorf("config %q:\n  got  %v (exit %d)\n  want one line with %q, exit 2", row.text, err, exitCode(err), row.want)
+			t.Errorf("config %.200q:\n  got  %v (exit %d)\n  want one line with %q, exit 2", row.text, err, exitCode(err), row.want)
 		}
 	}
 }

@@ -103,6 +103,63 @@ func place(data []byte, from int64) string {
 	return fmt.Sprintf("line %d, column %d", line, i-bytes.LastIndexByte(data[:i], '\n'))
 }
 
+// Limits of a JSON text that a person or another program wrote.
+const (
+	maxJSONDepth  = 64
+	maxJSONTokens = 400_000
+)
+
+// checkJSON holds a JSON text against the limits of depth, size and the magnitude of its numbers. What is not valid JSON
+// is left to who reads it.
+func checkJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	type level struct {
+		object bool
+		keys   int // keys and values so far
+		key    string
+	}
+	var path []level
+	for tokens := 0; ; tokens++ {
+		from := d.InputOffset()
+		t, err := d.Token()
+		if err != nil {
+			return nil
+		}
+		if tokens > maxJSONTokens {
+			return fmt.Errorf("found more than %d keys and values, expected fewer", maxJSONTokens)
+		}
+		if t == json.Delim('}') || t == json.Delim(']') {
+			path = path[:len(path)-1]
+			continue
+		}
+		if n := len(path); n > 0 {
+			top := &path[n-1]
+			if name, ok := t.(string); ok && top.object && top.keys%2 == 0 {
+				top.key = name
+			} else if !top.object {
+				top.key = strconv.Itoa(top.keys)
+			}
+			top.keys++
+		}
+		switch v := t.(type) {
+		case json.Delim:
+			path = append(path, level{object: v == '{'})
+			if len(path) > maxJSONDepth {
+				return fmt.Errorf("%s: found more than %d objects and lists in each other", place(data, from), maxJSONDepth)
+			}
+		case json.Number:
+			if x, err := v.Float64(); err != nil || math.Abs(x) > maxMagnitude {
+				var keys []string
+				for _, l := range path {
+					keys = append(keys, shown(l.key))
+				}
+				return fmt.Errorf("%s: %s: found %s, expected a number of size up to %g", place(data, from), strings.Join(keys, "."), shown(string(v)), maxMagnitude)
+			}
+		}
+	}
+}
+
 // jsonText describes a token.
 func jsonText(t json.Token) string {
 	switch v := t.(type) {
