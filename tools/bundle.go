@@ -136,12 +136,12 @@ func (b *bundle) standard() error {
 		ok = ok && d.Known() && d.N == 1
 	}
 	if !ok {
-		return badInput("%s: decoder input %q is %s, expected float32 [N L] or [N L 1 1] with a number for L", b.Path, in[0].Name, typeText(in[0]))
+		return badInput("%s: decoder input %q is %s, expected float32 [N L] or [N L 1 1] with a number for L", b.Path, shown(in[0].Name), typeText(in[0]))
 	}
 	for _, n := range b.Decoder.Nodes {
 		switch n.Op {
 		case "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial":
-			return badInput("%s: decoder node %q (%s, opset %d) draws random numbers, expected a decoder whose image depends on the latents alone", b.Path, n.Name, n.Op, b.Decoder.Opset[n.Domain])
+			return badInput("%s: decoder node %q (%s, opset %d) draws random numbers, expected a decoder whose image depends on the latents alone", b.Path, shown(n.Name), n.Op, b.Decoder.Opset[n.Domain])
 		}
 	}
 	b.Latents = int(shape[1].N)
@@ -172,7 +172,7 @@ func typeText(v onnx.Value) string {
 		if i > 0 {
 			s += " "
 		}
-		s += d.String()
+		s += shown(d.String())
 	}
 	return s + "]"
 }

@@ -66,7 +66,7 @@ func parseYAML(file string, text []byte) (node, error) {
 // new one, and over all keys of a mapping for each new line.
 const (
 	maxYAMLDepth    = 100  // brackets or indented blocks in each other
-	maxYAMLBrackets = 5000 // that open, in comments and strings, too
+	maxYAMLBrackets = 10_000 // that open, in comments and strings, too
 	maxYAMLKeys     = 5000 // lines with a key
 	maxYAMLItems    = 20_000
 	maxYAMLBlank    = 1000 // empty lines in a row
