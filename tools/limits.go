@@ -5,7 +5,7 @@ package tools
 const (
 	maxConfigFile   = 256 << 10 // a config: some kilobytes, with the latents of a mock some dozen
 	maxCOOLESTFile  = 4 << 20   // a COOLEST template, whose images and chains are files of their own
-	maxParamsFile   = 16 << 20  // P.json, fit.json
+	maxParamsFile   = 2 << 20   // P.json, fit.json
 	maxPriorFile    = 1 << 28   // prior.json: the covariance of a few thousand latents
 	maxWeightFile   = 8 << 30   // .pt, .pth, .safetensors
 	maxPickle       = 64 << 20  // the pickles of a PyTorch file, without the values of its tensors

@@ -17,7 +17,7 @@ import (
 // Limits of weight files: what a network of any sensible size stays under.
 const (
 	maxWeightElements = 1 << 31 // elements of all tensors together
-	maxWeightTensors  = 1 << 20
+	maxWeightTensors  = 100_000
 	maxWeightRank     = 32
 	maxWeightName     = 4096     // bytes
 	maxWeightExpanded = 64 << 20 // bytes that views may have beyond four times their storages

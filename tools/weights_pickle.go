@@ -15,8 +15,8 @@ import (
 // wants imported or called is looked up in torchClass and never executed. Memory, time and the length of messages are
 // bounded by the pickle's length and the limits below, whatever it says.
 const (
-	maxPickleMemory = 256 << 20 // bytes, estimated, of the objects that a pickle makes
-	maxPickleInt    = 1000      // bytes or digits of an integer
+	maxPickleMemory = 96 << 20 // bytes, estimated, of the objects that a pickle makes
+	maxPickleInt    = 1000     // bytes or digits of an integer
 )
 
 // The objects of a pickle are nil, bool, int64, float64, *big.Int, string, *pyBytes, *pyList, *pyDict, *pyObject, pyClass

@@ -422,7 +422,7 @@ type collector struct {
 }
 
 func (c *collector) walk(name string, v any, level int) error {
-	if c.visited++; c.visited > 4*maxWeightTensors || level > 64 {
+	if c.visited++; c.visited > 40*maxWeightTensors || level > 64 {
 		return fmt.Errorf("torch: the object nests too deeply or is too large")
 	}
 	below := func(key string, v any) error {

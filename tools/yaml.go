@@ -65,9 +65,9 @@ func parseYAML(file string, text []byte) (node, error) {
 // Limits of a config, beyond which the parser would take seconds and gigabytes: it goes over all open brackets for each
 // new one, and over all keys of a mapping for each new line.
 const (
-	maxYAMLDepth    = 100  // brackets or indented blocks in each other
+	maxYAMLDepth    = 100    // brackets or indented blocks in each other
 	maxYAMLBrackets = 10_000 // that open, in comments and strings, too
-	maxYAMLKeys     = 5000 // lines with a key
+	maxYAMLKeys     = 5000   // lines with a key
 	maxYAMLItems    = 20_000
 	maxYAMLBlank    = 1000 // empty lines in a row
 )
