@@ -5,7 +5,6 @@ go 1.26.0
 require (
 	github.com/astrogo/fitsio v0.3.0
 	github.com/goccy/go-yaml v1.19.2
-	github.com/nlpodyssey/gopickle v0.2.0
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/urfave/cli/v2 v2.27.7

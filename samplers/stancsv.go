@@ -269,25 +269,34 @@ func (d *StanDraws) Column(k int) []float64 {
 	return v
 }
 
+// Limits of ReadStanCSV: bytes of a line, settings in comments, and bytes that the draws take beyond those of the text.
+const (
+	maxStanLine     = 16 << 20
+	maxStanSettings = 10_000
+	maxStanMore     = 128 << 20
+)
+
 // ReadStanCSV reads a Stan CSV, of StanCSV or of Stan itself. A last line without its end, still being written, is left
 // out; warm-up draws, when the comments say that they were saved, too.
 func ReadStanCSV(r io.Reader) (*StanDraws, error) {
 	in := bufio.NewReader(r)
+	size, taken := 0, 0 // of the text and of the draws
 	d := &StanDraws{Settings: map[string]string{}}
 	stat := make([]int, 0, 8) // per column: index into stanStats, -1 another statistic, -2 a parameter
 	for number := 1; ; number++ {
-		line, err := in.ReadString('\n')
+		line, err := readLine(in)
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return nil, fmt.Errorf("samplers: stan csv: line %d: %w", number, err)
 		}
+		size += len(line)
 		line = strings.TrimSpace(line)
 		switch {
 		case line == "":
 		case line[0] == '#':
-			if key, value, ok := strings.Cut(strings.Trim(line, "# \t"), "="); ok {
+			if key, value, ok := strings.Cut(strings.Trim(line, "# \t"), "="); ok && len(d.Settings) < maxStanSettings {
 				d.Settings[strings.TrimSpace(key)] = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "(Default)"))
 			}
 		case len(stat) == 0:
@@ -306,6 +315,9 @@ func ReadStanCSV(r io.Reader) (*StanDraws, error) {
 				stat = append(stat, kind)
 			}
 		default:
+			if taken += 8*len(stat) + 160; taken > size+maxStanMore {
+				return nil, fmt.Errorf("samplers: stan csv: line %d: found %d draws of %d columns, expected fewer", number, len(d.X)+1, len(stat))
+			}
 			if err := d.addRow(line, stat); err != nil {
 				return nil, fmt.Errorf("samplers: stan csv: line %d: %w", number, err)
 			}
@@ -332,6 +344,21 @@ func ReadStanCSV(r io.Reader) (*StanDraws, error) {
 		d.X, d.LogProb, d.Info = d.X[n:], d.LogProb[n:], d.Info[n:]
 	}
 	return d, nil
+}
+
+// readLine reads a line with its end; io.EOF where the text ends before it does.
+func readLine(in *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > maxStanLine {
+			return "", fmt.Errorf("found a line of more than %d bytes", maxStanLine)
+		}
+		if err != bufio.ErrBufferFull {
+			return string(line), err
+		}
+	}
 }
 
 func (d *StanDraws) addRow(line string, stat []int) error {

@@ -1,7 +1,7 @@
 package tools
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -17,6 +17,7 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 
+	"lenskit/internal/disk"
 	"lenskit/models"
 	"lenskit/onnx"
 )
@@ -33,9 +34,6 @@ type bundle struct {
 	Cov    *mat.SymDense
 	Inputs []input // the files read; none for the shipped bundle
 }
-
-// maxPriorFile bounds prior.json: a covariance of a few thousand latents.
-const maxPriorFile = 1 << 28
 
 // loadBundle reads the bundle at p, a folder or an .onnx file; an empty p is the shipped one. Every file is checked
 // before onnxruntime sees it.
@@ -138,12 +136,12 @@ func (b *bundle) standard() error {
 		ok = ok && d.Known() && d.N == 1
 	}
 	if !ok {
-		return badInput("%s: decoder input %q is %s, expected float32 [N L] or [N L 1 1] with a number for L", b.Path, in[0].Name, typeText(in[0]))
+		return badInput("%s: decoder input %q is %s, expected float32 [N L] or [N L 1 1] with a number for L", b.Path, shown(in[0].Name), typeText(in[0]))
 	}
 	for _, n := range b.Decoder.Nodes {
 		switch n.Op {
 		case "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial":
-			return badInput("%s: decoder node %q (%s, opset %d) draws random numbers, expected a decoder whose image depends on the latents alone", b.Path, n.Name, n.Op, b.Decoder.Opset[n.Domain])
+			return badInput("%s: decoder node %q (%s, opset %d) draws random numbers, expected a decoder whose image depends on the latents alone", b.Path, shown(n.Name), n.Op, b.Decoder.Opset[n.Domain])
 		}
 	}
 	b.Latents = int(shape[1].N)
@@ -174,7 +172,7 @@ func typeText(v onnx.Value) string {
 		if i > 0 {
 			s += " "
 		}
-		s += d.String()
+		s += shown(d.String())
 	}
 	return s + "]"
 }
@@ -187,40 +185,26 @@ func (b *bundle) prior(files fs.FS, dir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && info.Size() > maxPriorFile {
-		return badInput("%s: found %d MB, expected at most %d", name, info.Size()>>20, maxPriorFile>>20)
-	}
-	var data []byte
-	if err == nil {
-		data, err = fs.ReadFile(files, file)
-	}
 	if err != nil {
 		return badInput("%s: %s", name, reason(err))
 	}
-	var p struct {
-		Mean       []float64   `json:"mean"`
-		Covariance [][]float64 `json:"covariance"`
+	var f io.ReadCloser
+	size := info.Size()
+	if dir == "" {
+		f, err = files.Open(file)
+	} else {
+		name = filepath.Join(dir, file)
+		f, size, err = disk.Open(name)
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	if err := d.Decode(&p); err != nil {
-		return badInput("%s: %s", name, jsonReason(err))
+	if err != nil {
+		return err
 	}
-	n := b.Latents
-	if len(p.Mean) != n || len(p.Covariance) != n {
-		return badInput("%s: found a mean of %d and a covariance of %d rows, expected %d, the decoder's latents", name, len(p.Mean), len(p.Covariance), n)
+	defer f.Close()
+	if size > maxPriorFile {
+		return badInput("%s: found %s, expected at most %s", name, disk.Size(size), disk.Size(maxPriorFile))
 	}
-	copy(b.Mean, p.Mean)
-	for i, row := range p.Covariance {
-		if len(row) != n {
-			return badInput("%s: covariance row %d has %d numbers, expected %d", name, i, len(row), n)
-		}
-		for j := range row[:i+1] {
-			a, t := row[j], p.Covariance[j][i]
-			if math.Abs(a-t) > 1e-6*(math.Abs(a)+math.Abs(t))+1e-12 {
-				return badInput("%s: covariance is not symmetric: [%d][%d] is %g, [%d][%d] is %g", name, i, j, a, j, i, t)
-			}
-			b.Cov.SetSym(i, j, (a+t)/2)
-		}
+	if err := b.parsePrior(f); err != nil {
+		return badInput("%s: %w", name, err)
 	}
 	var chol mat.Cholesky
 	if !chol.Factorize(b.Cov) {
@@ -228,6 +212,163 @@ func (b *bundle) prior(files fs.FS, dir string) error {
 	}
 	if dir != "" {
 		return b.addInput(filepath.Join(dir, file))
+	}
+	return nil
+}
+
+// Bounds of a latent prior: the networks that take the latents compute in float32.
+const (
+	maxLatentMean     = 1e6
+	maxLatentVariance = 1e12
+)
+
+// parsePrior reads the text of prior.json. It takes no more memory than the numbers of b.Latents latents, whatever the
+// text holds.
+func (b *bundle) parsePrior(r io.Reader) error {
+	n := b.Latents
+	var mean, cov []float64
+	p := priorReader{json.NewDecoder(bufio.NewReaderSize(io.LimitReader(r, maxPriorFile), 1<<16))}
+	if err := p.open('{', "the whole"); err != nil {
+		return err
+	}
+	for p.More() {
+		t, err := p.Token()
+		if err != nil {
+			return errors.New(jsonReason(err))
+		}
+		switch key := t.(string); {
+		case key == "mean" && mean != nil, key == "covariance" && cov != nil:
+			return fmt.Errorf("%s stands there twice", key)
+		case key == "mean":
+			mean, err = p.numbers(key, n, maxLatentMean, make([]float64, 0, n))
+		case key == "covariance":
+			cov, err = p.rows(key, n)
+		default:
+			err = p.skip()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := p.end(); err != nil {
+		return err
+	}
+	if mean == nil || cov == nil {
+		return fmt.Errorf("found no mean or no covariance, expected {\"mean\": %d numbers, \"covariance\": %d rows of %d}", n, n, n)
+	}
+	copy(b.Mean, mean)
+	for i := range n {
+		for j := range i + 1 {
+			a, t := cov[i*n+j], cov[j*n+i]
+			if math.Abs(a-t) > 1e-6*(math.Abs(a)+math.Abs(t))+1e-12 {
+				return fmt.Errorf("covariance is not symmetric: [%d][%d] is %g, [%d][%d] is %g", i, j, a, j, i, t)
+			}
+			b.Cov.SetSym(i, j, (a+t)/2)
+		}
+	}
+	return nil
+}
+
+// priorReader reads prior.json token by token.
+type priorReader struct{ *json.Decoder }
+
+// open reads the bracket that opens an object or a list.
+func (p priorReader) open(bracket json.Delim, what string) error {
+	t, err := p.Token()
+	if err != nil {
+		return errors.New(jsonReason(err))
+	}
+	if t != bracket {
+		return fmt.Errorf("%s: found %s, expected %s", what, shown(jsonText(t)), jsonText(bracket))
+	}
+	return nil
+}
+
+// numbers reads a list of n numbers of at most limit behind into.
+func (p priorReader) numbers(key string, n int, limit float64, into []float64) ([]float64, error) {
+	if err := p.open('[', key); err != nil {
+		return nil, err
+	}
+	i := 0
+	for ; p.More(); i++ {
+		t, err := p.Token()
+		var v *json.UnmarshalTypeError
+		if err != nil && !errors.As(err, &v) {
+			return nil, errors.New(jsonReason(err))
+		}
+		x, ok := t.(float64)
+		switch {
+		case i >= n:
+			return nil, fmt.Errorf("%s: found more than %d numbers, expected %d, the decoder's latents", key, n, n)
+		case err != nil || ok && !(math.Abs(x) <= limit):
+			found := fmt.Sprint(x)
+			if err != nil {
+				found = shown(v.Value)
+			}
+			return nil, fmt.Errorf("%s[%d]: found %s, expected a number of size up to %g", key, i, found, limit)
+		case !ok:
+			return nil, fmt.Errorf("%s[%d]: found %s, expected a number", key, i, shown(jsonText(t)))
+		}
+		into = append(into, x)
+	}
+	if i != n {
+		return nil, fmt.Errorf("%s: found %d numbers, expected %d, the decoder's latents", key, i, n)
+	}
+	if _, err := p.Token(); err != nil {
+		return nil, errors.New(jsonReason(err))
+	}
+	return into, nil
+}
+
+// rows reads the rows of a covariance of n latents.
+func (p priorReader) rows(key string, n int) ([]float64, error) {
+	if err := p.open('[', key); err != nil {
+		return nil, err
+	}
+	var out []float64
+	i := 0
+	for ; p.More(); i++ {
+		if i >= n {
+			return nil, fmt.Errorf("%s: found more than %d rows, expected %d, the decoder's latents", key, n, n)
+		}
+		var err error
+		if out, err = p.numbers(fmt.Sprintf("%s[%d]", key, i), n, maxLatentVariance, out); err != nil {
+			return nil, err
+		}
+	}
+	if i != n {
+		return nil, fmt.Errorf("%s: found %d rows, expected %d, the decoder's latents", key, i, n)
+	}
+	_, err := p.Token()
+	return out, err
+}
+
+// skip reads a value and forgets it.
+func (p priorReader) skip() error {
+	for open := 0; ; {
+		t, err := p.Token()
+		if err != nil {
+			return errors.New(jsonReason(err))
+		}
+		switch t {
+		case json.Delim('{'), json.Delim('['):
+			open++
+		case json.Delim('}'), json.Delim(']'):
+			open--
+		}
+		if open == 0 {
+			return nil
+		}
+	}
+}
+
+// end reads the bracket that closes the whole, and makes sure that nothing follows.
+func (p priorReader) end() error {
+	if _, err := p.Token(); err != nil {
+		return errors.New(jsonReason(err))
+	}
+	if _, err := p.Token(); err != io.EOF {
+		return fmt.Errorf("found more after the object")
 	}
 	return nil
 }

@@ -3,17 +3,18 @@ package tools
 import (
 	"bufio"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"lenskit/internal/disk"
 	"lenskit/physics"
 )
 
@@ -104,11 +105,14 @@ func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
 	}
 	in := io.Reader(os.Stdin)
 	if opt.Points != "-" {
-		f, err := os.Open(opt.Points)
+		f, size, err := disk.Open(opt.Points)
 		if err != nil {
-			return badInput("%s: %s", opt.Points, reason(err))
+			return badInput("%w, expected a CSV file with columns x,y", err)
 		}
 		defer f.Close()
+		if size > maxTableFile {
+			return badInput("%s: found %s, expected at most %s", opt.Points, disk.Size(size), disk.Size(maxTableFile))
+		}
 		in = f
 	}
 	// The points are read in full before a line is written: a mistake in the last line leaves no half of a result.
@@ -116,38 +120,106 @@ func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	n := len(x)
-	ax, ay, kappa := make([]float64, n), make([]float64, n), make([]float64, n)
+	w := bufio.NewWriterSize(stdout, 1<<16)
+	d := deflected{lens: sum, x: x, y: y}
+	if opt.JSON {
+		err = d.writeJSON(ctx, w)
+	} else {
+		err = d.writeCSV(ctx, w)
+	}
+	if err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// deflected computes the deflections at points as they are written, some thousands at a time.
+type deflected struct {
+	lens lensSum
+	x, y []float64
+}
+
+// each calls f for each point with x, y, alpha_x, alpha_y and kappa.
+func (d *deflected) each(ctx context.Context, f func(i int, v [5]float64) error) error {
 	const chunk = 1 << 14
-	for i := 0; i < n; i += chunk {
+	var ax, ay, kappa [chunk]float64
+	for i := 0; i < len(d.x); i += chunk {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		j := min(i+chunk, n)
-		for _, l := range sum {
-			l.Deflect(ax[i:j], ay[i:j], x[i:j], y[i:j])
-			l.Convergence(kappa[i:j], x[i:j], y[i:j])
+		n := min(chunk, len(d.x)-i)
+		clear(ax[:])
+		clear(ay[:])
+		clear(kappa[:])
+		for _, l := range d.lens {
+			l.Deflect(ax[:n], ay[:n], d.x[i:i+n], d.y[i:i+n])
+			l.Convergence(kappa[:n], d.x[i:i+n], d.y[i:i+n])
+		}
+		for k := range n {
+			if err := f(i+k, [5]float64{d.x[i+k], d.y[i+k], ax[k], ay[k], kappa[k]}); err != nil {
+				return err
+			}
 		}
 	}
-	if opt.JSON {
-		return encodeJSON(stdout, map[string]any{"x": jsonNumbers(x), "y": jsonNumbers(y), "alpha_x": jsonNumbers(ax), "alpha_y": jsonNumbers(ay), "kappa": jsonNumbers(kappa)})
+	return nil
+}
+
+// writeCSV writes a line a point.
+func (d *deflected) writeCSV(ctx context.Context, w io.Writer) error {
+	if _, err := io.WriteString(w, "x,y,alpha_x,alpha_y,kappa\n"); err != nil {
+		return err
 	}
-	w := bufio.NewWriter(stdout)
-	fmt.Fprintln(w, "x,y,alpha_x,alpha_y,kappa")
 	var line []byte
-	for i := range x {
+	return d.each(ctx, func(_ int, p [5]float64) error {
 		line = line[:0]
-		for k, v := range [...]float64{x[i], y[i], ax[i], ay[i], kappa[i]} {
+		for k, v := range p {
 			if k > 0 {
 				line = append(line, ',')
 			}
 			line = strconv.AppendFloat(line, v, 'g', 17, 64)
 		}
-		if _, err := w.Write(append(line, '\n')); err != nil {
+		_, err := w.Write(append(line, '\n'))
+		return err
+	})
+}
+
+// writeJSON writes an object of five lists; a number that JSON cannot write is null.
+func (d *deflected) writeJSON(ctx context.Context, w io.Writer) error {
+	for k, column := range []struct {
+		name string
+		at   int
+	}{{"alpha_x", 2}, {"alpha_y", 3}, {"kappa", 4}, {"x", 0}, {"y", 1}} {
+		begin := ",\n"
+		if k == 0 {
+			begin = "{\n"
+		}
+		if _, err := fmt.Fprintf(w, "%s  %q: [", begin, column.name); err != nil {
+			return err
+		}
+		var line []byte
+		err := d.each(ctx, func(i int, p [5]float64) error {
+			line = line[:0]
+			if i > 0 {
+				line = append(line, ',')
+			}
+			line = append(line, "\n    "...)
+			if v := p[column.at]; finite(v) {
+				line = strconv.AppendFloat(line, v, 'g', 17, 64)
+			} else {
+				line = append(line, "null"...)
+			}
+			_, err := w.Write(line)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := io.WriteString(w, "\n  ]"); err != nil {
 			return err
 		}
 	}
-	return w.Flush()
+	_, err := io.WriteString(w, "\n}\n")
+	return err
 }
 
 // jsonNumbers are numbers of which those that JSON cannot write are null.
@@ -159,7 +231,7 @@ func (v jsonNumbers) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		if math.IsNaN(x) || math.IsInf(x, 0) {
+		if !finite(x) {
 			b = append(b, "null"...)
 		} else {
 			b = strconv.AppendFloat(b, x, 'g', 17, 64)
@@ -168,56 +240,65 @@ func (v jsonNumbers) MarshalJSON() ([]byte, error) {
 	return append(b, ']'), nil
 }
 
-// readPoints reads columns x and y. Without a header line the first two columns are taken.
+// readPoints reads columns x and y, at most maxPoints of them. Without a header line the first two columns are taken.
 func readPoints(path string, in io.Reader) (x, y []float64, err error) {
-	r := csv.NewReader(bufio.NewReader(in))
-	r.ReuseRecord = true
-	r.TrimLeadingSpace = true
-	r.Comment = '#'
-	cx, cy := 0, 1
-	for first := true; ; first = false {
-		rec, err := r.Read()
-		if err == io.EOF {
-			break
+	r := bufio.NewScanner(io.LimitReader(in, maxTableFile))
+	r.Buffer(nil, maxTableLine)
+	cx, cy, columns := 0, 1, 0
+	var fields []string
+	for line := 1; r.Scan(); line++ {
+		text := r.Text()
+		if line == 1 {
+			text = strings.TrimPrefix(text, "\ufeff")
 		}
-		if err != nil {
-			var p *csv.ParseError
-			if errors.As(err, &p) {
-				return nil, nil, badInput("%s:%d:%d: %v", path, p.Line, p.Column, p.Err)
+		if strings.TrimSpace(text) == "" || text[0] == '#' {
+			continue
+		}
+		fields = fields[:0]
+		for field := range strings.SplitSeq(text, ",") {
+			field = strings.TrimSpace(field)
+			if n := len(field); n > 1 && field[0] == '"' && field[n-1] == '"' {
+				field = strings.TrimSpace(field[1 : n-1])
 			}
-			return nil, nil, badInput("%s: %s", path, reason(err))
+			fields = append(fields, field)
 		}
-		line, _ := r.FieldPos(0)
-		if first {
-			rec[0] = strings.TrimPrefix(rec[0], "\ufeff")
-			if _, err := strconv.ParseFloat(strings.TrimSpace(rec[0]), 64); err != nil {
-				cx, cy = -1, -1
-				for i, name := range rec {
-					switch strings.TrimSpace(name) {
-					case "x":
-						cx = i
-					case "y":
-						cy = i
-					}
-				}
+		if columns == 0 {
+			columns = len(fields)
+			if _, err := strconv.ParseFloat(fields[0], 64); err != nil {
+				cx, cy = slices.Index(fields, "x"), slices.Index(fields, "y")
 				if cx < 0 || cy < 0 {
-					return nil, nil, badInput("%s:%d: found columns %s, expected x and y among them", path, line, oneLine(strings.Join(rec, ",")))
+					return nil, nil, badInput("%s:%d: found columns %s, expected x and y among them", path, line, shown(text))
 				}
 				continue
 			}
-			if len(rec) < 2 {
+			if columns < 2 {
 				return nil, nil, badInput("%s:%d: found one column, expected x,y", path, line)
 			}
 		}
+		if len(fields) != columns {
+			return nil, nil, badInput("%s:%d: found %d fields, expected %d", path, line, len(fields), columns)
+		}
+		if len(x) == maxPoints {
+			return nil, nil, badInput("%s:%d: found more than %d points, expected at most as many in one call", path, line, maxPoints)
+		}
 		var v [2]float64
 		for k, c := range [2]int{cx, cy} {
-			v[k], err = strconv.ParseFloat(strings.TrimSpace(rec[c]), 64)
-			if err != nil || math.IsNaN(v[k]) || math.IsInf(v[k], 0) {
-				l, col := r.FieldPos(c)
-				return nil, nil, badInput("%s:%d:%d: found %.40q, expected a finite number", path, l, col, rec[c])
+			v[k], err = strconv.ParseFloat(fields[c], 64)
+			if err != nil || !(math.Abs(v[k]) <= maxMagnitude) {
+				at := 0
+				for range c {
+					at += strings.IndexByte(text[at:], ',') + 1
+				}
+				at += len(text[at:]) - len(strings.TrimLeft(text[at:], " \t"))
+				return nil, nil, badInput("%s:%d:%d: found %q, expected a number of arcsec up to %g", path, line, at+1, shown(fields[c]), maxMagnitude)
 			}
 		}
 		x, y = append(x, v[0]), append(y, v[1])
+	}
+	if err := r.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return nil, nil, badInput("%s: found a line of more than %s, expected x,y", path, disk.Size(maxTableLine))
+	} else if err != nil {
+		return nil, nil, badInput("%s: %s", path, reason(err))
 	}
 	if len(x) == 0 {
 		return nil, nil, badInput("%s: has no points, expected a CSV file with columns x,y", path)

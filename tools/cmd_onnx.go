@@ -327,17 +327,23 @@ func onnxRun(c *cli.Context) error {
 		case feeds[name] != nil:
 			return badInput("onnx run: --input %s is given twice", name)
 		}
-		t, err := readNPY(file)
+		// type and shape are looked at before the values are read
+		var bound *onnx.Graph
+		t, err := readNPY(file, func(typ onnx.DType, shape []int64) error {
+			if _, err := convert(&onnx.Tensor{Type: typ}, g.Inputs[i].Type); err != nil {
+				return fmt.Errorf("input %s: %w", shown(name), err)
+			}
+			var err error
+			bound, err = g.BindInput(name, shape)
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		if t, err = convert(t, g.Inputs[i].Type); err != nil {
-			return badInput("%s: input %s: %w", file, name, err)
+		if feeds[name], err = convert(t, g.Inputs[i].Type); err != nil {
+			return badInput("%s: input %s: %w", file, shown(name), err)
 		}
-		feeds[name] = t
-		if g, err = g.BindInput(name, t.Shape); err != nil {
-			return badInput("%s: %w", file, err)
-		}
+		g = bound
 	}
 	for _, v := range g.Inputs {
 		if feeds[v.Name] == nil {

@@ -8,6 +8,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
+
+	"lenskit/internal/disk"
 )
 
 func weightsCommand() *cli.Command {
@@ -21,17 +23,28 @@ func weightsCommand() *cli.Command {
 			if c.NArg() != 1 {
 				return badInput("weights: found %d arguments, expected one file", c.NArg())
 			}
-			ws, err := readWeights(c.Args().First())
+			f, err := openWeights(c.Args().First())
 			if err != nil {
 				return err
 			}
+			defer f.Close()
+			list := make([]tensorSummary, len(f.list))
+			for i := range f.list {
+				if list[i], err = summarise(&f.list[i]); err != nil {
+					return badInput("%s: tensor %q: cannot be read: %s", c.Args().First(), shown(f.list[i].name), disk.Reason(err))
+				}
+			}
 			if c.Bool("json") {
-				return json.NewEncoder(c.App.Writer).Encode(map[string]any{"tensors": summarise(ws)})
+				tensors := map[string]tensorSummary{}
+				for i, s := range list {
+					tensors[f.list[i].name] = s
+				}
+				return json.NewEncoder(c.App.Writer).Encode(map[string]any{"tensors": tensors})
 			}
 			t := tabwriter.NewWriter(c.App.Writer, 0, 8, 2, ' ', 0)
 			fmt.Fprintln(t, "tensor\ttype\tshape\tsum")
-			for _, w := range ws {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%g\n", w.Name, w.DType, strings.ReplaceAll(fmt.Sprint(w.Tensor.Shape), " ", ", "), sum(w))
+			for i, s := range list {
+				fmt.Fprintf(t, "%s\t%s\t%s\t%v\n", shown(f.list[i].name), s.DType, strings.ReplaceAll(fmt.Sprint(s.Shape), " ", ", "), s.Sum)
 			}
 			return t.Flush()
 		},
@@ -47,24 +60,18 @@ type tensorSummary struct {
 	Sum   any     `json:"sum"`
 }
 
-func summarise(ws []weight) map[string]tensorSummary {
-	out := map[string]tensorSummary{}
-	for _, w := range ws {
-		s := tensorSummary{DType: w.DType, Shape: append([]int64{}, w.Tensor.Shape...), First: []any{}, Sum: jsonNumber(sum(w))}
-		for i := range min(6, w.Tensor.Size()) {
-			s.First = append(s.First, jsonNumber(w.Tensor.Float(i)))
+func summarise(t *stored) (tensorSummary, error) {
+	s := tensorSummary{DType: t.elem.name, Shape: append([]int64{}, t.shape...), First: []any{}}
+	sum := 0.0
+	err := t.each(func(i int, w uint64) {
+		v := t.elem.value(w)
+		sum += v
+		if i < 6 {
+			s.First = append(s.First, jsonNumber(v))
 		}
-		out[w.Name] = s
-	}
-	return out
-}
-
-func sum(w weight) float64 {
-	s := 0.0
-	for i := range w.Tensor.Size() {
-		s += w.Tensor.Float(i)
-	}
-	return s
+	})
+	s.Sum = jsonNumber(sum)
+	return s, err
 }
 
 func jsonNumber(v float64) any {

@@ -23,6 +23,9 @@ var infernoKnots = [...]uint32{
 
 // inferno is for brightness: from black through red to pale yellow.
 func inferno(t float64) color.RGBA {
+	if math.IsNaN(t) {
+		return noData
+	}
 	t = clamp01(t) * float64(len(infernoKnots)-1)
 	i := min(int(t), len(infernoKnots)-2)
 	f := t - float64(i)
@@ -46,7 +49,12 @@ func blueRed() colorMap {
 		}
 		table[i] = color.RGBAModel.Convert(c).(color.RGBA)
 	}
-	return func(t float64) color.RGBA { return table[int(math.Round(clamp01(t)*float64(len(table)-1)))] }
+	return func(t float64) color.RGBA {
+		if math.IsNaN(t) {
+			return noData
+		}
+		return table[int(math.Round(clamp01(t)*float64(len(table)-1)))]
+	}
 }
 
 func clamp01(t float64) float64 { return math.Min(math.Max(t, 0), 1) }

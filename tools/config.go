@@ -98,7 +98,7 @@ var (
 
 // loadConfig reads a config file, or a COOLEST template in place of one. It checks all that can be said without the files it names.
 func loadConfig(path string) (*config, error) {
-	text, err := readFile(path, "a config file", 16<<20)
+	text, err := readFile(path, "a config file", maxCOOLESTFile)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"gonum.org/v1/gonum/stat"
 
 	"lenskit/physics"
-	"lenskit/samplers"
 )
 
 // CoolestOptions says what ExportCOOLEST writes.
@@ -170,21 +169,16 @@ func (x *coolestExport) readSamples() error {
 	}
 	slices.Sort(paths)
 	for _, path := range paths {
-		f, err := os.Open(path)
+		d, err := readChain(path)
 		if err != nil {
-			return badInput("%s: %s", path, reason(err))
-		}
-		d, err := samplers.ReadStanCSV(f)
-		f.Close()
-		if err != nil {
-			return badInput("%s: %w", path, err)
+			return err
 		}
 		if x.names != nil && !slices.Equal(x.names, d.Names) {
 			return badInput("%s: its parameters differ from those of %s, expected chains of one posterior", path, paths[0])
 		}
 		for _, n := range d.Names {
 			if _, ok := x.values[n]; !ok {
-				return badInput("%s: parameter %q is not in %s, expected draws of the same model", path, n, fileFitJSON)
+				return badInput("%s: parameter %q is not in %s, expected draws of the same model", path, shown(n), fileFitJSON)
 			}
 		}
 		x.names = d.Names

@@ -20,12 +20,22 @@ func coolestConfig(path string, text []byte) (*config, error) {
 	if bytes.Contains(text, []byte(`"py/object"`)) {
 		return nil, badInput("%s: is a template of jsonpickle, expected the plain one (without _pyAPI)", path)
 	}
+	if err := checkJSON(text); err != nil {
+		return nil, badInput("%s: %w", path, err)
+	}
 	var t coolestTemplate
 	if err := json.Unmarshal(text, &t); err != nil {
 		return nil, badInput("%s: %s", path, coolestReason(text, err))
 	}
 	if t.Standard != "COOLEST" {
-		return nil, badInput("%s: standard: found %q, expected COOLEST", path, t.Standard)
+		return nil, badInput("%s: standard: found %q, expected COOLEST", path, shown(t.Standard))
+	}
+	profiles := len(t.Entities)
+	for _, e := range t.Entities {
+		profiles += len(e.Mass) + len(e.Light)
+	}
+	if profiles > maxCOOLESTProfiles {
+		return nil, badInput("%s: lensing_entities: found %d entities and profiles, expected at most %d", path, profiles, maxCOOLESTProfiles)
 	}
 	c := &config{file: path, dir: filepath.Dir(path), where: map[string]*token.Token{}, Data: dataConfig{Supersampling: 1}}
 	m := &coolestImport{config: c, template: &t, mock: t.Mode == "MOCK"}
@@ -40,6 +50,9 @@ func coolestConfig(path string, text []byte) (*config, error) {
 	}
 	return c, nil
 }
+
+// maxCOOLESTProfiles bounds the entities of a template and their profiles.
+const maxCOOLESTProfiles = 500
 
 // coolestReason tells what is wrong with a template, with the line.
 func coolestReason(text []byte, err error) string {
@@ -103,7 +116,7 @@ func (m *coolestImport) data() (err error) {
 		}
 		d.Noise.Sigma.Value = *n.SD
 	default:
-		return m.fail("observation.noise.type", "found %q, expected NoiseMap or UniformGaussianNoise", n.Type)
+		return m.fail("observation.noise.type", "found %q, expected NoiseMap or UniformGaussianNoise", shown(n.Type))
 	}
 	if p := &t.Instrument.PSF; p.Type != nil {
 		switch *p.Type {
@@ -124,7 +137,7 @@ func (m *coolestImport) data() (err error) {
 			}
 			d.PSFSigma = *p.FWHM * d.PixelScale / fwhmOfSigma
 		default:
-			return m.fail("instrument.psf.type", "found %q, expected PixelatedPSF or GaussianPSF", *p.Type)
+			return m.fail("instrument.psf.type", "found %q, expected PixelatedPSF or GaussianPSF", shown(*p.Type))
 		}
 	}
 	for _, l := range t.Likelihoods {
@@ -152,7 +165,7 @@ func (m *coolestImport) entities() error {
 	first, last := math.Inf(1), math.Inf(-1)
 	for i, e := range m.template.Entities {
 		if e.Type != coolestGalaxy && e.Type != coolestMassField {
-			return m.fail(fmt.Sprintf("lensing_entities[%d].type", i), "found %q, expected %s or %s", e.Type, coolestGalaxy, coolestMassField)
+			return m.fail(fmt.Sprintf("lensing_entities[%d].type", i), "found %q, expected %s or %s", shown(e.Type), coolestGalaxy, coolestMassField)
 		}
 		if e.Redshift != nil {
 			first, last = math.Min(first, *e.Redshift), math.Max(last, *e.Redshift)
@@ -228,7 +241,7 @@ func (m *coolestImport) mass(key string, p *coolestProfile) error {
 	case "ConvergenceSheet":
 		return m.fill(key, m.add("lens", "convergence"), p, []coolestSource{{"kappa", "kappa_s", 1}}, nil)
 	}
-	return m.fail(key+".type", "found %q, expected PEMD, SIE, ExternalShear or ConvergenceSheet", p.Type)
+	return m.fail(key+".type", "found %q, expected PEMD, SIE, ExternalShear or ConvergenceSheet", shown(p.Type))
 }
 
 // ellipseOfCOOLEST turns axis ratio and position angle into ellipticities.
@@ -269,7 +282,7 @@ func (m *coolestImport) light(key string, p *coolestProfile, source bool) error 
 		}
 		return nil
 	}
-	return m.fail(key+".type", "found %q, expected Sersic, PixelatedRegularGrid, IrregularGrid, Shapelets, Chameleon or Uniform", p.Type)
+	return m.fail(key+".type", "found %q, expected Sersic, PixelatedRegularGrid, IrregularGrid, Shapelets, Chameleon or Uniform", shown(p.Type))
 }
 
 // fill takes point estimates and priors into a component: plain parameters one by one, and those that ellipse (nil: none)
@@ -374,7 +387,7 @@ func (p *param) take(c *coolestPrior, factor float64) error {
 		a, b = c.Min, c.Max
 	}
 	if !contains([]string{"GaussianPrior", "UniformPrior", "LogNormalPrior"}, *c.Type) {
-		return fmt.Errorf("found %q, expected GaussianPrior, UniformPrior or LogNormalPrior", *c.Type)
+		return fmt.Errorf("found %q, expected GaussianPrior, UniformPrior or LogNormalPrior", shown(*c.Type))
 	}
 	if a == nil || b == nil {
 		return fmt.Errorf("%s: found a null, expected two numbers", *c.Type)

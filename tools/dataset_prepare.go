@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -341,19 +342,19 @@ func eachInCube(path, catalog string, report *progress, add func(cutout)) error 
 
 // readGalaxyTable fills ids and signal to noise from the columns id and peak_snr of a CSV file; either may be missing.
 func readGalaxyTable(path string, ids []string, snr []float64) error {
-	f, err := os.Open(path)
+	text, err := readFile(path, "a CSV file with the columns id or peak_snr", maxTableFile)
 	if err != nil {
-		return badInput("%s: cannot be read: %s", path, reason(err))
+		return err
 	}
-	defer f.Close()
-	r := csv.NewReader(f)
+	r := csv.NewReader(bytes.NewReader(text))
+	r.ReuseRecord = true
 	head, err := r.Read()
 	if err != nil {
 		return badInput("%s: has no header line: %w", path, err)
 	}
 	id, sn := slices.Index(head, "id"), slices.Index(head, "peak_snr")
 	if id < 0 && sn < 0 {
-		return badInput("%s: found columns %q, expected id or peak_snr among them", path, head)
+		return badInput("%s: found columns %q, expected id or peak_snr among them", path, shown(strings.Join(head, ",")))
 	}
 	for i := 0; ; i++ {
 		row, err := r.Read()
@@ -370,12 +371,12 @@ func readGalaxyTable(path string, ids []string, snr []float64) error {
 			return badInput("%s: found more than %d rows, expected one for each plane", path, len(ids))
 		}
 		if id >= 0 {
-			ids[i] = row[id]
+			ids[i] = strings.Clone(row[id])
 		}
 		if sn >= 0 {
 			if snr[i], err = strconv.ParseFloat(row[sn], 64); err != nil {
 				line, _ := r.FieldPos(sn)
-				return badInput("%s: line %d: peak_snr: found %q, expected a number", path, line, row[sn])
+				return badInput("%s: line %d: peak_snr: found %q, expected a number", path, line, shown(row[sn]))
 			}
 		}
 	}
@@ -389,7 +390,7 @@ func eachInFolder(dir string, report *progress, add func(cutout)) error {
 	}
 	found := false
 	for _, e := range entries {
-		if e.IsDir() || !isFITS(e.Name()) {
+		if e.IsDir() || !isFITS(filepath.Join(dir, e.Name())) {
 			continue
 		}
 		found = true

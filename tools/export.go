@@ -13,6 +13,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx"
 )
 
@@ -68,6 +69,13 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 		}
 	}
 	sorted := ws != nil
+	if !sorted {
+		f, _, err := disk.Open(s.file)
+		if err != nil {
+			return nil, badInput("%w, expected weights, a training run or a bundle", err)
+		}
+		f.Close()
+	}
 	if strings.EqualFold(filepath.Ext(s.file), ".safetensors") {
 		// Writers of this format sort by name or size.
 		sorted = true

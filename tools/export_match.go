@@ -37,10 +37,14 @@ func (e *matchError) table(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "expected\tshape\tin the file\tshape")
 	for _, l := range e.lines {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.ours, l.expected, l.file, l.found)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.ours, l.expected, shown(l.file), l.found)
 	}
-	for _, s := range e.spare {
-		fmt.Fprintf(t, "—\t—\t%s\t%v\n", s.Name, s.Tensor.Shape)
+	const most = 50
+	for _, s := range e.spare[:min(most, len(e.spare))] {
+		fmt.Fprintf(t, "—\t—\t%s\t%v\n", shown(s.Name), s.Tensor.Shape)
+	}
+	if more := len(e.spare) - most; more > 0 {
+		fmt.Fprintf(t, "—\t—\t%d more\t\n", more)
 	}
 	t.Flush()
 }
@@ -98,7 +102,7 @@ func modulesOf(ws []weight, sorted bool) ([]*module, error) {
 			continue
 		}
 		if w.Tensor.Floats == nil && w.Tensor.Doubles == nil && w.Tensor.Size() > 0 {
-			return nil, fmt.Errorf("tensor %s is %s, expected floating-point numbers", w.Name, w.DType)
+			return nil, fmt.Errorf("tensor %s is %s, expected floating-point numbers", shown(w.Name), w.DType)
 		}
 		m := at[name]
 		if m == nil {
@@ -203,7 +207,7 @@ func matchVAE(ws []weight, sorted bool) (*vaeWeights, error) {
 		}
 	}
 	if k.why == "" && len(k.spare) > 0 {
-		k.fail("%d tensors, the first of them %s, have no place in tables D1 and D2", len(k.spare), k.spare[0].Name)
+		k.fail("%d tensors, the first of them %s, have no place in tables D1 and D2", len(k.spare), shown(k.spare[0].Name))
 	}
 	if k.why != "" {
 		return nil, &matchError{k.why, k.lines, k.spare}
@@ -243,8 +247,11 @@ func (k *matcher) lacks(ours, shape string) {
 	k.lines = append(k.lines, matchLine{ours, shape, "—", "—"})
 }
 
-// asFloat32 is a tensor in float32, a copy.
+// asFloat32 is a tensor in float32: itself, or a copy.
 func asFloat32(t *onnx.Tensor) *onnx.Tensor {
+	if t.Type == onnx.Float32 {
+		return t
+	}
 	out := onnx.FloatTensor(make([]float32, t.Size()), t.Shape...)
 	for i := range out.Floats {
 		out.Floats[i] = float32(t.Float(i))

@@ -2,35 +2,36 @@ package tools
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx"
 )
 
-// Limits on .npy files: bytes of a header, and bytes of the values.
+// Limits on .npy files: bytes of a header, and dimensions.
 const (
 	maxNPYHeader = 1 << 16
-	maxNPYBytes  = 1 << 32
 	maxNPYRank   = 32
 )
 
-// readNPY reads the array file path.
-func readNPY(path string) (*onnx.Tensor, error) {
-	f, err := os.Open(path)
+// readNPY reads the array file path. accept is asked about type and shape before a value is read.
+func readNPY(path string, accept ...func(onnx.DType, []int64) error) (*onnx.Tensor, error) {
+	f, size, err := disk.Open(path)
 	if err != nil {
-		return nil, badInput("%s: cannot be read: %s", path, reason(err))
+		return nil, badInput("%w, expected a .npy file", err)
 	}
 	defer f.Close()
-	t, err := decodeNPY(bufio.NewReaderSize(f, 1<<16))
+	if size > maxNPYFile {
+		return nil, badInput("%s: found %s, expected at most %s", path, disk.Size(size), disk.Size(maxNPYFile))
+	}
+	t, err := decodeNPY(bufio.NewReaderSize(f, 1<<16), size, accept...)
 	if err != nil {
 		return nil, badInput("%s: %w", path, err)
 	}
@@ -38,30 +39,29 @@ func readNPY(path string) (*onnx.Tensor, error) {
 }
 
 // decodeNPY reads an array in NumPy's .npy format, versions 1 to 3: float16 (widened to float32), float32, float64,
-// the integers and bool, of either byte order, in C or Fortran order. Memory grows with what r holds, not with what the
-// header claims.
-func decodeNPY(r io.Reader) (*onnx.Tensor, error) {
+// the integers and bool, of either byte order, in C or Fortran order. have is how many bytes r holds: what the header
+// claims beyond that takes no memory.
+func decodeNPY(r io.Reader, have int64, accept ...func(onnx.DType, []int64) error) (*onnx.Tensor, error) {
 	var head [8]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil || string(head[:6]) != "\x93NUMPY" {
 		return nil, fmt.Errorf("is not a .npy file: found %q, expected it to begin with \"\\x93NUMPY\"", head[:6])
 	}
-	var length int
+	have -= 8
+	var length, width int
 	switch head[6] {
 	case 1:
-		var b [2]byte
-		if _, err := io.ReadFull(r, b[:]); err != nil {
-			return nil, fmt.Errorf("the header is cut off")
-		}
-		length = int(binary.LittleEndian.Uint16(b[:]))
+		width = 2
 	case 2, 3:
-		var b [4]byte
-		if _, err := io.ReadFull(r, b[:]); err != nil {
-			return nil, fmt.Errorf("the header is cut off")
-		}
-		length = int(binary.LittleEndian.Uint32(b[:]))
+		width = 4
 	default:
 		return nil, fmt.Errorf("found .npy version %d.%d, expected 1 to 3", head[6], head[7])
 	}
+	var count [4]byte
+	if _, err := io.ReadFull(r, count[:width]); err != nil {
+		return nil, fmt.Errorf("the header is cut off")
+	}
+	length = int(binary.LittleEndian.Uint32(count[:]))
+	have -= int64(width + length)
 	if length > maxNPYHeader {
 		return nil, fmt.Errorf("found a header of %d bytes, expected at most %d", length, maxNPYHeader)
 	}
@@ -73,29 +73,29 @@ func decodeNPY(r io.Reader) (*onnx.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	size := 1
-	for _, d := range shape {
-		if d > 0 && int64(size) > maxNPYBytes/d {
-			return nil, fmt.Errorf("found shape %v, expected at most %d bytes", shape, maxNPYBytes)
+	for _, f := range accept {
+		if err := f(typ.dtype, shape); err != nil {
+			return nil, err
 		}
-		size *= int(d)
 	}
-	if int64(size)*int64(typ.width) > maxNPYBytes {
-		return nil, fmt.Errorf("found shape %v, expected at most %d bytes", shape, maxNPYBytes)
+	size := int64(1)
+	for _, d := range shape {
+		if d > 0 && size > maxNPYFile/d {
+			return nil, fmt.Errorf("found shape %v, expected at most %s", shape, disk.Size(maxNPYFile))
+		}
+		size *= d
 	}
-	var raw bytes.Buffer
-	if n, err := io.Copy(&raw, io.LimitReader(r, int64(size*typ.width))); err != nil {
-		return nil, fmt.Errorf("cannot be read: %s", reason(err))
-	} else if n < int64(size*typ.width) {
-		return nil, fmt.Errorf("found %d bytes of values, expected %d for shape %v of %s", n, size*typ.width, shape, typ.dtype)
-	}
-	if n, _ := io.CopyN(io.Discard, r, 1); n > 0 {
-		return nil, fmt.Errorf("found more bytes than shape %v of %s has", shape, typ.dtype)
+	switch bytes := size * int64(typ.width); {
+	case have < bytes:
+		return nil, fmt.Errorf("found %d bytes of values, expected %d for shape %v of %s", have, bytes, shape, typ.dtype)
+	case have > bytes:
+		return nil, fmt.Errorf("found more bytes than shape %v of %s has: %d, expected %d", shape, typ.dtype, have, bytes)
+	case size*typ.wide() > bytes+maxDecodedMore:
+		return nil, fmt.Errorf("found %d values of %s, which take %s in memory, expected at most %s", size, typ.dtype, disk.Size(size*typ.wide()), disk.Size(bytes+maxDecodedMore))
 	}
 	t := &onnx.Tensor{Type: typ.dtype, Shape: shape}
-	typ.decode(t, raw.Bytes(), size)
-	if fortran && len(shape) > 1 {
-		t = fromFortran(t)
+	if err := typ.decode(t, r, int(size), fortran); err != nil {
+		return nil, fmt.Errorf("cannot be read: %s", disk.Reason(err))
 	}
 	return t, nil
 }
@@ -196,87 +196,89 @@ func parseNPYType(descr string) (npyType, error) {
 	return npyType{}, unknown
 }
 
-// decode fills t with n values of raw.
-func (y npyType) decode(t *onnx.Tensor, raw []byte, n int) {
-	switch t.Type {
+// wide is the number of bytes that a value takes in a tensor.
+func (y npyType) wide() int64 {
+	if y.dtype == onnx.Float32 {
+		return 4
+	}
+	return 8
+}
+
+// decode fills t with n values of r, which with fortran set come with the first index running fastest.
+func (y npyType) decode(t *onnx.Tensor, r io.Reader, n int, fortran bool) error {
+	switch y.dtype {
 	case onnx.Float32:
 		t.Floats = make([]float32, n)
-		for i := range t.Floats {
-			if y.width == 2 {
-				t.Floats[i] = halfToFloat(y.order.Uint16(raw[2*i:]))
-			} else {
-				t.Floats[i] = math.Float32frombits(y.order.Uint32(raw[4*i:]))
-			}
-		}
-		return
 	case onnx.Float64:
 		t.Doubles = make([]float64, n)
-		for i := range t.Doubles {
-			t.Doubles[i] = math.Float64frombits(y.order.Uint64(raw[8*i:]))
-		}
-		return
+	default:
+		t.Ints = make([]int64, n)
 	}
-	t.Ints = make([]int64, n)
-	for i := range t.Ints {
-		b := raw[i*y.width:]
-		switch t.Type {
-		case onnx.Bool:
-			if b[0] != 0 {
-				t.Ints[i] = 1
+	next := func() int { return 0 }
+	if fortran && len(t.Shape) > 1 {
+		next = fortranOrder(t.Shape)
+	} else {
+		i := -1
+		next = func() int { i++; return i }
+	}
+	buf := make([]byte, min(1<<16, n*y.width))
+	for left := n; left > 0; {
+		part := buf[:min(len(buf), left*y.width)]
+		if _, err := io.ReadFull(r, part); err != nil {
+			return err
+		}
+		left -= len(part) / y.width
+		for ; len(part) > 0; part = part[y.width:] {
+			w := word(part, y.width, y.order == binary.BigEndian)
+			i := next()
+			switch t.Type {
+			case onnx.Float32:
+				if y.width == 2 {
+					t.Floats[i] = halfToFloat(uint16(w))
+				} else {
+					t.Floats[i] = math.Float32frombits(uint32(w))
+				}
+			case onnx.Float64:
+				t.Doubles[i] = math.Float64frombits(w)
+			case onnx.Bool:
+				t.Ints[i] = int64(min(w, 1))
+			case onnx.Int8:
+				t.Ints[i] = int64(int8(w))
+			case onnx.Int16:
+				t.Ints[i] = int64(int16(w))
+			case onnx.Int32:
+				t.Ints[i] = int64(int32(w))
+			default:
+				t.Ints[i] = int64(w)
 			}
-		case onnx.Int8:
-			t.Ints[i] = int64(int8(b[0]))
-		case onnx.Uint8:
-			t.Ints[i] = int64(b[0])
-		case onnx.Int16:
-			t.Ints[i] = int64(int16(y.order.Uint16(b)))
-		case onnx.Uint16:
-			t.Ints[i] = int64(y.order.Uint16(b))
-		case onnx.Int32:
-			t.Ints[i] = int64(int32(y.order.Uint32(b)))
-		case onnx.Uint32:
-			t.Ints[i] = int64(y.order.Uint32(b))
-		default:
-			t.Ints[i] = int64(y.order.Uint64(b))
 		}
 	}
+	return nil
 }
 
-// fromFortran returns t, whose values lie with the first index running fastest, with the last index running fastest.
-func fromFortran(t *onnx.Tensor) *onnx.Tensor {
-	n := t.Size()
-	at := make([]int, n) // place in t of element i of the result
-	stride := make([]int, len(t.Shape))
-	for k, s := 0, 1; k < len(t.Shape); k++ {
-		stride[k] = s
-		s *= int(t.Shape[k])
+// fortranOrder gives, one call after the other, the places in row-major order of the elements of an array whose first
+// index runs fastest.
+func fortranOrder(shape []int64) func() int {
+	stride, step := make([]int, len(shape)), 1
+	for k := len(shape) - 1; k >= 0; k-- {
+		stride[k] = step
+		step *= int(shape[k])
 	}
-	index := make([]int64, len(t.Shape))
-	p := 0
-	for i := range n {
-		at[i] = p
-		for k := len(index) - 1; k >= 0; k-- {
+	index := make([]int64, len(shape))
+	at := 0
+	return func() int {
+		here := at
+		for k := range index {
 			index[k]++
-			p += stride[k]
-			if index[k] < t.Shape[k] {
+			at += stride[k]
+			if index[k] < shape[k] {
 				break
 			}
-			p -= stride[k] * int(t.Shape[k])
+			at -= stride[k] * int(shape[k])
 			index[k] = 0
 		}
+		return here
 	}
-	return &onnx.Tensor{Type: t.Type, Shape: t.Shape, Floats: permute(t.Floats, at), Doubles: permute(t.Doubles, at), Ints: permute(t.Ints, at)}
-}
-
-func permute[T any](src []T, at []int) []T {
-	if src == nil {
-		return nil
-	}
-	dst := make([]T, len(src))
-	for i, p := range at {
-		dst[i] = src[p]
-	}
-	return dst
 }
 
 // writeNPY writes t to path, atomically.

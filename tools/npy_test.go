@@ -78,7 +78,8 @@ func TestNPYByteOrderAndFortranOrder(t *testing.T) {
 		{"big-endian float32", ">f4", "False", 1, append(bytes.Repeat([]byte{0x3f, 0x80, 0, 0}, 5), 0xc0, 0, 0, 0), []float64{1, 1, 1, 1, 1, -2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := decodeNPY(bytes.NewReader(npy(c.major, fmt.Sprintf(dict, c.descr, c.fortran), c.values...)))
+			data := npy(c.major, fmt.Sprintf(dict, c.descr, c.fortran), c.values...)
+			got, err := decodeNPY(bytes.NewReader(data), int64(len(data)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +115,7 @@ func TestNPYOfOtherMakeIsRefused(t *testing.T) {
 		{"no shape", npy(1, "{'descr': '<f4', 'fortran_order': False, }"), "expected descr"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := decodeNPY(bytes.NewReader(c.data))
+			_, err := decodeNPY(bytes.NewReader(c.data), int64(len(c.data)))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
@@ -127,7 +128,11 @@ func FuzzNPY(f *testing.F) {
 	f.Add(npy(2, "{'descr': '>i8', 'fortran_order': True, 'shape': (1, 2), }\n", make([]byte, 16)...))
 	f.Add(npy(3, "{'shape': (), 'fortran_order': False, 'descr': '|b1'}", 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		x, err := decodeNPY(bytes.NewReader(data))
+		before := allocated()
+		x, err := decodeNPY(bytes.NewReader(data), int64(len(data)))
+		if more := allocated() - before; more > 1<<20+32*uint64(len(data)) {
+			t.Errorf("%d bytes reserved for a file of %d", more, len(data))
+		}
 		if err != nil {
 			return
 		}
@@ -136,7 +141,7 @@ func FuzzNPY(f *testing.F) {
 			t.Fatal(err)
 		}
 		first := b.Bytes()
-		y, err := decodeNPY(bytes.NewReader(first))
+		y, err := decodeNPY(bytes.NewReader(first), int64(len(first)))
 		if err != nil {
 			t.Fatal(err)
 		}

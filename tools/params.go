@@ -20,7 +20,7 @@ func readParams(path string) (namedValues, error) {
 	if path == "" {
 		return nil, nil
 	}
-	data, err := readFile(path, "a JSON object of parameters", 64<<20)
+	data, err := readFile(path, "a JSON object of parameters", maxParamsFile)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func parseParams(data []byte) (namedValues, error) {
 		return nil, fail("%s", jsonReason(err))
 	}
 	if t != json.Delim('{') {
-		return nil, fail("found %s, expected an object of parameter names and numbers", jsonText(t))
+		return nil, fail("found %s, expected an object of parameter names and numbers", shown(jsonText(t)))
 	}
 	out := namedValues{}
 	for d.More() {
@@ -65,7 +65,7 @@ func parseParams(data []byte) (namedValues, error) {
 		}
 		name := k.(string)
 		if _, twice := out[name]; twice {
-			return nil, fail("%s stands here a second time", name)
+			return nil, fail("%s stands here a second time", shown(name))
 		}
 		t, err := next()
 		if err != nil {
@@ -73,14 +73,14 @@ func parseParams(data []byte) (namedValues, error) {
 		}
 		n, ok := t.(json.Number)
 		if t == json.Delim('[') {
-			return nil, fail("%s: found a list, expected numbers by the names %s.1, %s.2, …", name, name, name)
+			return nil, fail("%s: found a list, expected numbers by the names %s.1, %s.2, …", shown(name), shown(name), shown(name))
 		}
 		if !ok {
-			return nil, fail("%s: found %s, expected a number", name, jsonText(t))
+			return nil, fail("%s: found %s, expected a number", shown(name), shown(jsonText(t)))
 		}
 		v, err := n.Float64()
-		if err != nil {
-			return nil, fail("%s: found %s, expected a number", name, n)
+		if err != nil || math.Abs(v) > maxMagnitude {
+			return nil, fail("%s: found %s, expected a number of size up to %g", shown(name), shown(string(n)), maxMagnitude)
 		}
 		out[name] = v
 	}
@@ -101,6 +101,63 @@ func place(data []byte, from int64) string {
 	}
 	line := bytes.Count(data[:i], []byte("\n")) + 1
 	return fmt.Sprintf("line %d, column %d", line, i-bytes.LastIndexByte(data[:i], '\n'))
+}
+
+// Limits of a JSON text that a person or another program wrote.
+const (
+	maxJSONDepth  = 64
+	maxJSONTokens = 400_000
+)
+
+// checkJSON holds a JSON text against the limits of depth, size and the magnitude of its numbers. What is not valid JSON
+// is left to who reads it.
+func checkJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	type level struct {
+		object bool
+		keys   int // keys and values so far
+		key    string
+	}
+	var path []level
+	for tokens := 0; ; tokens++ {
+		from := d.InputOffset()
+		t, err := d.Token()
+		if err != nil {
+			return nil
+		}
+		if tokens > maxJSONTokens {
+			return fmt.Errorf("found more than %d keys and values, expected fewer", maxJSONTokens)
+		}
+		if t == json.Delim('}') || t == json.Delim(']') {
+			path = path[:len(path)-1]
+			continue
+		}
+		if n := len(path); n > 0 {
+			top := &path[n-1]
+			if name, ok := t.(string); ok && top.object && top.keys%2 == 0 {
+				top.key = name
+			} else if !top.object {
+				top.key = strconv.Itoa(top.keys)
+			}
+			top.keys++
+		}
+		switch v := t.(type) {
+		case json.Delim:
+			path = append(path, level{object: v == '{'})
+			if len(path) > maxJSONDepth {
+				return fmt.Errorf("%s: found more than %d objects and lists in each other", place(data, from), maxJSONDepth)
+			}
+		case json.Number:
+			if x, err := v.Float64(); err != nil || math.Abs(x) > maxMagnitude {
+				var keys []string
+				for _, l := range path {
+					keys = append(keys, shown(l.key))
+				}
+				return fmt.Errorf("%s: %s: found %s, expected a number of size up to %g", place(data, from), strings.Join(keys, "."), shown(string(v)), maxMagnitude)
+			}
+		}
+	}
 }
 
 // jsonText describes a token.
@@ -189,5 +246,5 @@ func checkNames(path string, named namedValues, known func(name string) bool, na
 	if hint == "" && len(names) <= 12 {
 		hint = ": expected " + strings.Join(names, ", ")
 	}
-	return badInput("%s: unknown parameter %q%s", path, unknown[0], hint)
+	return badInput("%s: unknown parameter %q%s", path, shown(unknown[0]), hint)
 }

@@ -154,13 +154,18 @@ func (p *problem) writeRun(dir string, theta []float64, rec *fitRecord) error {
 // readFitRecord reads the fit.json of a run.
 func readFitRecord(dir string) (*fitRecord, error) {
 	path := filepath.Join(dir, fileFitJSON)
-	data, err := os.ReadFile(path)
+	data, err := disk.Read(path, maxParamsFile)
 	if err != nil {
-		return nil, badInput("%s: %s, expected the folder of a fit", path, reason(err))
+		return nil, badInput("%w, expected the folder of a fit", err)
 	}
 	var rec fitRecord
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return nil, badInput("%s: %s", path, jsonReason(err))
+	}
+	for i, v := range rec.Parameters.values {
+		if math.Abs(v) > maxMagnitude {
+			return nil, badInput("%s: parameters: %s is %g, expected a number of size up to %g", path, shown(rec.Parameters.names[i]), v, maxMagnitude)
+		}
 	}
 	return &rec, nil
 }

@@ -19,10 +19,10 @@ const (
 	cells2 = 192
 )
 
-// newDensity1 smooths draws that count as n independent ones; nil where they do not vary.
+// newDensity1 smooths draws that count as n independent ones; nil where they do not vary, or beyond what can be squared.
 func newDensity1(v []float64, n float64) *density1 {
 	mean, sd := meanAndSD(v)
-	if !(sd > 0) {
+	if !(sd > 0) || !finite(sd) {
 		return nil
 	}
 	// 1.06 n^-1/5 is the best width for a normal density (Silverman 1986, eq. 3.28)
@@ -70,11 +70,12 @@ type density2 struct {
 	p             []float64
 }
 
-// newDensity2 smooths pairs of draws that count as n independent ones; nil where they do not vary.
+// newDensity2 smooths pairs of draws that count as n independent ones; nil where they do not vary, or beyond what can be
+// squared.
 func newDensity2(x, y []float64, n float64) *density2 {
 	mx, sx := meanAndSD(x)
 	my, sy := meanAndSD(y)
-	if !(sx > 0 && sy > 0) {
+	if !(sx > 0 && sy > 0) || !finite(sx) || !finite(sy) {
 		return nil
 	}
 	c := 0.0

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"lenskit/internal/disk"
 	"lenskit/samplers"
 )
 
@@ -127,14 +128,9 @@ func readDraws(dir string) (*draws, error) {
 	d := &draws{}
 	accepted, n := 0.0, 0
 	for _, path := range paths {
-		f, err := os.Open(path)
+		c, err := readChain(path)
 		if err != nil {
-			return nil, badInput("%s: %s", path, reason(err))
-		}
-		c, err := samplers.ReadStanCSV(f)
-		f.Close()
-		if err != nil {
-			return nil, badInput("%s: %w", path, err)
+			return nil, err
 		}
 		if d.Names == nil {
 			d.Names = c.Names
@@ -164,6 +160,34 @@ func readDraws(dir string) (*draws, error) {
 		d.X[i], d.LogProb[i], d.Divergent[i], d.Energy[i] = d.X[i][:least], d.LogProb[i][:least], d.Divergent[i][:least], d.Energy[i][:least]
 	}
 	return d, nil
+}
+
+// readChain reads the draws of one chain. Their parameters, and lp__ where there is one, are numbers that can be squared
+// and added up.
+func readChain(path string) (*samplers.StanDraws, error) {
+	f, size, err := disk.Open(path)
+	if err != nil {
+		return nil, badInput("%w, expected the draws of a chain", err)
+	}
+	defer f.Close()
+	if size > maxTableFile {
+		return nil, badInput("%s: found %s, expected at most %s", path, disk.Size(size), disk.Size(maxTableFile))
+	}
+	c, err := samplers.ReadStanCSV(f)
+	if err != nil {
+		return nil, badInput("%s: %w", path, err)
+	}
+	for i, x := range c.X {
+		for k, v := range x {
+			if !(math.Abs(v) <= maxMagnitude) {
+				return nil, badInput("%s: draw %d: %s is %g, expected a number of size up to %g", path, i+1, shown(c.Names[k]), v, maxMagnitude)
+			}
+		}
+		if math.Abs(c.LogProb[i]) > maxMagnitude {
+			return nil, badInput("%s: draw %d: lp__ is %g, expected a number of size up to %g", path, i+1, c.LogProb[i], maxMagnitude)
+		}
+	}
+	return c, nil
 }
 
 // column gathers parameter k by chain.

@@ -24,7 +24,7 @@ func readNPZ(t *testing.T, path string) map[string]*onnx.Tensor {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x, err := decodeNPY(r)
+		x, err := decodeNPY(r, int64(f.UncompressedSize64))
 		r.Close()
 		if err != nil {
 			t.Fatalf("%s: %v", f.Name, err)

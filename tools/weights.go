@@ -1,21 +1,26 @@
 package tools
 
 import (
+	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx"
 )
 
 // Limits of weight files: what a network of any sensible size stays under.
 const (
-	maxWeightFile     = 8 << 30 // bytes read from one file
 	maxWeightElements = 1 << 31 // elements of all tensors together
-	maxWeightTensors  = 1 << 20
+	maxWeightTensors  = 100_000
 	maxWeightRank     = 32
+	maxWeightName     = 4096     // bytes
+	maxWeightExpanded = 64 << 20 // bytes that views may have beyond four times their storages
 )
 
 // weight is one named tensor of a PyTorch or safetensors file. The half-precision types are widened to float32 in
@@ -27,32 +32,170 @@ type weight struct {
 }
 
 // readWeights reads the tensors of a .pt, .pth or .safetensors file in the order of the file. Nothing that the file holds
-// is executed. An error names the file and what was found.
+// is executed. Tensors of integers, which no network of ours has, come without their values. An error names the file and
+// what was found.
 func readWeights(path string) ([]weight, error) {
-	info, err := os.Stat(path)
+	f, err := openWeights(path)
 	if err != nil {
-		return nil, badInput("%s: cannot be read: %v", path, reason(err))
+		return nil, err
 	}
-	if info.IsDir() {
-		return nil, badInput("%s: found a folder, expected a .pt, .pth or .safetensors file", path)
+	defer f.Close()
+	var bytes int64
+	for _, s := range f.list {
+		if s.elem.isFloat() {
+			bytes += s.count * int64(max(4, s.elem.size))
+		}
 	}
-	if info.Size() > maxWeightFile {
-		return nil, badInput("%s: file of %d bytes, expected at most %d", path, info.Size(), int64(maxWeightFile))
+	if bytes > f.size+maxDecodedMore {
+		return nil, badInput("%s: found tensors that take %s in memory, expected at most %s for a file of %s", path, disk.Size(bytes), disk.Size(f.size+maxDecodedMore), disk.Size(f.size))
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, badInput("%s: cannot be read: %v", path, reason(err))
-	}
-	var ws []weight
-	if strings.EqualFold(filepath.Ext(path), ".safetensors") {
-		ws, err = parseSafetensors(data)
-	} else {
-		ws, err = parseTorch(data)
-	}
-	if err != nil {
-		return nil, badInput("%s: %v", path, err)
+	ws := make([]weight, len(f.list))
+	for i, s := range f.list {
+		t, err := s.tensor()
+		if err != nil {
+			return nil, badInput("%s: tensor %q: cannot be read: %s", path, shown(s.name), disk.Reason(err))
+		}
+		ws[i] = weight{s.name, s.elem.name, t}
 	}
 	return ws, nil
+}
+
+// weightFile is an open file of weights, checked, of which no value has been decoded.
+type weightFile struct {
+	*os.File
+	size int64
+	list []stored
+}
+
+// openWeights opens a file of weights and finds its tensors.
+func openWeights(path string) (*weightFile, error) {
+	f, size, err := disk.Open(path)
+	if err != nil {
+		return nil, badInput("%w, expected a .pt, .pth or .safetensors file", err)
+	}
+	w := &weightFile{File: f, size: size}
+	if size > maxWeightFile {
+		err = fmt.Errorf("found %s, expected at most %s", disk.Size(size), disk.Size(maxWeightFile))
+	} else if strings.EqualFold(filepath.Ext(path), ".safetensors") {
+		w.list, err = parseSafetensors(f, size)
+	} else {
+		w.list, err = parseTorch(f, size)
+	}
+	if err != nil {
+		f.Close()
+		return nil, badInput("%s: %w", path, err)
+	}
+	return w, nil
+}
+
+// storage is a flat array in a file, of which tensors are views.
+type storage struct {
+	elem    elementType
+	untyped bool // bytes, whose type the tensor tells
+	file    io.ReaderAt
+	at      int64 // where it begins
+	bytes   int64
+	filled  bool   // at is known
+	raw     []byte // all of it, where a view needed that
+	used    bool   // by a view
+}
+
+// stored is a named tensor in a file: a view of a storage.
+type stored struct {
+	name          string
+	elem          elementType
+	shape, stride []int64
+	offset, count int64 // in elements
+	from          *storage
+	bigEndian     bool
+}
+
+// inOrder tells whether the elements lie in the file as in row-major order, without gaps.
+func (s *stored) inOrder() bool {
+	step := int64(1)
+	for i := len(s.shape) - 1; i >= 0; i-- {
+		if s.shape[i] != 1 && s.stride[i] != step {
+			return false
+		}
+		step *= s.shape[i]
+	}
+	return true
+}
+
+// each calls f with the elements in row-major order, as the words that the file holds.
+func (s *stored) each(f func(i int, w uint64)) error {
+	size := int64(s.elem.size)
+	if s.count == 0 {
+		return nil
+	}
+	if s.inOrder() {
+		r := io.NewSectionReader(s.from.file, s.from.at+s.offset*size, s.count*size)
+		buf := make([]byte, min(1<<16, s.count*size))
+		for i := 0; i < int(s.count); {
+			part := buf[:min(int64(len(buf)), (s.count-int64(i))*size)]
+			if _, err := io.ReadFull(r, part); err != nil {
+				return err
+			}
+			for ; len(part) > 0; part = part[size:] {
+				f(i, word(part, int(size), s.bigEndian))
+				i++
+			}
+		}
+		return nil
+	}
+	if s.from.raw == nil {
+		raw := make([]byte, s.from.bytes)
+		if _, err := s.from.file.ReadAt(raw, s.from.at); err != nil && err != io.EOF {
+			return err
+		}
+		s.from.raw = raw
+	}
+	index := make([]int64, len(s.shape))
+	at := s.offset
+	for i := range int(s.count) {
+		f(i, word(s.from.raw[at*size:], int(size), s.bigEndian))
+		for k := len(index) - 1; k >= 0; k-- {
+			index[k]++
+			at += s.stride[k]
+			if index[k] < s.shape[k] {
+				break
+			}
+			at -= index[k] * s.stride[k]
+			index[k] = 0
+		}
+	}
+	return nil
+}
+
+// tensor decodes the tensor; one of integers without its values.
+func (s *stored) tensor() (*onnx.Tensor, error) {
+	t := &onnx.Tensor{Type: s.elem.onnx, Shape: s.shape}
+	switch {
+	case !s.elem.isFloat():
+		return t, nil
+	case s.elem.onnx == onnx.Float64:
+		t.Doubles = make([]float64, s.count)
+		return t, s.each(func(i int, w uint64) { t.Doubles[i] = math.Float64frombits(w) })
+	}
+	t.Type, t.Floats = onnx.Float32, make([]float32, s.count)
+	return t, s.each(func(i int, w uint64) { t.Floats[i] = s.elem.float32(w) })
+}
+
+// checkViews holds the views against the storages: expanded ones may not take much more room than the file.
+func checkViews(list []stored) error {
+	var views, storages int64
+	for i := range list {
+		s := &list[i]
+		if !s.from.used {
+			s.from.used = true
+			storages += s.from.bytes
+		}
+		views += s.count * int64(s.elem.size)
+	}
+	if views > 4*storages+maxWeightExpanded {
+		return fmt.Errorf("found tensors of %s expanded from %s of values, expected about as much as there is", disk.Size(views), disk.Size(storages))
+	}
+	return nil
 }
 
 // elements multiplies the extents of a shape, refusing negative ones and more than maxWeightElements in all.
@@ -97,69 +240,65 @@ var elementTypes = []elementType{
 }
 
 func elementTypeNamed(name string) (elementType, bool) {
-	for _, e := range elementTypes {
-		if e.name == name {
-			return e, true
-		}
+	i := slices.IndexFunc(elementTypes, func(e elementType) bool { return e.name == name })
+	if i < 0 {
+		return elementType{}, false
 	}
-	return elementType{}, false
+	return elementTypes[i], true
 }
 
-// word reads the size-byte word i of raw, in the byte order asked for.
-func word(raw []byte, i, size int, bigEndian bool) uint64 {
-	var v uint64
-	for k := range size {
-		b := raw[i*size+k]
-		if bigEndian {
-			v = v<<8 | uint64(b)
-		} else {
-			v |= uint64(b) << (8 * k)
-		}
-	}
-	return v
+// isFloat tells whether elements are numbers with a fraction.
+func (e elementType) isFloat() bool {
+	return e.onnx == onnx.Float32 || e.onnx == onnx.Float64 || e.onnx == onnx.Float16 || e.onnx == onnx.BFloat16
 }
 
-// gather makes the tensor of the given shape whose element j stands at word at(j) of raw.
-func (e elementType) gather(raw []byte, bigEndian bool, shape []int64, n int, at func(j int) int) *onnx.Tensor {
-	t := &onnx.Tensor{Type: e.onnx, Shape: shape}
+// float32 is the value of a word of a float32, float16 or bfloat16.
+func (e elementType) float32(w uint64) float32 {
+	switch e.onnx {
+	case onnx.Float16:
+		return halfToFloat(uint16(w))
+	case onnx.BFloat16:
+		return math.Float32frombits(uint32(w) << 16)
+	}
+	return math.Float32frombits(uint32(w))
+}
+
+// value is the value of a word of any type.
+func (e elementType) value(w uint64) float64 {
 	switch e.onnx {
 	case onnx.Float32, onnx.Float16, onnx.BFloat16:
-		t.Type, t.Floats = onnx.Float32, make([]float32, n)
-		for j := range t.Floats {
-			w := word(raw, at(j), e.size, bigEndian)
-			switch e.onnx {
-			case onnx.Float32:
-				t.Floats[j] = math.Float32frombits(uint32(w))
-			case onnx.BFloat16:
-				t.Floats[j] = math.Float32frombits(uint32(w) << 16)
-			default:
-				t.Floats[j] = halfToFloat(uint16(w))
-			}
-		}
+		return float64(e.float32(w))
 	case onnx.Float64:
-		t.Doubles = make([]float64, n)
-		for j := range t.Doubles {
-			t.Doubles[j] = math.Float64frombits(word(raw, at(j), 8, bigEndian))
-		}
-	default:
-		t.Ints = make([]int64, n)
-		for j := range t.Ints {
-			w := word(raw, at(j), e.size, bigEndian)
-			switch e.onnx {
-			case onnx.Int8:
-				t.Ints[j] = int64(int8(w))
-			case onnx.Int16:
-				t.Ints[j] = int64(int16(w))
-			case onnx.Int32:
-				t.Ints[j] = int64(int32(w))
-			case onnx.Bool:
-				t.Ints[j] = min(int64(w), 1)
-			default:
-				t.Ints[j] = int64(w)
-			}
-		}
+		return math.Float64frombits(w)
+	case onnx.Int8:
+		return float64(int8(w))
+	case onnx.Int16:
+		return float64(int16(w))
+	case onnx.Int32:
+		return float64(int32(w))
+	case onnx.Int64:
+		return float64(int64(w))
+	case onnx.Bool:
+		return float64(min(w, 1))
 	}
-	return t
+	return float64(w)
+}
+
+// word reads the first size bytes of raw, in the byte order asked for.
+func word(raw []byte, size int, bigEndian bool) uint64 {
+	var order binary.ByteOrder = binary.LittleEndian
+	if bigEndian {
+		order = binary.BigEndian
+	}
+	switch size {
+	case 1:
+		return uint64(raw[0])
+	case 2:
+		return uint64(order.Uint16(raw))
+	case 4:
+		return uint64(order.Uint32(raw))
+	}
+	return order.Uint64(raw)
 }
 
 // halfToFloat widens an IEEE 754 binary16.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -23,17 +24,26 @@ var safetensorsTypes = map[string]string{
 	"I16": "int16", "U16": "uint16", "I32": "int32", "U32": "uint32", "I64": "int64", "U64": "uint64",
 }
 
-// parseSafetensors reads a safetensors file: eight bytes of header length, a JSON header, then the tensors without gap
-// or overlap up to the end of the file. The tensors come in the order of their data.
-func parseSafetensors(data []byte) ([]weight, error) {
-	if len(data) < 8 {
-		return nil, fmt.Errorf("safetensors: found %d bytes, expected at least 8", len(data))
+// parseSafetensors finds the tensors of a safetensors file: eight bytes of header length, a JSON header, then the tensors
+// without gap or overlap up to the end of the file. The tensors come in the order of their data.
+func parseSafetensors(file io.ReaderAt, size int64) ([]stored, error) {
+	if size < 8 {
+		return nil, fmt.Errorf("safetensors: found %d bytes, expected at least 8", size)
 	}
-	n := binary.LittleEndian.Uint64(data)
-	if n > maxSafetensorsHeader || n > uint64(len(data)-8) {
-		return nil, fmt.Errorf("safetensors: header of %d bytes in a file of %d", n, len(data))
+	length, err := readAt(file, 0, 8)
+	if err != nil {
+		return nil, err
 	}
-	header, body := data[8:8+n], data[8+n:]
+	n := binary.LittleEndian.Uint64(length)
+	if n > maxSafetensorsHeader || n > uint64(size-8) {
+		return nil, fmt.Errorf("safetensors: header of %d bytes in a file of %d", n, size)
+	}
+	header, err := readAt(file, 8, int64(n))
+	if err != nil {
+		return nil, err
+	}
+	begin := 8 + int64(n)
+	body := size - begin
 	if !utf8.Valid(header) {
 		return nil, fmt.Errorf("safetensors: the header is not UTF-8")
 	}
@@ -43,80 +53,117 @@ func parseSafetensors(data []byte) ([]weight, error) {
 	if depth(header) > 127 {
 		return nil, fmt.Errorf("safetensors: the header nests deeper than 127 levels")
 	}
-	var entries map[string]json.RawMessage
-	if err := decodeOne(header, &entries); err != nil {
-		return nil, fmt.Errorf("safetensors: header: %w", err)
-	}
-	type placed struct {
-		weight
-		begin, end int64
-		elem       elementType
-	}
-	var all []placed
-	for name, raw := range entries {
+	var all []stored
+	err = eachMember(header, func(name string, d *json.Decoder) error {
 		if name == "__metadata__" {
 			var meta map[string]string
-			if err := json.Unmarshal(raw, &meta); err != nil {
-				return nil, fmt.Errorf("safetensors: __metadata__: %w", err)
+			if err := d.Decode(&meta); err != nil {
+				return fmt.Errorf("__metadata__: %s", jsonReason(err))
 			}
-			continue
+			return nil
 		}
-		var e struct {
-			DType   *string  `json:"dtype"`
-			Shape   *[]int64 `json:"shape"`
-			Offsets []int64  `json:"data_offsets"`
+		if len(name) > maxWeightName {
+			return fmt.Errorf("found a name of %d bytes, expected at most %d: %s", len(name), maxWeightName, shown(name))
 		}
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return nil, fmt.Errorf("safetensors: tensor %q: %w", name, err)
+		if len(all) >= maxWeightTensors {
+			return fmt.Errorf("more than %d tensors", maxWeightTensors)
 		}
-		if e.DType == nil || e.Shape == nil || len(e.Offsets) != 2 {
-			return nil, fmt.Errorf("safetensors: tensor %q: expected dtype, shape and two data_offsets", name)
-		}
-		elem, ok := elementTypeNamed(safetensorsTypes[*e.DType])
-		if !ok {
-			return nil, fmt.Errorf("safetensors: tensor %q: found dtype %q, which is not supported", name, *e.DType)
-		}
-		count, err := elements(*e.Shape)
+		t, err := safetensor(d, body)
 		if err != nil {
-			return nil, fmt.Errorf("safetensors: tensor %q: %w", name, err)
+			return fmt.Errorf("tensor %q: %w", shown(name), err)
 		}
-		begin, end := e.Offsets[0], e.Offsets[1]
-		if begin < 0 || end < begin || end > int64(len(body)) || end-begin != count*int64(elem.size) {
-			return nil, fmt.Errorf("safetensors: tensor %q: data_offsets [%d, %d] do not hold %s%v in %d bytes of data", name, begin, end, elem.name, *e.Shape, len(body))
-		}
-		all = append(all, placed{weight{Name: name, DType: elem.name, Tensor: &onnx.Tensor{Shape: *e.Shape}}, begin, end, elem})
+		t.name, t.from.file = name, file
+		all = append(all, *t)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("safetensors: %w", err)
 	}
 	sort.Slice(all, func(i, j int) bool {
 		a, b := all[i], all[j]
-		if a.begin != b.begin {
-			return a.begin < b.begin
+		if a.from.at != b.from.at {
+			return a.from.at < b.from.at
 		}
-		if a.end != b.end {
-			return a.end < b.end
+		if a.from.bytes != b.from.bytes {
+			return a.from.bytes < b.from.bytes
 		}
-		return a.Name < b.Name
+		return a.name < b.name
 	})
 	at := int64(0)
-	ws := make([]weight, len(all))
-	for i, p := range all {
-		if p.begin != at {
-			return nil, fmt.Errorf("safetensors: tensor %q: data begins at %d, expected %d", p.Name, p.begin, at)
+	for i := range all {
+		t := &all[i]
+		if t.from.at != at {
+			return nil, fmt.Errorf("safetensors: tensor %q: data begins at %d, expected %d", shown(t.name), t.from.at, at)
 		}
-		raw := body[p.begin:p.end]
-		p.Tensor = p.elem.gather(raw, false, p.Tensor.Shape, len(raw)/p.elem.size, func(j int) int { return j })
-		ws[i], at = p.weight, p.end
+		at += t.from.bytes
+		t.from.at += begin
 	}
-	if at != int64(len(body)) {
-		return nil, fmt.Errorf("safetensors: %d bytes of data behind the last tensor", int64(len(body))-at)
+	if at != body {
+		return nil, fmt.Errorf("safetensors: %d bytes of data behind the last tensor", body-at)
 	}
-	return ws, nil
+	return all, nil
 }
 
-// decodeOne decodes exactly one JSON value, spaces around it allowed.
-func decodeOne(data []byte, v any) error {
+// safetensor reads what the header says of a tensor, which is to lie in body bytes of data.
+func safetensor(d *json.Decoder, body int64) (*stored, error) {
+	var e struct {
+		DType   *string  `json:"dtype"`
+		Shape   *[]int64 `json:"shape"`
+		Offsets []int64  `json:"data_offsets"`
+	}
+	if err := d.Decode(&e); err != nil {
+		return nil, errors.New(jsonReason(err))
+	}
+	if e.DType == nil || e.Shape == nil || len(e.Offsets) != 2 {
+		return nil, fmt.Errorf("expected dtype, shape and two data_offsets")
+	}
+	elem, ok := elementTypeNamed(safetensorsTypes[*e.DType])
+	if !ok {
+		return nil, fmt.Errorf("found dtype %q, which is not supported", shown(*e.DType))
+	}
+	count, err := elements(*e.Shape)
+	if err != nil {
+		return nil, err
+	}
+	begin, end := e.Offsets[0], e.Offsets[1]
+	if begin < 0 || end < begin || end > body || end-begin != count*int64(elem.size) {
+		return nil, fmt.Errorf("data_offsets [%d, %d] do not hold %s%v in %d bytes of data", begin, end, elem.name, *e.Shape, body)
+	}
+	t := &stored{elem: elem, shape: *e.Shape, stride: make([]int64, len(*e.Shape)), count: count, from: &storage{elem: elem, at: begin, bytes: end - begin, filled: true}}
+	step := int64(1)
+	for i := len(t.stride) - 1; i >= 0; i-- {
+		t.stride[i] = step
+		step *= t.shape[i]
+	}
+	return t, nil
+}
+
+// eachMember calls f with each key of a JSON object and a decoder that stands before its value, which f reads.
+func eachMember(data []byte, f func(key string, d *json.Decoder) error) error {
 	d := json.NewDecoder(bytes.NewReader(data))
-	if err := d.Decode(v); err != nil {
-		return err
+	t, err := d.Token()
+	if err == nil && t != json.Delim('{') {
+		return fmt.Errorf("the header is %s, expected a JSON object", jsonText(t))
+	}
+	seen := map[string]bool{}
+	for err == nil && d.More() {
+		if t, err = d.Token(); err != nil {
+			break
+		}
+		key, _ := t.(string)
+		if seen[key] {
+			return fmt.Errorf("%q stands there twice", shown(key))
+		}
+		seen[key] = true
+		if err := f(key, d); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		_, err = d.Token()
+	}
+	if err != nil {
+		return fmt.Errorf("the header %s", jsonReason(err))
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("found more behind the JSON value")

@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"os"
@@ -22,22 +23,40 @@ func number(t *testing.T, s string) float64 {
 	return v
 }
 
-func sameTensor(t *testing.T, w weight, dtype string, shape []int64, first []string, sumText string) {
+func sameTensor(t *testing.T, w *stored, dtype string, shape []int64, first []string, sumText string) {
 	t.Helper()
-	if w.DType != dtype || !slices.Equal(w.Tensor.Shape, shape) {
-		t.Errorf("%s: got %s%v, want %s%v", w.Name, w.DType, w.Tensor.Shape, dtype, shape)
+	if w.elem.name != dtype || !slices.Equal(w.shape, shape) {
+		t.Errorf("%s: got %s%v, want %s%v", w.name, w.elem.name, w.shape, dtype, shape)
 		return
 	}
-	for i, f := range first {
-		if got, want := w.Tensor.Float(i), number(t, f); got != want {
-			t.Errorf("%s[%d]: got %v, want %v", w.Name, i, got, want)
+	sum, n := 0.0, 0
+	err := w.each(func(i int, bits uint64) {
+		v := w.elem.value(bits)
+		sum += v
+		if n++; i < len(first) {
+			if want := number(t, first[i]); v != want {
+				t.Errorf("%s[%d]: got %v, want %v", w.name, i, v, want)
+			}
 		}
+	})
+	if err != nil || n < len(first) {
+		t.Errorf("%s: read %d values (%v)", w.name, n, err)
 	}
 	if sumText != "" {
-		if got, want := sum(w), number(t, sumText); math.Abs(got-want) > 1e-12*(1+math.Abs(want)) {
-			t.Errorf("%s: sum %v, want %v", w.Name, got, want)
+		if want := number(t, sumText); math.Abs(sum-want) > 1e-12*(1+math.Abs(want)) {
+			t.Errorf("%s: sum %v, want %v", w.name, sum, want)
 		}
 	}
+}
+
+// listWeights is openWeights for a test: the tensors of a file that stays open while the test runs.
+func listWeights(t *testing.T, path string) ([]stored, error) {
+	f, err := openWeights(path)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { f.Close() })
+	return f.list, nil
 }
 
 func TestTorchFilesReadAsTheirReferenceSays(t *testing.T) {
@@ -60,7 +79,7 @@ func TestTorchFilesReadAsTheirReferenceSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range doc.Files {
-		ws, err := readWeights(check.Shared(t, "data/torch_files/"+f.File))
+		ws, err := listWeights(t, check.Shared(t, "data/torch_files/"+f.File))
 		if f.Error != "" {
 			if exitCode(err) != exitBadInput {
 				t.Errorf("%s: got %v, want a refusal", f.File, err)
@@ -74,10 +93,11 @@ func TestTorchFilesReadAsTheirReferenceSays(t *testing.T) {
 		if len(ws) != len(f.Tensors) {
 			t.Errorf("%s: %d tensors, want %d", f.File, len(ws), len(f.Tensors))
 		}
-		for _, w := range ws {
-			want, ok := f.Tensors[w.Name]
+		for i := range ws {
+			w := &ws[i]
+			want, ok := f.Tensors[w.name]
 			if !ok {
-				t.Errorf("%s: unexpected tensor %q", f.File, w.Name)
+				t.Errorf("%s: unexpected tensor %q", f.File, w.name)
 				continue
 			}
 			sameTensor(t, w, want.DType, want.Shape, want.First, want.Sum)
@@ -100,7 +120,7 @@ func TestSafetensorsVerdictsAgreeWithTheReferenceLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range doc.Cases {
-		ws, err := readWeights(check.Shared(t, "data/safetensors/"+c.File+".safetensors"))
+		ws, err := listWeights(t, check.Shared(t, "data/safetensors/"+c.File+".safetensors"))
 		if accept := c.Verdict == "accept"; accept != (err == nil) {
 			t.Errorf("%s: got error %v, want %s", c.File, err, c.Verdict)
 			continue
@@ -108,13 +128,14 @@ func TestSafetensorsVerdictsAgreeWithTheReferenceLibrary(t *testing.T) {
 		if len(ws) != len(c.Tensors) {
 			t.Errorf("%s: %d tensors, want %d", c.File, len(ws), len(c.Tensors))
 		}
-		for _, w := range ws {
+		for i := range ws {
+			w := &ws[i]
 			var want [3]json.RawMessage
 			var dtype string
 			var shape []int64
 			var first []string
-			if err := json.Unmarshal(c.Tensors[w.Name], &want); err != nil {
-				t.Errorf("%s: tensor %q: %v", c.File, w.Name, err)
+			if err := json.Unmarshal(c.Tensors[w.name], &want); err != nil {
+				t.Errorf("%s: tensor %q: %v", c.File, w.name, err)
 				continue
 			}
 			json.Unmarshal(want[0], &dtype)
@@ -171,16 +192,25 @@ func FuzzWeights(f *testing.F) {
 		if safe {
 			parse = parseSafetensors
 		}
-		ws, err := parse(data)
+		before := allocated()
+		ws, err := parse(bytes.NewReader(data), int64(len(data)))
+		if more := allocated() - before; more > 64<<20+1000*uint64(len(data)) {
+			t.Errorf("%d bytes reserved for a file of %d", more, len(data))
+		}
 		if err != nil {
+			if len(err.Error()) > 4000 {
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			}
 			return
 		}
-		total := 0
-		for _, w := range ws {
-			total += w.Tensor.Size()
-		}
-		if total > 1<<20+64*len(data)*max(1, len(ws)) {
-			t.Errorf("%d elements from %d bytes", total, len(data))
+		for i := range ws {
+			if ws[i].count > 1<<20 {
+				continue
+			}
+			n := int64(0)
+			if err := ws[i].each(func(int, uint64) { n++ }); err != nil || n != ws[i].count {
+				t.Errorf("%q: read %d values, expected %d (%v)", ws[i].name, n, ws[i].count, err)
+			}
 		}
 	})
 }

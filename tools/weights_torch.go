@@ -4,60 +4,58 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/nlpodyssey/gopickle/types"
+	"lenskit/internal/disk"
 )
 
 // torchMagic opens PyTorch's legacy container.
 var torchMagic, _ = new(big.Int).SetString("1950a86a20f9469cfc6c", 16)
 
-// parseTorch reads what torch.save wrote, in its zip container or the legacy one. Tensors are named by their path
-// through dictionaries, lists and objects; a lone tensor is "(root)".
-func parseTorch(data []byte) ([]weight, error) {
+// parseTorch finds the tensors in what torch.save wrote, in its zip container or the legacy one. Tensors are named by
+// their path through dictionaries, lists and objects; a lone tensor is "(root)".
+func parseTorch(file io.ReaderAt, size int64) ([]stored, error) {
+	head, err := readAt(file, 0, min(size, 512))
+	if err != nil {
+		return nil, err
+	}
 	var root any
 	var big bool
-	var err error
 	switch {
-	case bytes.HasPrefix(data, []byte("PK\x03\x04")):
-		root, big, err = torchZip(data)
-	case len(data) > 262 && string(data[257:262]) == "ustar":
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		root, big, err = torchZip(file, size)
+	case len(head) > 262 && string(head[257:262]) == "ustar":
 		err = fmt.Errorf("torch: found the tar container of PyTorch before 0.1.10, expected the zip or the legacy one: save it again with a newer PyTorch")
 	default:
-		root, err = torchLegacy(data)
+		root, err = torchLegacy(file, size)
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := collector{bigEndian: big}
+	c := collector{bigEndian: big, names: map[string]bool{}}
 	if err := c.walk("", root, 0); err != nil {
 		return nil, err
 	}
 	if len(c.found) == 0 {
 		return nil, fmt.Errorf("torch: found no tensor")
 	}
-	return c.found, nil
+	return c.found, checkViews(c.found)
 }
 
-// storage is a flat array that tensors are views of.
-type storage struct {
-	elem    elementType
-	untyped bool // bytes, whose type the tensor tells
-	raw     []byte
-	filled  bool
-}
-
-// tensorView is a tensor as a pickle tells it.
-type tensorView struct {
-	from          *storage
-	elem          elementType
-	offset        int64
-	shape, stride []int64
+// readAt reads n bytes at an offset.
+func readAt(file io.ReaderAt, at, n int64) ([]byte, error) {
+	b := make([]byte, n)
+	if _, err := file.ReadAt(b, at); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("cannot be read: %s", disk.Reason(err))
+	}
+	return b, nil
 }
 
 // storageClass stands for torch.FloatStorage and its kin in a pickle.
@@ -69,41 +67,26 @@ type storageClass struct {
 // dtypeName stands for torch.float32 and its kin.
 type dtypeName string
 
-// inert stands for every class that weights do not need: it can be made, called and given state, and does nothing.
-type inert struct{ state any }
-
-func (*inert) Call(...any) (any, error)      { return &inert{}, nil }
-func (*inert) PyNew(...any) (any, error)     { return &inert{}, nil }
-func (o *inert) PySetState(s any) error      { o.state = s; return nil }
-func (o *inert) Set(_, _ any)                {}
-func (o *inert) Append(any)                  {}
-func (o *inert) PyDictSet(_, _ any) error    { return nil }
-func (o *inert) Add(any)                     {}
-func (o *inert) PySetAttr(string, any) error { return nil }
-
-// rebuild stands for the functions that make tensors from storages.
-type rebuild func(args []any) (any, error)
-
-func (f rebuild) Call(args ...any) (any, error) { return f(args) }
-
 var storageNames = map[string]string{
 	"FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
 	"CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool", "ShortStorage": "int16", "IntStorage": "int32", "LongStorage": "int64",
 }
 
-// torchClass resolves a global of a pickle. Only the constructors of tensors do anything.
+// torchClass resolves a global of a pickle. Only the constructors of tensors and of dictionaries do anything.
 func torchClass(module, name string) (any, error) {
 	switch module + "." + name {
+	case "collections.OrderedDict", "collections.defaultdict":
+		return &pyCall{dictionaryOf}, nil
 	case "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v3":
 		v3 := strings.HasSuffix(name, "v3")
-		return rebuild(func(args []any) (any, error) { return rebuildTensor(args, v3) }), nil
+		return &pyCall{func(args []any) (any, error) { return rebuildTensor(args, v3) }}, nil
 	case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Parameter":
-		return rebuild(func(args []any) (any, error) {
+		return &pyCall{func(args []any) (any, error) {
 			if len(args) == 0 {
 				return nil, fmt.Errorf("torch: a parameter without tensor")
 			}
 			return args[0], nil
-		}), nil
+		}}, nil
 	case "torch.storage.UntypedStorage", "torch.UntypedStorage":
 		e, _ := elementTypeNamed("uint8")
 		return storageClass{e, true}, nil
@@ -114,16 +97,33 @@ func torchClass(module, name string) (any, error) {
 			return storageClass{elem: e}, nil
 		}
 		if strings.HasSuffix(name, "Storage") {
-			return nil, fmt.Errorf("torch: found a tensor of %s, which is not supported", name)
+			return nil, fmt.Errorf("torch: found a tensor of %s, which is not supported", shown(name))
 		}
 		if _, ok := elementTypeNamed(name); ok {
 			return dtypeName(name), nil
 		}
 	}
 	if strings.HasPrefix(module, "torch._utils") && strings.HasPrefix(name, "_rebuild") {
-		return nil, fmt.Errorf("torch: found a tensor made by %s, which is not supported (dense tensors are)", name)
+		return nil, fmt.Errorf("torch: found a tensor made by %s, which is not supported (dense tensors are)", shown(name))
 	}
-	return &inert{}, nil
+	return &pyObject{}, nil
+}
+
+// dictionaryOf makes a dictionary of a list of keys and values; other arguments do not matter to it.
+func dictionaryOf(args []any) (any, error) {
+	d := &pyDict{}
+	for _, a := range args {
+		list, ok := a.(*pyList)
+		if !ok {
+			continue
+		}
+		for _, e := range list.items {
+			if p, ok := e.(*pyList); ok && len(p.items) == 2 {
+				d.set(p.items[0], p.items[1])
+			}
+		}
+	}
+	return d, nil
 }
 
 func rebuildTensor(args []any, v3 bool) (any, error) {
@@ -134,7 +134,7 @@ func rebuildTensor(args []any, v3 bool) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("torch: a tensor without storage")
 	}
-	t := &tensorView{from: from, elem: from.elem}
+	t := &stored{from: from, elem: from.elem}
 	if v3 {
 		if len(args) < 7 {
 			return nil, fmt.Errorf("torch: a tensor of _rebuild_tensor_v3 with %d arguments, expected 7", len(args))
@@ -161,25 +161,23 @@ func rebuildTensor(args []any, v3 bool) (any, error) {
 }
 
 func integer(v any) (int64, error) {
-	switch v := v.(type) {
-	case int:
-		return int64(v), nil
-	case *big.Int:
-		if v.IsInt64() {
-			return v.Int64(), nil
-		}
+	if n, ok := v.(int64); ok {
+		return n, nil
 	}
-	return 0, fmt.Errorf("torch: found %v, expected an integer", v)
+	return 0, fmt.Errorf("torch: found %s, expected an integer of 64 bits", pyKind(v))
 }
 
 func integers(v any) ([]int64, error) {
-	t, ok := v.(*types.Tuple)
+	t, ok := v.(*pyList)
 	if !ok {
-		return nil, fmt.Errorf("torch: found %T, expected a tuple of integers", v)
+		return nil, fmt.Errorf("torch: found %s, expected a tuple of integers", pyKind(v))
 	}
-	out := make([]int64, t.Len())
-	for i := range out {
-		n, err := integer(t.Get(i))
+	if len(t.items) > maxWeightRank {
+		return nil, fmt.Errorf("torch: found %d dimensions, expected at most %d", len(t.items), maxWeightRank)
+	}
+	out := make([]int64, len(t.items))
+	for i, v := range t.items {
+		n, err := integer(v)
 		if err != nil {
 			return nil, err
 		}
@@ -191,26 +189,32 @@ func integers(v any) ([]int64, error) {
 // storageID reads the persistent id ("storage", class, key, location, size, …).
 func storageID(id []any) (class storageClass, key string, size int64, err error) {
 	if len(id) < 5 || id[0] != "storage" {
-		return class, "", 0, fmt.Errorf("torch: unexpected persistent id %v", id)
+		return class, "", 0, fmt.Errorf("torch: found a persistent id of %d parts, expected that of a storage", len(id))
 	}
 	class, ok := id[1].(storageClass)
 	key, okKey := id[2].(string)
 	size, err = integer(id[4])
 	if !ok || !okKey || err != nil || size < 0 || size > maxWeightElements {
-		return class, "", 0, fmt.Errorf("torch: malformed storage reference %v", id)
+		return class, "", 0, fmt.Errorf("torch: malformed reference to a storage: key %s, size %s", pyKind(id[2]), pyKind(id[4]))
 	}
 	return class, key, size, nil
 }
 
-// torchZip reads the zip container: NAME/data.pkl and one NAME/data/KEY for each storage.
-func torchZip(data []byte) (root any, bigEndian bool, err error) {
-	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+// torchZip reads the zip container: NAME/data.pkl and one NAME/data/KEY for each storage. torch.save stores records
+// without compressing them, so that storages are read in place.
+func torchZip(file io.ReaderAt, size int64) (root any, bigEndian bool, err error) {
+	directory := &limitedReaderAt{file, maxZipDirectory}
+	z, err := zip.NewReader(directory, size)
 	if err != nil {
 		return nil, false, fmt.Errorf("torch: zip container: %w", err)
 	}
+	directory.left = 1<<63 - 1
 	records := map[string]*zip.File{}
 	prefix := ""
 	for _, f := range z.File {
+		if records[f.Name] != nil {
+			return nil, false, fmt.Errorf("torch: zip container: found record %q twice", shown(f.Name))
+		}
 		records[f.Name] = f
 		switch path.Base(f.Name) {
 		case "data.pkl":
@@ -223,95 +227,153 @@ func torchZip(data []byte) (root any, bigEndian bool, err error) {
 	if !ok {
 		return nil, false, fmt.Errorf("torch: found a zip without data.pkl, expected what torch.save writes")
 	}
+	taken := int64(0) // by records read so far, which may not overlap
+	open := func(f *zip.File, most int64) (at int64, err error) {
+		at, err = checkRecord(f, most)
+		if taken += int64(f.CompressedSize64); err == nil && taken > size {
+			err = fmt.Errorf("torch: zip container: the records overlap")
+		}
+		return at, err
+	}
+	read := func(f *zip.File, most int64) ([]byte, error) {
+		at, err := open(f, most)
+		if err != nil {
+			return nil, err
+		}
+		return readAt(file, at, int64(f.UncompressedSize64))
+	}
 	if f, ok := records[path.Join(prefix, "byteorder")]; ok {
-		order, err := readRecord(f, 16)
+		order, err := read(f, 16)
 		if err != nil {
 			return nil, false, err
 		}
 		bigEndian = string(bytes.TrimSpace(order)) == "big"
 	}
-	raw, err := readRecord(pkl, maxWeightFile)
+	raw, err := read(pkl, maxPickle)
 	if err != nil {
 		return nil, false, err
 	}
 	stores := map[string]*storage{}
 	root, _, err = unpickle(raw, func(id []any) (any, error) {
-		class, key, size, err := storageID(id)
+		class, key, n, err := storageID(id)
 		if err != nil {
 			return nil, err
 		}
-		if s, ok := stores[key]; ok {
-			return s, nil
-		}
-		f, ok := records[path.Join(prefix, "data", key)]
+		want := n * int64(class.elem.size)
+		s, ok := stores[key]
 		if !ok {
-			return nil, fmt.Errorf("torch: storage %q is not in the file", key)
+			f, ok := records[path.Join(prefix, "data", key)]
+			if !ok {
+				return nil, fmt.Errorf("torch: storage %q is not in the file", shown(key))
+			}
+			s = &storage{elem: class.elem, untyped: class.untyped, file: file, bytes: want, filled: true}
+			if s.at, err = open(f, maxWeightFile); err != nil {
+				return nil, err
+			}
+			if got := f.UncompressedSize64; got != uint64(want) {
+				return nil, fmt.Errorf("torch: storage %q has %d bytes, expected %d", shown(key), got, want)
+			}
+			stores[key] = s
 		}
-		s := &storage{elem: class.elem, untyped: class.untyped, filled: true}
-		want := size * int64(class.elem.size)
-		if s.raw, err = readRecord(f, want); err != nil {
-			return nil, err
+		if s.bytes != want || s.elem != class.elem {
+			return nil, fmt.Errorf("torch: storage %q is told in two ways: %d bytes of %s and %d of %s", shown(key), s.bytes, s.elem.name, want, class.elem.name)
 		}
-		if int64(len(s.raw)) < want {
-			return nil, fmt.Errorf("torch: storage %q has %d bytes, expected %d", key, len(s.raw), want)
-		}
-		stores[key] = s
 		return s, nil
 	})
 	return root, bigEndian, err
 }
 
-// readRecord unpacks at most limit bytes of a zip record.
-func readRecord(f *zip.File, limit int64) ([]byte, error) {
+// checkRecord reads a record of at most most bytes to its end, which proves its checksum, and tells where it begins.
+func checkRecord(f *zip.File, most int64) (at int64, err error) {
+	switch {
+	case f.Method != zip.Store:
+		return 0, fmt.Errorf("torch: zip record %q is compressed, expected stored records, as torch.save writes them", shown(f.Name))
+	case f.UncompressedSize64 != f.CompressedSize64:
+		return 0, fmt.Errorf("torch: zip record %q has %d bytes in %d, expected as many", shown(f.Name), f.UncompressedSize64, f.CompressedSize64)
+	case f.UncompressedSize64 > uint64(most):
+		return 0, fmt.Errorf("torch: zip record %q has %s, expected at most %s", shown(f.Name), disk.Size(int64(min(f.UncompressedSize64, 1<<62))), disk.Size(most))
+	}
 	r, err := f.Open()
-	if err != nil {
-		return nil, fmt.Errorf("torch: zip record %s: %w", f.Name, err)
+	if err == nil {
+		_, err = io.Copy(io.Discard, r)
+		r.Close()
 	}
-	defer r.Close()
-	raw, err := io.ReadAll(io.LimitReader(r, limit))
-	if err != nil {
-		return nil, fmt.Errorf("torch: zip record %s: %w", f.Name, err)
+	if err == nil {
+		at, err = f.DataOffset()
 	}
-	return raw, nil
+	if errors.Is(err, zip.ErrChecksum) {
+		return 0, fmt.Errorf("torch: zip record %q does not have the checksum (CRC-32) that the file tells: it is damaged", shown(f.Name))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("torch: zip record %q: %w", shown(f.Name), err)
+	}
+	return at, nil
+}
+
+// limitedReaderAt reads at most left bytes more.
+type limitedReaderAt struct {
+	io.ReaderAt
+	left int64
+}
+
+func (r *limitedReaderAt) ReadAt(p []byte, at int64) (int, error) {
+	if r.left -= int64(len(p)); r.left < 0 {
+		return 0, fmt.Errorf("the directory is longer than %s", disk.Size(maxZipDirectory))
+	}
+	return r.ReaderAt.ReadAt(p, at)
 }
 
 // torchLegacy reads the container of torch.save before 1.6: four pickles (magic number, protocol, system, object), a
 // pickle of storage keys, then each storage as a count and its little-endian elements.
-func torchLegacy(data []byte) (any, error) {
-	rest := data
-	next := func(persistent func([]any) (any, error)) (any, error) {
-		v, n, err := unpickle(rest, persistent)
-		rest = rest[n:]
-		return v, err
+func torchLegacy(file io.ReaderAt, size int64) (any, error) {
+	head, err := readAt(file, 0, min(size, 64))
+	if err != nil {
+		return nil, err
 	}
-	magic, err := next(nil)
+	magic, _, err := unpickle(head, nil)
 	if m, ok := magic.(*big.Int); err != nil || !ok || m.Cmp(torchMagic) != 0 {
 		return nil, fmt.Errorf("torch: neither a zip nor a legacy file of torch.save")
 	}
-	if v, err := next(nil); err != nil || v != 1001 {
-		return nil, fmt.Errorf("torch: legacy container: found protocol %v, expected 1001", v)
+	if head, err = readAt(file, 0, min(size, maxPickle)); err != nil {
+		return nil, err
+	}
+	at := 0
+	next := func(persistent func([]any) (any, error)) (any, error) {
+		v, n, err := unpickle(head[at:], persistent)
+		at += n
+		return v, err
+	}
+	if _, err := next(nil); err != nil {
+		return nil, err
+	}
+	if v, err := next(nil); err != nil || v != int64(1001) {
+		return nil, fmt.Errorf("torch: legacy container: found protocol %s, expected 1001", pyKind(v))
 	}
 	if _, err := next(nil); err != nil { // sizes and byte order of the writing machine; the data is little-endian
 		return nil, err
 	}
 	stores := map[string]*storage{}
-	sizes := map[string]int64{}
 	root, err := next(func(id []any) (any, error) {
-		if len(id) > 0 && id[0] == "module" && len(id) > 1 {
+		if len(id) > 1 && id[0] == "module" {
 			return id[1], nil
 		}
-		class, key, size, err := storageID(id)
+		class, key, n, err := storageID(id)
 		if err != nil {
 			return nil, err
 		}
 		if len(id) > 5 && id[5] != nil {
 			return nil, fmt.Errorf("torch: found a storage view of PyTorch before 0.4, which is not supported: save it again with a newer PyTorch")
 		}
-		if s, ok := stores[key]; ok {
-			return s, nil
+		want := n * int64(class.elem.size)
+		s, ok := stores[key]
+		if !ok {
+			s = &storage{elem: class.elem, untyped: class.untyped, file: file, bytes: want}
+			stores[key] = s
 		}
-		stores[key], sizes[key] = &storage{elem: class.elem, untyped: class.untyped}, size
-		return stores[key], nil
+		if s.bytes != want || s.elem != class.elem {
+			return nil, fmt.Errorf("torch: storage %q is told in two ways: %d bytes of %s and %d of %s", shown(key), s.bytes, s.elem.name, want, class.elem.name)
+		}
+		return s, nil
 	})
 	if err != nil {
 		return nil, err
@@ -320,26 +382,32 @@ func torchLegacy(data []byte) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, ok := keys.(*types.List)
+	list, ok := keys.(*pyList)
 	if !ok {
-		return nil, fmt.Errorf("torch: legacy container: expected the list of storage keys")
+		return nil, fmt.Errorf("torch: legacy container: found %s, expected the list of storage keys", pyKind(keys))
 	}
-	for _, k := range *list {
+	place := int64(at)
+	for _, k := range list.items {
 		key, _ := k.(string)
 		s, ok := stores[key]
-		if !ok {
-			return nil, fmt.Errorf("torch: legacy container: storage %v is not used by any tensor", k)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("torch: legacy container: storage %s is not used by any tensor", pyKind(k))
+		case s.filled:
+			return nil, fmt.Errorf("torch: legacy container: storage %q stands there twice", shown(key))
+		case size-place < 8:
+			return nil, fmt.Errorf("torch: legacy container: truncated before storage %q", shown(key))
 		}
-		if len(rest) < 8 {
-			return nil, fmt.Errorf("torch: legacy container: truncated before storage %q", key)
+		count, err := readAt(file, place, 8)
+		if err != nil {
+			return nil, err
 		}
-		n := binary.LittleEndian.Uint64(rest)
-		rest = rest[8:]
-		if int64(n) != sizes[key] || n > uint64(len(rest)/s.elem.size) {
-			return nil, fmt.Errorf("torch: legacy container: storage %q has %d elements in %d bytes, expected %d", key, n, len(rest), sizes[key])
+		place += 8
+		if n := binary.LittleEndian.Uint64(count); n != uint64(s.bytes/int64(s.elem.size)) || s.bytes > size-place {
+			return nil, fmt.Errorf("torch: legacy container: storage %q has %d elements in %d bytes, expected %d", shown(key), n, size-place, s.bytes/int64(s.elem.size))
 		}
-		size := int(n) * s.elem.size
-		s.raw, s.filled, rest = rest[:size], true, rest[size:]
+		s.at, s.filled = place, true
+		place += s.bytes
 	}
 	return root, nil
 }
@@ -347,84 +415,113 @@ func torchLegacy(data []byte) (any, error) {
 // collector gathers the tensors below an unpickled object.
 type collector struct {
 	bigEndian bool
-	found     []weight
+	found     []stored
+	names     map[string]bool
 	visited   int
 	total     int64
 }
 
 func (c *collector) walk(name string, v any, level int) error {
-	if c.visited++; c.visited > 4*maxWeightTensors || level > 64 {
+	if c.visited++; c.visited > 40*maxWeightTensors || level > 64 {
 		return fmt.Errorf("torch: the object nests too deeply or is too large")
 	}
-	child := func(key string) string {
-		if name == "" {
-			return key
+	below := func(key string, v any) error {
+		switch v.(type) {
+		case *stored, *pyDict, *pyList, *pyObject:
+		default:
+			return nil
 		}
-		return name + "." + key
+		if name != "" {
+			key = name + "." + key
+		}
+		if len(key) > maxWeightName {
+			return fmt.Errorf("torch: found a name of %d bytes, expected at most %d: %s", len(key), maxWeightName, shown(key))
+		}
+		return c.walk(key, v, level+1)
+	}
+	each := func(d *pyDict) error {
+		for i, k := range d.keys {
+			if err := below(keyText(k), d.values[i]); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	switch v := v.(type) {
-	case *tensorView:
+	case *stored:
 		if name == "" {
 			name = "(root)"
 		}
 		return c.add(name, v)
-	case *types.OrderedDict:
-		for e := v.List.Front(); e != nil; e = e.Next() {
-			entry := e.Value.(*types.OrderedDictEntry)
-			if err := c.walk(child(keyText(entry.Key)), entry.Value, level+1); err != nil {
+	case *pyDict:
+		return each(v)
+	case *pyList:
+		for i, e := range v.items {
+			if err := below(strconv.Itoa(i), e); err != nil {
 				return err
 			}
 		}
-	case *types.Dict:
-		for _, e := range *v {
-			if err := c.walk(child(keyText(e.Key)), e.Value, level+1); err != nil {
-				return err
-			}
+	case *pyObject:
+		if err := each(&v.items); err != nil {
+			return err
 		}
-	case *types.List:
-		for i, e := range *v {
-			if err := c.walk(child(strconv.Itoa(i)), e, level+1); err != nil {
-				return err
-			}
-		}
-	case *types.Tuple:
-		for i, e := range *v {
-			if err := c.walk(child(strconv.Itoa(i)), e, level+1); err != nil {
-				return err
-			}
-		}
-	case *inert:
 		return c.walk(name, v.state, level+1)
 	}
 	return nil
 }
 
-func keyText(k any) string { return fmt.Sprint(k) }
+// keyText is the key of a dictionary as part of a name.
+func keyText(k any) string {
+	switch k := k.(type) {
+	case string:
+		return k
+	case bool, int64, float64, *big.Int:
+		return fmt.Sprint(k)
+	case *pyList:
+		if len(k.items) <= 8 && !slices.ContainsFunc(k.items, func(v any) bool { _, nested := v.(*pyList); return nested }) {
+			parts := make([]string, len(k.items))
+			for i, e := range k.items {
+				parts[i] = keyText(e)
+			}
+			return "(" + strings.Join(parts, ", ") + ")"
+		}
+	}
+	return "(" + pyKind(k) + ")"
+}
 
-// add copies a view out of its storage in row-major order.
-func (c *collector) add(name string, t *tensorView) error {
+// add checks a view against its storage.
+func (c *collector) add(name string, view *stored) error {
+	t := *view
+	t.name, t.bigEndian = name, c.bigEndian
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("torch: tensor %q: %w", shown(name), fmt.Errorf(format, args...))
+	}
 	if len(c.found) >= maxWeightTensors {
 		return fmt.Errorf("torch: more than %d tensors", maxWeightTensors)
 	}
+	if c.names[name] {
+		return fail("stands there twice")
+	}
+	c.names[name] = true
 	if !t.from.filled {
-		return fmt.Errorf("torch: tensor %q: its storage is not in the file", name)
+		return fail("its storage is not in the file")
 	}
-	n, err := elements(t.shape)
-	if err != nil {
-		return fmt.Errorf("torch: tensor %q: %w", name, err)
+	var err error
+	if t.count, err = elements(t.shape); err != nil {
+		return fail("%w", err)
 	}
-	if c.total += n; c.total > maxWeightElements {
+	if c.total += t.count; c.total > maxWeightElements {
 		return fmt.Errorf("torch: more than %d elements in all", int64(maxWeightElements))
 	}
 	if len(t.stride) != len(t.shape) {
-		return fmt.Errorf("torch: tensor %q: %d strides for shape %v", name, len(t.stride), t.shape)
+		return fail("%d strides for shape %v", len(t.stride), t.shape)
 	}
-	have := int64(len(t.from.raw) / t.elem.size)
+	have := t.from.bytes / int64(t.elem.size)
 	last := t.offset
 	for i, d := range t.shape {
 		s := t.stride[i]
 		if s < 0 || d > 1 && s > have {
-			return fmt.Errorf("torch: tensor %q: stride %d in a storage of %d elements", name, s, have)
+			return fail("stride %d in a storage of %d elements", s, have)
 		}
 		if d > 1 {
 			last += (d - 1) * s
@@ -433,26 +530,9 @@ func (c *collector) add(name string, t *tensorView) error {
 			break
 		}
 	}
-	if t.offset < 0 || n > 0 && last >= have {
-		return fmt.Errorf("torch: tensor %q: reaches element %d of a storage of %d", name, last, have)
+	if t.offset < 0 || t.offset > have || t.count > 0 && last >= have {
+		return fail("reaches element %d of a storage of %d", last, have)
 	}
-	if n > 1<<20 && n > 64*have {
-		return fmt.Errorf("torch: tensor %q: %d elements expanded from a storage of %d", name, n, have)
-	}
-	index := make([]int64, len(t.shape))
-	at := t.offset
-	c.found = append(c.found, weight{Name: name, DType: t.elem.name, Tensor: t.elem.gather(t.from.raw, c.bigEndian, t.shape, int(n), func(int) int {
-		here := at
-		for i := len(index) - 1; i >= 0; i-- {
-			index[i]++
-			at += t.stride[i]
-			if index[i] < t.shape[i] {
-				break
-			}
-			at -= index[i] * t.stride[i]
-			index[i] = 0
-		}
-		return int(here)
-	})})
+	c.found = append(c.found, t)
 	return nil
 }

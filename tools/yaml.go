@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"lenskit/internal/disk"
 )
 
 // node is a place in a YAML file. Its errors begin with file:line:column.
@@ -31,11 +33,11 @@ type entry struct {
 // parseYAML parses the single document of a file. An empty document is an error.
 func parseYAML(file string, text []byte) (node, error) {
 	text = withoutBOM(text)
-	if i := tooDeep(text); i >= 0 {
-		return node{}, badInput("%s:%d: found more than %d open brackets, expected a config", file, 1+bytes.Count(text[:i], []byte("\n")), maxBrackets)
-	}
-	if i := strings.IndexByte(string(text), 0); i >= 0 {
+	if i := bytes.IndexByte(text, 0); i >= 0 {
 		return node{}, badInput("%s: is not a text file: found a zero byte at offset %d, expected YAML", file, i)
+	}
+	if line, err := checkYAML(text); err != nil {
+		return node{}, badInput("%s:%d: %w", file, line, err)
 	}
 	f, err := parseBytes(text)
 	if err != nil {
@@ -60,24 +62,115 @@ func parseYAML(file string, text []byte) (node, error) {
 	return node{}, badInput("%s: found a second document, expected one", at(file, docs[1].GetToken()))
 }
 
-// maxBrackets bounds the nesting of lists and mappings in brackets, whose parser takes time and stack for each.
-const maxBrackets = 100
+// Limits of a config, beyond which the parser would take seconds and gigabytes: it goes over all open brackets for each
+// new one, and over all keys of a mapping for each new line.
+const (
+	maxYAMLDepth    = 100    // brackets or indented blocks in each other
+	maxYAMLBrackets = 10_000 // that open, in comments and strings, too
+	maxYAMLKeys     = 5000   // lines with a key
+	maxYAMLItems    = 20_000
+	maxYAMLBlank    = 1000 // empty lines in a row
+)
 
-// tooDeep is the offset at which more than maxBrackets brackets are open, strings and comments not told apart; or -1.
-func tooDeep(text []byte) int {
-	open := 0
-	for i, c := range text {
-		switch c {
-		case '[', '{':
-			open++
-		case ']', '}':
-			open--
+// checkYAML holds a text against the limits before it is parsed. It tells the line that is too much.
+func checkYAML(text []byte) (line int, err error) {
+	if len(text) > maxConfigFile {
+		return 1, fmt.Errorf("found %s, expected a config of at most %s", disk.Size(int64(len(text))), disk.Size(maxConfigFile))
+	}
+	var s yamlScan
+	for rest := text; len(rest) > 0; {
+		line++
+		end := bytes.IndexAny(rest, "\r\n") + 1
+		if end == 0 {
+			end = len(rest)
 		}
-		if open > maxBrackets {
-			return i
+		s.line(rest[:end])
+		rest = rest[end:]
+		switch {
+		case s.depth() > maxYAMLDepth:
+			return line, fmt.Errorf("found more than %d lists and mappings in each other, expected a config", maxYAMLDepth)
+		case s.opened > maxYAMLBrackets:
+			return line, fmt.Errorf("found more than %d brackets, expected a config", maxYAMLBrackets)
+		case s.keys > maxYAMLKeys:
+			return line, fmt.Errorf("found more than %d lines with a key, expected a config", maxYAMLKeys)
+		case s.blank > maxYAMLBlank:
+			return line, fmt.Errorf("found more than %d empty lines in a row, expected a config", maxYAMLBlank)
+		case s.items > maxYAMLItems:
+			return line, fmt.Errorf("found more than %d items, expected a config", maxYAMLItems)
 		}
 	}
-	return -1
+	return 0, nil
+}
+
+// yamlScan counts what nests in a YAML text. Where it takes something for a string or a comment that is none, the number
+// of all brackets still bounds the depth.
+type yamlScan struct {
+	blocks []int // indents of the blocks around the line
+	marks  int   // dashes and question marks of the line that may open blocks
+	open   int   // brackets
+	most   int   // open brackets of the line
+	opened int   // brackets so far
+	keys   int   // lines with a key
+	items  int   // commas and dashes so far
+	blank  int   // empty lines in a row
+	quote  byte  // what the string that goes on began with, 0 for none
+}
+
+// depth is how deep the last line nests.
+func (s *yamlScan) depth() int { return len(s.blocks) + s.marks + s.most }
+
+// line takes the next line.
+func (s *yamlScan) line(row []byte) {
+	indent := len(row) - len(bytes.TrimLeft(row, " \t"))
+	text := bytes.TrimSpace(row)
+	if s.blank++; len(text) > 0 {
+		s.blank = 0
+	}
+	if len(text) > 0 && text[0] != '#' {
+		for len(s.blocks) > 0 && s.blocks[len(s.blocks)-1] >= indent {
+			s.blocks = s.blocks[:len(s.blocks)-1]
+		}
+		s.blocks = append(s.blocks, indent)
+		if bytes.IndexByte(row, ':') >= 0 {
+			s.keys++
+		}
+	}
+	s.marks, s.most = 0, s.open
+	last, space, comment := byte(0), true, false // last character that is no space; whether a space or nothing stands before
+	for i := 0; i < len(row); i++ {
+		c := row[i]
+		if c == '[' || c == '{' {
+			s.opened++
+		}
+		if c == ',' {
+			s.items++
+		}
+		if (c == '-' || c == '?') && space && (i+1 == len(row) || row[i+1] <= ' ') {
+			s.marks++
+			s.items++
+		}
+		switch {
+		case comment:
+		case s.quote == '"' && c == '\\':
+			i++
+		case s.quote != 0:
+			if c == s.quote {
+				s.quote = 0
+			}
+		case (c == '"' || c == '\'') && (last == 0 || strings.IndexByte("[{,:-?", last) >= 0):
+			s.quote = c
+		case c == '#' && space:
+			comment = true
+		case c == '[' || c == '{':
+			s.open++
+			s.most = max(s.most, s.open)
+		case c == ']' || c == '}':
+			s.open = max(s.open-1, 0)
+		}
+		if space = c <= ' '; !space {
+			last = c
+		}
+	}
 }
 
 // parseBytes is the parser with its panics, if any, made errors.
@@ -189,10 +282,10 @@ func (n node) entries(allowed []string) ([]entry, error) {
 			return nil, badInput("%s: merge keys are not read", at(n.file, t))
 		}
 		if allowed != nil && !contains(allowed, name) {
-			return nil, badInput("%s: unknown key %q%s", at(n.file, t), name, expectedKeys(name, allowed))
+			return nil, badInput("%s: unknown key %q%s", at(n.file, t), shown(name), expectedKeys(name, allowed))
 		}
 		if seen[name] {
-			return nil, badInput("%s: key %q stands here a second time", at(n.file, t), name)
+			return nil, badInput("%s: key %q stands here a second time", at(n.file, t), shown(name))
 		}
 		seen[name] = true
 		out = append(out, entry{name, t, node{n.file, join(n.key, name), v.Value}})
