@@ -91,7 +91,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err != nil {
 		return err
 	}
-	rec.Seconds, rec.Seed, rec.Options, rec.Notices = elapsed(), opt.Search.Seed, opt.Search, notices
+	rec.Seconds, rec.Seed, rec.Options, rec.Notices = jsonFloat(elapsed()), opt.Search.Seed, opt.Search, notices
 	if opt.Bare.Image == "" {
 		sum, err := hashFile(opt.Input)
 		if err != nil {
@@ -251,7 +251,7 @@ func covariance(m *samplers.Metric) *mat.SymDense {
 func (r *fitRecord) print(w io.Writer, dir string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: log posterior %.2f, χ²/N %.4f (%d pixels), %s\n", strings.ReplaceAll(r.Status, "_", " "), float64(r.LogPosterior), float64(r.ReducedChi2), r.Pixels,
-		seconds(time.Duration(r.Seconds*float64(time.Second))))
+		seconds(time.Duration(float64(r.Seconds)*float64(time.Second))))
 	width := 0
 	for _, n := range r.Parameters.names {
 		if !strings.Contains(n, ".z.") {

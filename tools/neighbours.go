@@ -57,18 +57,19 @@ func (o *observation) neighbours(q neighbourConfig) (*neighbourhood, error) {
 		radius[k] = math.Hypot(o.place(k%o.W, k/o.W))
 	}
 	ring := ringMedians(signal, radius, o.Scale)
-	above := make([]float64, len(signal)) // the symmetric light
+	above, spread := make([]float64, len(signal)), make([]float64, len(signal)) // less the symmetric light
 	for k, v := range signal {
 		base := ring[int(radius[k]/o.Scale)]
+		spread[k] = sigma[k]
 		if m := len(signal) - 1 - k; signal[m] > base { // the pixel opposite
 			base = signal[m]
-			sigma[k] = math.Hypot(sigma[k], sigma[m])
+			spread[k] = math.Hypot(sigma[k], sigma[m])
 		}
 		above[k] = v - base
 	}
 	snr := o.local(above)
 	for k := range snr {
-		if snr[k] = (above[k] - math.Max(snr[k], 0)) / sigma[k]; math.IsNaN(snr[k]) {
+		if snr[k] = (above[k] - math.Max(snr[k], 0)) / spread[k]; math.IsNaN(snr[k]) {
 			snr[k] = 0
 		}
 	}

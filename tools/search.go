@@ -125,10 +125,18 @@ func (s *search) find(ctx context.Context) (*searchResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	why, err := s.p.hopeless()
+	if err != nil {
+		return nil, err
+	}
 	var res *searchResult
-	if given != nil {
-		res, err = s.settle(ctx, s.p.Post, s.p.Post, []*stageEnd{{U: given}})
-	} else {
+	switch {
+	case why != "":
+		res, err = s.giveUp(ctx, given, why)
+	case given != nil:
+		start := &stageEnd{U: given}
+		res, err = s.settle(ctx, s.p.Post, s.p.Post, []*stageEnd{start}, start)
+	default:
 		res, err = s.blind(ctx)
 	}
 	if err != nil {
@@ -601,13 +609,15 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 			best = end
 		}
 	}
+	placed := ends[0] // DeleteFunc moves the others
 	return s.settle(ctx, post, full, slices.DeleteFunc(ends, func(e *stageEnd) bool {
 		return best.LogProb-e.LogProb > 30 // closer ones are only told apart at full size
-	}))
+	}), placed)
 }
 
-// settle takes ends at middle size to their maxima at full size, and judges the best.
-func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends []*stageEnd) (*searchResult, error) {
+// settle takes ends at middle size to their maxima at full size, and judges the best. placed is the end of the first basin,
+// that of a free source where there is one, whether it is among them or not.
+func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends []*stageEnd, placed *stageEnd) (*searchResult, error) {
 	var tried []*stageEnd
 	for i, e := range ends {
 		s.group("full size", map[string]int{"lm": 2*s.opt.Iterations + 2*polishSteps, "adam": s.opt.Iterations + polishSteps}[s.opt.Optimizer])
@@ -619,23 +629,50 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 	}
 	sort.SliceStable(tried, func(a, b int) bool { return tried[a].LogProb > tried[b].LogProb })
 	top := tried[0]
-	res := &searchResult{Hess: mat.NewSymDense(full.Dim(), nil)}
+	res := &searchResult{}
 	res.Lensed, res.Doubts = s.doubts(full, top, tried)
 	hold := slices.ContainsFunc(full.Names(), isEinsteinRadius)
 	if hold && s.p.Config.Data.Noise.Fraction > 0 && res.Lensed.disagrees() {
-		held, err := s.between(ctx, full, top, ends[0], res.Lensed)
+		held, err := s.between(ctx, full, top, placed, res.Lensed)
 		if err != nil {
 			return nil, err
 		}
 		top = held
 		res.Doubts = append(res.Doubts, "the lens given is not that of the maximum: its Einstein radius is held at what both sources allow")
 	}
-	res.U, res.LogProb = top.U, top.LogProb
+	return res, s.curve(res, full, top)
+}
+
+// curve sets the result at an end, with the curvature there.
+func (s *search) curve(res *searchResult, full *adjoint.Posterior, top *stageEnd) error {
+	res.U, res.LogProb, res.Hess = top.U, top.LogProb, mat.NewSymDense(full.Dim(), nil)
 	grad := make([]float64, full.Dim())
 	if _, err := full.MAP().LogProbHess(grad, res.Hess, top.U); err != nil {
-		return nil, numerical("the curvature at the maximum cannot be computed: %v", err)
+		return numerical("the curvature at the maximum cannot be computed: %v", err)
 	}
-	return res, nil
+	return nil
+}
+
+// giveUp ends a search that has nothing to find: a few steps from the given start, or the centre of the priors with its
+// amplitudes fitted.
+func (s *search) giveUp(ctx context.Context, given []float64, why string) (*searchResult, error) {
+	post := s.p.Post
+	u := given
+	if u == nil {
+		theta := laidOut(post)
+		fitAmplitudes(post, theta, nil)
+		var err error
+		if u, err = coordinates(post, theta); err != nil {
+			return nil, err
+		}
+	}
+	s.group("a few steps", sketchSteps)
+	end, err := s.lm(ctx, "given up", post, post.MAP(), u, sketchSteps)
+	if err != nil {
+		return nil, err
+	}
+	res := &searchResult{Doubts: []string{why}}
+	return res, s.curve(res, post, end)
 }
 
 // place puts the full sources below the lens of a basin at middle size and climbs with everything free.
@@ -982,7 +1019,7 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 			continue
 		}
 		gap := top.LogProb - other.LogProb
-		if r := seen.radiusOf(s, namedTheta(post, other.U)); r > 0 && math.Abs(r/seen.Radius-1) > mostChange && gap < rivalDoubt {
+		if r := seen.radiusOf(s, namedTheta(post, other.U)); r > 0 && math.Abs(r/float64(seen.Radius)-1) > mostChange && gap < rivalDoubt {
 			out = append(out, fmt.Sprintf("another lens with an Einstein radius of %.3f arcsec does nearly as well: its log posterior is only %.2g lower", r, gap))
 		} else if !lit && d > otherLens && gap < 3 {
 			out = append(out, fmt.Sprintf("another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap))

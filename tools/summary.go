@@ -22,7 +22,7 @@ type summaryRecord struct {
 	Divergences int                `json:"divergences"`
 	Draws       int                `json:"draws"` // kept, of each chain
 	Chains      int                `json:"chains"`
-	Seconds     float64            `json:"seconds"`   // of sampling, warm-up included
+	Seconds     jsonFloat          `json:"seconds"`   // of sampling, warm-up included
 	Gradients   int                `json:"gradients"` // of all chains, warm-up included
 	// Verdict says what speaks against the draws; empty when nothing does.
 	Verdict []string `json:"verdict"`
@@ -185,7 +185,7 @@ func (r *sampling) finish() (*summaryRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := &summaryRecord{Draws: len(d.X[0]), Chains: len(d.X), Seconds: spent, Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
+	sum := &summaryRecord{Draws: len(d.X[0]), Chains: len(d.X), Seconds: jsonFloat(spent), Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
 		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Accept: jsonFloat(d.Accept),
 		Coordinates: r.saved.Bend.describe(), GaussianMisfit: jsonFloat(r.saved.Misfit)}
 	for k, n := range d.Names {
@@ -258,14 +258,14 @@ func (r *sampling) judge(sum *summaryRecord, d *draws) {
 			least, sum.Slowest = s.ESSBulk, s.Name
 		}
 	}
-	sum.EffectivePerSecond, sum.GradientsPerDraw = jsonFloat(least/sum.Seconds), jsonFloat(float64(sum.Gradients-sum.WarmupGradients)/least)
+	sum.EffectivePerSecond, sum.GradientsPerDraw = jsonFloat(least/float64(sum.Seconds)), jsonFloat(float64(sum.Gradients-sum.WarmupGradients)/least)
 	sum.Verdict = append(sum.Verdict, samplers.Verdict(sum.Parameters, counts, d.Energy)...)
 }
 
 // print writes the summary for people.
 func (s *summaryRecord) print(w io.Writer, dir string) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d draws of each of %d chains, %d gradients, %s\n", s.Sampler, s.Draws, s.Chains, s.Gradients, seconds(time.Duration(s.Seconds*float64(time.Second))))
+	fmt.Fprintf(&b, "%s: %d draws of each of %d chains, %d gradients, %s\n", s.Sampler, s.Draws, s.Chains, s.Gradients, seconds(time.Duration(float64(s.Seconds)*float64(time.Second))))
 	width, latents := len("parameter"), 0
 	for _, p := range s.Parameters {
 		if isLatent(p.Name) {

@@ -31,7 +31,7 @@ var surveyNumbers = []struct {
 	{"pixels", func(r *fitRecord) float64 { return float64(r.Pixels) }},
 	{"reduced_chi2", func(r *fitRecord) float64 { return float64(r.ReducedChi2) }},
 	{"evaluations", func(r *fitRecord) float64 { return float64(r.Evaluations) }},
-	{"seconds", func(r *fitRecord) float64 { return r.Seconds }},
+	{"seconds", func(r *fitRecord) float64 { return float64(r.Seconds) }},
 }
 
 // number is column k of surveyNumbers in row i.
