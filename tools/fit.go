@@ -46,6 +46,9 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return err
 	}
 	defer p.Close()
+	if p.Post.Dim() == 0 {
+		return nothingFree(cfg)
+	}
 	notices := p.notices()
 	for _, n := range notices {
 		pr.say("%s", n)
@@ -77,19 +80,24 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	res, err := s.find(ctx)
 	pr.end()
-	if err != nil {
-		if ctx.Err() == nil {
-			return searchError(err)
+	if err != nil && ctx.Err() == nil {
+		if err = searchError(err); exitCode(err) != exitNumerical {
+			return err
 		}
+	} else if err != nil {
 		saved.Seconds = elapsed()
 		if err := check.force(saved); err != nil {
 			return err
 		}
 		return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), check.path)
 	}
-	rec, theta, err := p.record(res)
+	var rec *fitRecord
+	var theta []float64
+	if err == nil {
+		rec, theta, err = p.record(res)
+	}
 	if err != nil {
-		return err
+		rec, theta = p.failed(err)
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = jsonFloat(elapsed()), opt.Search.Seed, opt.Search, notices
 	if opt.Bare.Image == "" {
@@ -114,6 +122,28 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return notConverged("%s: %s: %s", dir, strings.ReplaceAll(rec.Status, "_", " "), rec.Reason)
 	}
 	return err
+}
+
+// nothingFree is the error of a model that leaves nothing to fit or to sample.
+func nothingFree(c *config) error {
+	return badInput("%s: nothing to fit: every parameter is fixed; lenskit eval tells its log density", c.file)
+}
+
+// failed is the record of a fit that could not be computed, and why: the parameters are the centres of their priors.
+func (p *problem) failed(why error) (*fitRecord, []float64) {
+	theta, unknown := laidOut(p.Post), make([]float64, len(p.Post.Names()))
+	for i := range unknown {
+		unknown[i] = math.NaN()
+	}
+	none := jsonFloat(math.NaN())
+	rec := &fitRecord{
+		Status: statusFailed, Reason: oneLine(why.Error()), Parameters: p.named(theta), Uncertainties: p.named(unknown),
+		LogPosterior: none, Chi2: none, Pixels: p.Post.Pixels(), ReducedChi2: none, Inputs: p.Inputs, Versions: versions(),
+	}
+	if e, err := p.Post.Eval(theta, false); err == nil {
+		rec.LogPosterior, rec.Chi2, rec.ReducedChi2 = jsonFloat(e.LogPosterior()), jsonFloat(e.Chi2), jsonFloat(e.Chi2/float64(e.Pixels))
+	}
+	return rec, theta
 }
 
 // config reads the config, or makes that of a bare image.
@@ -193,9 +223,17 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 		case f < 0:
 		case sigma[i] <= boundSigma*math.Abs(theta[i]):
 			rec.onBound = append(rec.onBound, name)
-		case !(sigma[i] > 0):
+		case !(sigma[i] > 0) || !isFinite(sigma[i]):
 			undetermined = append(undetermined, name)
 		}
+	}
+	if why := notFinite(rec); why != "" {
+		rec.Status, rec.Reason = statusFailed, why
+		return rec, theta, nil
+	}
+	if res.GivenUp {
+		rec.Status, rec.Reason = statusNotConverged, res.Doubts[0]
+		return rec, theta, nil
 	}
 	if len(undetermined) > 0 {
 		res.Doubts = append(res.Doubts, "the data do not determine "+undetermined[0])
@@ -204,9 +242,25 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 		res.Doubts = append(res.Doubts, rec.onBound[0]+" sits on a bound of its prior")
 	}
 	if len(res.Doubts) > 0 {
-		rec.Status, rec.Reason = statusNotConverged, strings.Join(res.Doubts, "; ")
+		rec.Status, rec.Reason = statusNotConverged, res.Doubts[0]
+		if len(res.Doubts) > 1 {
+			rec.Reason += "; also: " + strings.Join(res.Doubts[1:], "; ")
+		}
 	}
 	return rec, theta, nil
+}
+
+// notFinite tells which of the numbers that matter is none, "" where all are.
+func notFinite(r *fitRecord) string {
+	for i, v := range r.Parameters.values {
+		if !isFinite(v) {
+			return r.Parameters.names[i] + " is not a finite number at the maximum"
+		}
+	}
+	if !isFinite(float64(r.LogPosterior)) || !isFinite(float64(r.Chi2)) {
+		return "log posterior and χ² are not finite numbers at the maximum"
+	}
+	return ""
 }
 
 // offBounds is a curvature in which a coordinate without any, as one has whose parameter sits on its bound, is apart from the

@@ -1,9 +1,12 @@
 package tools
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
+
+	"lenskit/physics"
 )
 
 // Limits of what a search is begun with.
@@ -11,6 +14,7 @@ const (
 	hopelessStands = 1.5  // by how much light must stand out beyond the highest of pure noise, in standard deviations
 	hopelessSky    = 3    // a level that no sky follows, over the contrast of the image
 	hopelessNoise  = 100  // measured over stated noise
+	hopelessPixels = 4    // used pixels for each free parameter but the latents
 	hopelessValue  = 1e12 // of a pixel over its noise: sums of squares keep 16 digits
 )
 
@@ -36,8 +40,8 @@ func (p *problem) hopeless() (string, error) {
 		}
 	}
 	pixels := counted(len(used), "used pixel")
-	if len(used) < free {
-		return fmt.Sprintf("%s cannot tell %d free parameters", pixels, free), nil
+	if len(used) < hopelessPixels*free {
+		return fmt.Sprintf("%s cannot tell %d free parameters: expected at least %d for each", pixels, free, hopelessPixels), nil
 	}
 	if v := noise.Data[worst] * noise.Weight[worst]; math.Abs(v) > hopelessValue {
 		return fmt.Sprintf("pixel (%d, %d) of the image, counted from 1, is %.3g, %.2g times its noise: expected values that 16 digits can tell apart", worst%p.Obs.W+1, worst/p.Obs.W+1, noise.Data[worst], math.Abs(v)), nil
@@ -53,10 +57,12 @@ func (p *problem) hopeless() (string, error) {
 		return fmt.Sprintf("the image stands on a level of %.4g, far more than what stands out of it, and %s", level, p.Config.skyInWords()), nil
 	}
 	scale := p.measuredNoise()
-	base := math.Max(at(0.5), lo)
-	top, bottom := p.standsOut(base)
-	_, below := p.standsOut(at(0.5))
-	limit := math.Max(scale, 1) * (math.Sqrt(2*math.Log(float64(len(used)))) + hopelessStands)
+	over := func(v float64) (top, bottom float64) {
+		return standsOut(noise, p.Obs.W, func(int) float64 { return v })
+	}
+	top, bottom := over(math.Max(at(0.5), lo))
+	_, below := over(at(0.5))
+	limit := math.Max(scale, 1) * limitOf(len(used))
 	switch {
 	case top >= limit && scale > hopelessNoise && p.Config.NoiseScale == nil:
 		return fmt.Sprintf("the noise is %.2g times what is stated, by the differences of neighbouring pixels", scale), nil
@@ -131,19 +137,22 @@ func (c *config) skyInWords() string {
 	return fmt.Sprintf("the model's sky goes from %.4g to %.4g", lo, hi)
 }
 
+// limitOf is what the highest mean of squares of so many pixels of pure noise does not reach, in standard deviations.
+func limitOf(pixels int) float64 { return math.Sqrt(2*math.Log(float64(pixels))) + hopelessStands }
+
 // standsOut is the highest and the lowest mean of a square of pixels, of 1 to 16 along a side, over base in standard
 // deviations of its noise.
-func (p *problem) standsOut(base float64) (top, bottom float64) {
-	noise := p.Post.Noise()
+func standsOut(noise *physics.Noise, width int, base func(k int) float64) (top, bottom float64) {
+	height := len(noise.Used) / width
 	for side := 1; side <= 16; side *= 2 {
-		for J := 0; J < p.Obs.H; J += side {
-			for I := 0; I < p.Obs.W; I += side {
+		for J := 0; J < height; J += side {
+			for I := 0; I < width; I += side {
 				n, sum, variance := 0, 0.0, 0.0
-				for j := J; j < min(J+side, p.Obs.H); j++ {
-					for i := I; i < min(I+side, p.Obs.W); i++ {
-						if k := j*p.Obs.W + i; noise.Used[k] {
+				for j := J; j < min(J+side, height); j++ {
+					for i := I; i < min(I+side, width); i++ {
+						if k := j*width + i; noise.Used[k] {
 							n++
-							sum += noise.Data[k] - base
+							sum += noise.Data[k] - base(k)
 							variance += 1 / (noise.Weight[k] * noise.Weight[k])
 						}
 					}
@@ -156,6 +165,24 @@ func (p *problem) standsOut(base float64) (top, bottom float64) {
 		}
 	}
 	return top, bottom
+}
+
+// errNoArcs says that an image shows the smooth light of a lens and nothing else.
+var errNoArcs = errors.New("nothing in the image stands out of the lens's light: no arcs are seen")
+
+// showsMore tells whether an image holds more than the light of a lens and the error with which profiles follow that.
+func (o *observation) showsMore(light []float64) bool {
+	dim := *o
+	dim.Sigma = o.sigmas()
+	for i, v := range light {
+		dim.Sigma[i] = math.Hypot(dim.Sigma[i], lightError*v)
+	}
+	noise, err := physics.NewNoise(dim.Data, dim.Sigma, dim.Mask)
+	if err != nil {
+		return true
+	}
+	top, _ := standsOut(noise, o.W, func(k int) float64 { return light[k] })
+	return top > limitOf(noise.Pixels)
 }
 
 // measuredNoise is the noise of the image over that which is stated, by differences of pixels in a row; 0 where there are too

@@ -178,6 +178,9 @@ func (p *problem) writeImages(path string, theta []float64) error {
 	flux := func(cards []fitsKey) []fitsKey {
 		return append(append([]fitsKey(nil), cards...), fitsKey{"BUNIT", unit, ""}, scale)
 	}
+	for i, v := range m.Residual.Pix { // of float32
+		m.Residual.Pix[i] = math.Max(-math.MaxFloat32, math.Min(math.MaxFloat32, v))
+	}
 	noise := p.Post.Noise()
 	sigma, mask := make([]float64, o.W*o.H), make([]float64, o.W*o.H)
 	for i := range sigma {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat/distuv"
 
@@ -112,7 +113,8 @@ type searchResult struct {
 	Evaluations int
 	Iterations  int
 	Lensed      *lensed  // of models in which the lens shines, too
-	Doubts      []string // why the maximum is not to be trusted; none when it is
+	Doubts      []string // why the maximum is not to be trusted, the weightiest first; none when it is
+	GivenUp     bool     // the first of these leaves nothing more to be said
 }
 
 // find searches. When ctx is cancelled it returns ctx's error, and the record holds what is needed to go on.
@@ -137,7 +139,9 @@ func (s *search) find(ctx context.Context) (*searchResult, error) {
 		start := &stageEnd{U: given}
 		res, err = s.settle(ctx, s.p.Post, s.p.Post, []*stageEnd{start}, start)
 	default:
-		res, err = s.blind(ctx)
+		if res, err = s.blind(ctx); errors.Is(err, errNoArcs) {
+			res, err = s.giveUp(ctx, nil, errNoArcs.Error())
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -250,6 +254,9 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 		return nil, nil, err
 	}
 	sort.Slice(all, func(a, b int) bool { return ends[all[a]].LogProb > ends[all[b]].LogProb })
+	if best := ends[all[0]]; best.LogProb == -math.MaxFloat64 {
+		return nil, nil, numerical("none of %d starts can be computed: %s", o.starts, best.Reason)
+	}
 	kept := all[:(len(all)+2)/3]
 	done = o.starts - len(kept)
 	err = sideBySide(ctx, workers, len(kept), func(w, k int) error {
@@ -668,10 +675,13 @@ func (s *search) giveUp(ctx context.Context, given []float64, why string) (*sear
 	}
 	s.group("a few steps", sketchSteps)
 	end, err := s.lm(ctx, "given up", post, post.MAP(), u, sketchSteps)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() == nil && exitCode(searchError(err)) == exitNumerical:
+		return nil, numerical("%s", why)
+	case err != nil:
 		return nil, err
 	}
-	res := &searchResult{Doubts: []string{why}}
+	res := &searchResult{Doubts: []string{why}, GivenUp: true}
 	return res, s.curve(res, post, end)
 }
 
@@ -771,7 +781,13 @@ func (s *search) finish(ctx context.Context, post, full *adjoint.Posterior, key 
 		}
 	}
 	if s.opt.Optimizer == "adam" {
-		return s.adam(ctx, key+": Adam", full, full.MAP(), e.U, nil, samplers.AdamOptions{Steps: s.opt.Iterations, Rate: 0.05, Final: 0.02, Window: max(500, s.opt.Iterations/10), Tol: 0.1})
+		end, err := s.adam(ctx, key+": Adam", full, full.MAP(), e.U, nil, samplers.AdamOptions{Steps: s.opt.Iterations, Rate: 0.05, Final: 0.02, Window: max(500, s.opt.Iterations/10), Tol: 0.1})
+		if err != nil {
+			return nil, err
+		}
+		whole := *end // Adam does not know the curvature
+		whole.Gain = newtonGain(full.MAP(), end.U)
+		return &whole, nil
 	}
 	end, err := s.lm(ctx, key+": full size", full, full.MAP(), e.U, s.opt.Iterations)
 	if err != nil {
@@ -781,6 +797,25 @@ func (s *search) finish(ctx context.Context, post, full *adjoint.Posterior, key 
 		return nil, err
 	}
 	return s.lm(ctx, key+": last steps", full, full.MAP(), end.U, s.opt.Iterations)
+}
+
+// newtonGain is by how much a full Newton step is expected to raise a log density; beyond all numbers where that cannot be
+// told.
+func newtonGain(t samplers.Curved, u []float64) float64 {
+	grad, hess := make([]float64, len(u)), mat.NewSymDense(len(u), nil)
+	if _, err := t.LogProbHess(grad, hess, u); err != nil {
+		return math.MaxFloat64
+	}
+	m, _, err := samplers.NewMetricHess(offBounds(hess), 1e-10)
+	if err != nil {
+		return math.MaxFloat64
+	}
+	m.Pull(grad, slices.Clone(grad))
+	gain := 0.5 * floats.Dot(grad, grad)
+	if !isFinite(gain) {
+		return math.MaxFloat64
+	}
+	return gain
 }
 
 // polish takes Adam steps in coordinates in which the Gauss-Newton matrix is the identity: the landscape is rough on a
@@ -986,7 +1021,14 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	named := namedTheta(post, top.U)
 	lit := s.p.Config.hasLensLight()
 	followed := !lit || s.p.Config.Data.Noise.Fraction == 0 // χ² counts
-	if top.Gain > 2 && followed {
+	limit := mostGain
+	if !followed {
+		limit = rivalDoubt
+	}
+	switch {
+	case top.Status == samplers.OutOfSteps && !(top.Gain <= limit):
+		out = append(out, fmt.Sprintf("the climb was stopped by its limit of steps where a full step still promises to raise the log posterior by %.3g", top.Gain))
+	case !(top.Gain <= limit) && followed:
 		out = append(out, fmt.Sprintf("the climb stalled where a full step still promises to raise the log posterior by %.3g", top.Gain))
 	}
 	img, err := post.Images(theta)
@@ -1016,6 +1058,7 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	for _, other := range tried[1:] {
 		d, err := s.apart(named, namedTheta(post, other.U))
 		if err != nil {
+			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %v", err))
 			continue
 		}
 		gap := top.LogProb - other.LogProb
@@ -1055,7 +1098,7 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 	if dark.n >= darkEnough {
 		scale, doubt = dark.mean(), 2/float64(dark.n)
 	}
-	if scale > maxNoiseScale {
+	if !(scale <= maxNoiseScale) {
 		out = append(out, fmt.Sprintf("reduced χ² where no source shines is %.3g: the noise is larger than stated, or light is missing from the model", scale))
 		scale = 1
 	}
@@ -1064,7 +1107,7 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 		what string
 		tally
 	}{{"of the image", all}, {"where the source shines", shine}} {
-		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n)+doubt)); c.mean() > limit {
+		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n)+doubt)); !(c.mean() <= limit) {
 			out = append(out, fmt.Sprintf("reduced χ² %s is %.4g, expected at most %.4g by the pixels without source", c.what, c.mean(), limit))
 		}
 	}
@@ -1073,6 +1116,9 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 	}
 	return out
 }
+
+// mostGain is how much of log posterior a full step may promise at a maximum.
+const mostGain = 2.0
 
 // darkEnough is the number of pixels without source from which these measure the noise.
 const darkEnough = 300

@@ -184,7 +184,7 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	src := s.p.Config.Source[0]
 	cx, cy := named[src.key("center_x")], named[src.key("center_y")]
 	at := func(x []float64) *stageEnd {
-		end := &stageEnd{U: slices.Clone(u), LogProb: math.Inf(-1)}
+		end := &stageEnd{U: slices.Clone(u), LogProb: -math.MaxFloat64}
 		sum := 0.0
 		for i, k := range lens {
 			end.U[k] = x[i] * unit[i]
@@ -197,6 +197,9 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 		if err == nil && ctx.Err() == nil {
 			end.LogProb, _ = f.evidence(l, cx, cy, x[len(lens)])
 			end.LogProb -= 0.5 * sum
+		}
+		if !isFinite(end.LogProb) {
+			end.LogProb = -math.MaxFloat64 // which JSON can write
 		}
 		return end
 	}

@@ -39,6 +39,9 @@ func (s *search) staged(ctx context.Context) ([]basin, []float64, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if !small.showsMore(image) {
+		return nil, nil, errNoArcs
+	}
 	light, err := s.lensLight(ctx, simple, small.dimmed(image).showing(image), smooth)
 	if err != nil {
 		return nil, nil, err
