@@ -216,6 +216,7 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	for _, v := range res.Starts {
 		rec.Starts = append(rec.Starts, jsonFloat(v))
 	}
+	rec.Limits = p.limitsAt(res.U, theta, sigma)
 	var undetermined []string
 	for i, f := range p.Post.Free() {
 		name := p.Post.Names()[i]
@@ -318,6 +319,8 @@ func (r *fitRecord) print(w io.Writer, dir string) error {
 		switch {
 		case strings.Contains(n, ".z."):
 			latents++
+		case r.Limits[n] != nil:
+			fmt.Fprintf(&b, "  %-*s  %s (on a bound), %v\n", width, n, withDigits(r.Limits[n].bound, 0), r.Limits[n])
 		case slices.Contains(r.onBound, n):
 			fmt.Fprintf(&b, "  %-*s  %s (on a bound)\n", width, n, withDigits(v, 0))
 		case s == 0:

@@ -99,6 +99,8 @@ type fitRecord struct {
 	Parameters    orderedValues `json:"parameters"`
 	Uncertainties orderedValues `json:"uncertainties"` // standard deviations of the Gaussian approximation; 0 for fixed ones
 	onBound       []string      // free parameters that sit on a bound of their prior
+	// Limits are those of the parameters whose posterior lies on a bound of their prior.
+	Limits map[string]*limit `json:"limits,omitempty"`
 	// EastOfNorth are the position angles on the sky, in radians, of the parameters that are angles or ellipticities,
 	// where the image has sky coordinates.
 	EastOfNorth  map[string]jsonFloat `json:"position_angles_east_of_north,omitempty"`

@@ -1051,7 +1051,7 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 		if f < 0 || strings.Contains(name, ".z.") || strings.HasSuffix(name, ".iota") || strings.HasPrefix(name, "lens_light.") {
 			continue // a decoder's brightness trades with its latents, profiles of the lens's light with each other
 		}
-		if math.Abs(top.U[f]) > 4 {
+		if math.Abs(top.U[f]) > edge {
 			out = append(out, fmt.Sprintf("%s = %.4g ended at the edge of its prior", name, theta[k]))
 		}
 	}

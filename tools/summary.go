@@ -26,6 +26,8 @@ type summaryRecord struct {
 	Gradients   int                `json:"gradients"` // of all chains, warm-up included
 	// Verdict says what speaks against the draws; empty when nothing does.
 	Verdict []string `json:"verdict"`
+	// Limits are those of the parameters whose draws pile up at a bound of their prior.
+	Limits map[string]*limit `json:"limits,omitempty"`
 
 	Slowest             string         `json:"slowest_parameter"` // fewest effective draws, of all but the latents
 	EffectivePerSecond  jsonFloat      `json:"slowest_ess_per_second"`
@@ -186,10 +188,14 @@ func (r *sampling) finish() (*summaryRecord, error) {
 		return nil, err
 	}
 	sum := &summaryRecord{Draws: len(d.X[0]), Chains: len(d.X), Seconds: jsonFloat(spent), Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
-		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Accept: jsonFloat(d.Accept),
+		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Limits: map[string]*limit{}, Accept: jsonFloat(d.Accept),
 		Coordinates: r.saved.Bend.describe(), GaussianMisfit: jsonFloat(r.saved.Misfit)}
+	bounds := r.p.bounds()
 	for k, n := range d.Names {
 		sum.Parameters = append(sum.Parameters, samplers.Summarize(n, d.column(k)))
+		if l := piledUp(slices.Concat(d.column(k)...), bounds[r.p.index[n]]); l != nil {
+			sum.Limits[n] = l
+		}
 	}
 	if r.at.fit.Status != statusConverged {
 		sum.Verdict = append(sum.Verdict, fmt.Sprintf("the fit it starts from is %s: %s", strings.ReplaceAll(r.at.fit.Status, "_", " "), r.at.fit.Reason))
@@ -293,6 +299,9 @@ func (s *summaryRecord) print(w io.Writer, dir string) error {
 		}
 		fmt.Fprintf(&b, "  %-*s  %12s  %10s  %12s  %12s  %6s  %6s  %6s\n", width, p.Name, withDigits(p.Mean, p.SD), withDigits(p.SD, p.SD), withDigits(p.Q5, p.SD), withDigits(p.Q95, p.SD),
 			whole(p.ESSBulk), whole(p.ESSTail), rhat)
+		if l := s.Limits[p.Name]; l != nil {
+			fmt.Fprintf(&b, "  %-*s  on a bound of its prior: %v\n", width, "", l)
+		}
 	}
 	if latents > 0 {
 		fmt.Fprintf(&b, "  and %d latents of the decoder", latents)
