@@ -168,7 +168,7 @@ func synthesise(ctx context.Context, n, size int, seed uint64, report *progress)
 	pix := make([]float64, n*size*size)
 	var next, done atomic.Int64
 	var wg sync.WaitGroup
-	last := time.Now()
+	report.stage("galaxies", n)
 	for worker := range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
@@ -178,14 +178,15 @@ func synthesise(ctx context.Context, n, size int, seed uint64, report *progress)
 				}
 				drawGalaxy(pix[i*size*size:(i+1)*size*size], size, rand.New(rand.NewPCG(seed, uint64(i))))
 				k := done.Add(1)
-				if worker == 0 && time.Since(last) > plainEvery {
-					last = time.Now()
-					report.say("drew %d of %d galaxies", k, n)
+				if worker == 0 {
+					report.step(progressState{Step: int(k), LogPost: math.NaN(), ReducedChi2: math.NaN()})
 				}
 			}
 		})
 	}
 	wg.Wait()
+	report.state.Step = int(done.Load())
+	report.end()
 	return pix, ctx.Err()
 }
 

@@ -185,6 +185,7 @@ func (p *progress) search(s searchState) {
 	if s.Stage != p.name {
 		p.stage(s.Stage, s.Steps)
 	}
+	p.total, p.budget = s.Steps, s.Budget
 	st := progressState{Step: s.Step, LogPost: s.LogPosterior, ReducedChi2: s.ReducedChi2, Evaluations: s.Evaluations}
 	if s.ReducedChi2 == 0 {
 		st.ReducedChi2 = math.NaN()

@@ -60,8 +60,9 @@ func (o searchOptions) defaults() searchOptions {
 type searchState struct {
 	Stage        string
 	Step, Steps  int
-	LogPosterior float64
-	ReducedChi2  float64 // 0: not known
+	Budget       bool    // Steps is the most it may take
+	LogPosterior float64 // of the best point of the climb
+	ReducedChi2  float64 // of the same; 0: not known
 	Evaluations  int
 }
 
@@ -78,7 +79,8 @@ type search struct {
 	free namedValues // the lens of the best evidence with a free source, where the lens shines
 
 	label string // of the stage told, a group of climbs
-	steps int    // about how many steps the group has
+	steps int    // how many steps the group has, or at most has
+	most  bool   // the latter
 	taken int    // by the climbs of the group that are done
 
 	mu sync.Mutex
@@ -606,7 +608,7 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 		steps = 3*sourceSteps + 2*jointSteps
 	}
 	for i, b := range basins {
-		s.group(fmt.Sprintf("lens %d of %d", i+1, len(basins)), steps)
+		s.climbs(fmt.Sprintf("lens %d of %d", i+1, len(basins)), steps)
 		end, err := s.place(ctx, post, src, fmt.Sprintf("basin %d", i+1), b)
 		if err != nil {
 			return nil, err
@@ -627,7 +629,11 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends []*stageEnd, placed *stageEnd) (*searchResult, error) {
 	var tried []*stageEnd
 	for i, e := range ends {
-		s.group("full size", map[string]int{"lm": 2*s.opt.Iterations + 2*polishSteps, "adam": s.opt.Iterations + polishSteps}[s.opt.Optimizer])
+		label := "full size"
+		if len(ends) > 1 {
+			label = fmt.Sprintf("full size, lens %d of %d", i+1, len(ends))
+		}
+		s.climbs(label, map[string]int{"lm": 2*s.opt.Iterations + 2*polishSteps, "adam": s.opt.Iterations + polishSteps}[s.opt.Optimizer])
 		end, err := s.finish(ctx, post, full, fmt.Sprintf("basin %d", i+1), e)
 		if err != nil {
 			return nil, err
@@ -673,7 +679,7 @@ func (s *search) giveUp(ctx context.Context, given []float64, why string) (*sear
 			return nil, err
 		}
 	}
-	s.group("a few steps", sketchSteps)
+	s.climbs("a few steps", sketchSteps)
 	end, err := s.lm(ctx, "given up", post, post.MAP(), u, sketchSteps)
 	switch {
 	case err != nil && ctx.Err() == nil && exitCode(searchError(err)) == exitNumerical:
@@ -914,8 +920,15 @@ func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, 
 	}
 	s.saved.Task, s.saved.LM, s.saved.Adam = key, nil, state
 	before := state.Evaluations
+	chi2, best := 0.0, math.Inf(-1) // of the best point; after a resume not known until there is a better one
+	if state.Started {
+		best = state.BestLogProb
+	}
 	res, err := samplers.Adam(ctx, t, state, metric, opt, func(st *samplers.AdamState) error {
-		s.report(searchState{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: reducedChi2(post)})
+		if st.BestLogProb > best && st.LogProb == st.BestLogProb {
+			chi2, best = reducedChi2(post), st.BestLogProb
+		}
+		s.report(searchState{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: chi2})
 		s.count(&before, st.Evaluations)
 		return s.save()
 	})
@@ -940,12 +953,20 @@ func (s *search) count(before *int, now int) {
 	*before = now
 }
 
-// group begins a stage for those who watch: climbs of about so many steps in all.
-func (s *search) group(label string, steps int) { s.label, s.steps, s.taken = label, steps, 0 }
+// group begins a stage for those who watch, of so many steps.
+func (s *search) group(label string, steps int) {
+	s.label, s.steps, s.taken, s.most = label, steps, 0, false
+}
+
+// climbs begins a stage of climbs of at most so many steps in all; those that converge take fewer.
+func (s *search) climbs(label string, steps int) {
+	s.group(label, steps)
+	s.most = true
+}
 
 func (s *search) report(st searchState) {
 	if s.tell != nil {
-		st.Stage, st.Steps = s.label, max(s.steps, s.taken+st.Step)
+		st.Stage, st.Budget, st.Steps = s.label, s.most, max(s.steps, s.taken+st.Step)
 		st.Step += s.taken
 		st.Evaluations = s.saved.Evaluations
 		s.tell(st)
