@@ -1089,7 +1089,25 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 			out = append(out, fmt.Sprintf("another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap))
 		}
 	}
+	if lit && len(out) > 0 && faintLens(post, img, named["sky"]) {
+		out = slices.Insert(out, 0, "the model's lens hardly shines: is the lens's light subtracted already? Then say --no-lens-light (in a config, leave out lens_light)")
+	}
 	return seen, out
+}
+
+// faintLens tells whether the lens has less light than a tenth of the arcs', or none above the noise.
+func faintLens(post *adjoint.Posterior, img *adjoint.Images, sky float64) bool {
+	noise := post.Noise()
+	light, arcs, top := 0.0, 0.0, 0.0
+	for k, used := range noise.Used {
+		if used {
+			l := img.LensLight.Pix[k]
+			light += l
+			arcs += img.Model.Pix[k] - l - sky
+			top = math.Max(top, l*noise.Weight[k])
+		}
+	}
+	return light < 0.1*arcs || top < 1
 }
 
 // misfits holds the residuals against those of pure noise. The noise map may be off by a factor, as those of drizzled or
