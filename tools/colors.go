@@ -49,4 +49,10 @@ func blueRed() colorMap {
 	return func(t float64) color.RGBA { return table[int(math.Round(clamp01(t)*float64(len(table)-1)))] }
 }
 
-func clamp01(t float64) float64 { return math.Min(math.Max(t, 0), 1) }
+// clamp01 is t between 0 and 1; what is no number is 0.
+func clamp01(t float64) float64 {
+	if !(t > 0) {
+		return 0
+	}
+	return math.Min(t, 1)
+}
