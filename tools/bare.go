@@ -18,6 +18,7 @@ type bareImage struct {
 	PSF        string  // sigma in arcsec, or a FITS path; "" for none
 	PixelScale float64 // arcsec; 0: the header's
 	Neighbours bool    // are masked
+	Subtracted bool    // there is no light of the lens in it
 }
 
 // isFITS tells whether a command's argument is a FITS image and not a config: it begins as FITS and packed files do,
@@ -45,7 +46,7 @@ func isFITS(arg string) bool {
 }
 
 // bareConfig is the config of an image without one: a power law with shear, the light of the lens as two sets of
-// Gaussians on ellipses, and the shipped decoder for the source, within a circle. Where the image's file has extensions
+// Gaussians on ellipses unless there is none, and the shipped decoder for the source, within a circle. Where the image's file has extensions
 // NOISE and PSF, they stand in for what b leaves out.
 func bareConfig(b bareImage) (*config, error) {
 	path, _ := splitExtension(b.Image)
@@ -96,17 +97,30 @@ func bareConfig(b bareImage) (*config, error) {
 	} else if b.PSF != "" && b.PSF != "none" {
 		d.PSFFile = b.PSF
 	}
-	d.Noise.Fraction = bareFraction
+	if !b.Subtracted {
+		d.Noise.Fraction = bareFraction
+	}
 	circle := maskConfig{Kind: "circle", Size: [2]float64{0, bareField}}
 	core := maskConfig{Kind: "not", Parts: []maskConfig{{Kind: "circle", Size: [2]float64{0, bareCore}}}}
 	d.Mask = maskConfig{Kind: "all", Parts: []maskConfig{circle, core}}
+	if b.Subtracted {
+		d.Mask.Parts = d.Mask.Parts[:1]
+		c.LensLight = nil
+		for i := range c.Lens[0].Params {
+			if p := &c.Lens[0].Params[i]; p.Name == "center_x" || p.Name == "center_y" {
+				p.Prior = normal(0, bareUnseen).within(-5*bareUnseen, 5*bareUnseen) // no light tells it
+			}
+		}
+	}
 	if b.Neighbours {
 		d.Mask.Parts = append(d.Mask.Parts, maskConfig{Kind: "neighbours"})
 	}
 	for i := range c.Source[0].Params {
 		if p := &c.Source[0].Params[i]; p.Name == "iota" {
 			// the image's brightness is that of the lens
-			p.Prior = lognormal(0.05, 1.5).scaled()
+			if p.Prior = lognormal(0.05, 1.5).scaled(); b.Subtracted {
+				p.Prior = lognormal(1, 0.7).scaled() // or of the arcs
+			}
 		}
 	}
 	sky := normal(0, bareSky).scaled()
@@ -129,7 +143,7 @@ func bareConfig(b bareImage) (*config, error) {
 			}
 		}
 	}
-	c.follow = true
+	c.follow = !b.Subtracted
 	return c, nil
 }
 
@@ -173,6 +187,7 @@ const (
 	bareNarrow   = 0.05  // arcsec: the least standard deviation of the Gaussians that make the lens's light,
 	bareWide     = 4     // and the largest
 	bareCentre   = 0.01  // arcsec: standard deviation of the centre of the mass from that of the light,
+	bareUnseen   = 0.15  // arcsec: that of the centre of the mass from the image's where no light tells it
 	bareEllipse  = 0.08  // and of its ellipticity from the light's
 	bareSky      = 0.005 // of the image's brightness: a source or a lens must not make up for a wrong sky
 	bareFraction = 0.02  // of the light of a pixel, to which profiles follow an elliptical galaxy

@@ -182,7 +182,7 @@ func synthesise(ctx context.Context, n, size int, seed uint64, report *progress)
 	pix := make([]float64, n*size*size)
 	var next, done atomic.Int64
 	var g task.Group
-	last := time.Now()
+	report.stage("galaxies", n)
 	for worker := range runtime.GOMAXPROCS(0) {
 		g.Go(func() {
 			for ctx.Err() == nil {
@@ -192,14 +192,15 @@ func synthesise(ctx context.Context, n, size int, seed uint64, report *progress)
 				}
 				drawGalaxy(pix[i*size*size:(i+1)*size*size], size, rand.New(rand.NewPCG(seed, uint64(i))))
 				k := done.Add(1)
-				if worker == 0 && time.Since(last) > plainEvery {
-					last = time.Now()
-					report.say("drew %d of %d galaxies", k, n)
+				if worker == 0 {
+					report.step(progressState{Step: int(k), LogPost: math.NaN(), ReducedChi2: math.NaN()})
 				}
 			}
 		})
 	}
 	g.Wait()
+	report.state.Step = int(done.Load())
+	report.end()
 	return pix, ctx.Err()
 }
 
@@ -326,7 +327,7 @@ func datasetBundle(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"folder": dir, "latents": latents, "images": set.N, "variance_kept": p.kept, "held_back_rms": rms, "seconds": time.Since(start).Seconds()})
+		return encodeJSON(c.App.Writer, map[string]any{"folder": dir, "latents": latents, "images": set.N, "variance_kept": jsonFloat(p.kept), "held_back_rms": jsonFloat(rms), "seconds": time.Since(start).Seconds()})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%s: %d components keep %.1f %% of the variance of %d images; held-back residual rms %.4f of the peak\n", dir, latents, 100*p.kept, set.N, rms)
 	return err
@@ -414,7 +415,7 @@ func datasetCheck(c *cli.Context) error {
 		mean += v / float64(len(rms))
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"images": len(rms), "rms": map[string]float64{"mean": mean, "q5": at(0.05), "q50": at(0.5), "q95": at(0.95)}})
+		return encodeJSON(c.App.Writer, map[string]any{"images": len(rms), "rms": map[string]jsonFloat{"mean": jsonFloat(mean), "q5": jsonFloat(at(0.05)), "q50": jsonFloat(at(0.5)), "q95": jsonFloat(at(0.95))}})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%d images: residual rms / peak: median %.4f, mean %.4f, 5 %% to 95 %% %.4f to %.4f\n", len(rms), at(0.5), mean, at(0.05), at(0.95))
 	return err

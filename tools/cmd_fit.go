@@ -12,7 +12,7 @@ func fitCommand() *cli.Command {
 		Name:      "fit",
 		Usage:     "find the lens and the source of an image (maximum a posteriori)",
 		ArgsUsage: "CONFIG|IMAGE",
-		UsageText: "lenskit fit CONFIG [-o DIR] [--then sample]\nlenskit fit IMAGE --noise SIGMA|FILE [--psf SIGMA|FILE] [--pixel-scale ARCSEC] [--mask-neighbours] [-o DIR]",
+		UsageText: "lenskit fit CONFIG [-o DIR] [--then sample]\nlenskit fit IMAGE --noise SIGMA|FILE [--psf SIGMA|FILE] [--pixel-scale ARCSEC] [--mask-neighbours] [--no-lens-light] [-o DIR]",
 		Description: "Needs no start: it draws starts from the priors. Leaves fit.json, fit.fits, fit.png and config.yaml in DIR. Stopped by SIGINT,\n" +
 			"SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the same command goes on from there. Exit code 3: the results are\n" +
 			"written, but fit.json says why they are not to be trusted. Of a bare IMAGE the 3.5 arcsec around its centre are used, where the\n" +
@@ -26,6 +26,7 @@ func fitCommand() *cli.Command {
 			&cli.StringFlag{Name: "psf", Usage: "of a bare IMAGE: standard deviation in arcsec, a FITS file, or none"},
 			&cli.Float64Flag{Name: "pixel-scale", Usage: "of a bare IMAGE: arcsec per pixel, 1e-5 to 60 (default: the header's, at the centre)"},
 			&cli.BoolFlag{Name: "mask-neighbours", Usage: "of a bare IMAGE: leave out compact light more than 3 arcsec from its centre (in a config: mask: {neighbours: auto})"},
+			&cli.BoolFlag{Name: "no-lens-light", Usage: "of a bare IMAGE: the light of the lens is subtracted already, the model has none (in a config: no lens_light)"},
 			&cli.StringFlag{Name: "optimizer", Value: "lm", Usage: "lm (Levenberg-Marquardt) or adam (the paper's way)"},
 			&cli.IntFlag{Name: "iterations", Usage: "steps of the last stage; 0: the optimizer's default"},
 			&cli.IntFlag{Name: "starts", Usage: "draws from the priors; 0: the default"},
@@ -65,7 +66,7 @@ func runFit(c *cli.Context) error {
 		Input: args[0], Output: c.String("output"), Compute: compute, JSON: c.Bool("json"),
 		Search: searchOptions{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
 	}
-	bare := bareImage{Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"), Neighbours: c.Bool("mask-neighbours")}
+	bare := bareImage{Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"), Neighbours: c.Bool("mask-neighbours"), Subtracted: c.Bool("no-lens-light")}
 	if !slices.Contains([]string{"", "sample"}, c.String("then")) {
 		return badInput("--then: found %q, expected sample", c.String("then"))
 	}
@@ -76,7 +77,7 @@ func runFit(c *cli.Context) error {
 		bare.Image = opt.Input
 		opt.Bare = bare
 	} else if bare != (bareImage{}) {
-		return badInput("%s: --noise, --psf, --pixel-scale and --mask-neighbours describe a bare FITS image, found a config that says these itself", opt.Input)
+		return badInput("%s: --noise, --psf, --pixel-scale, --mask-neighbours and --no-lens-light describe a bare FITS image, found a config that says these itself", opt.Input)
 	}
 	ctx, stop := withSignals(c.Context)
 	defer stop()

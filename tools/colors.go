@@ -57,4 +57,10 @@ func blueRed() colorMap {
 	}
 }
 
-func clamp01(t float64) float64 { return math.Min(math.Max(t, 0), 1) }
+// clamp01 is t between 0 and 1; what is no number is 0.
+func clamp01(t float64) float64 {
+	if !(t > 0) {
+		return 0
+	}
+	return math.Min(t, 1)
+}

@@ -446,8 +446,11 @@ func (x *coolestExport) profile(comp *component, f *coolestForm, prefix string) 
 	return out, nil
 }
 
-// statistics are those of equally weighted draws.
+// statistics are those of equally weighted draws; none where they are beyond all numbers.
 func statistics(v []float64) coolestPosterior {
+	if !finiteAll(v) || !finite(stat.Mean(v, nil)) {
+		return coolestPosterior{}
+	}
 	s := slices.Clone(v)
 	slices.Sort(s)
 	quantile := func(p float64) *float64 {

@@ -54,6 +54,9 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err := p.Obs.fittable(cfg); err != nil {
 		return err
 	}
+	if p.Post.Dim() == 0 {
+		return nothingFree(cfg)
+	}
 	notices := p.notices()
 	for _, n := range notices {
 		pr.say("%s", n)
@@ -85,21 +88,26 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	res, err := s.find(ctx)
 	pr.end()
-	if err != nil {
-		if ctx.Err() == nil {
-			return searchError(err)
+	if err != nil && ctx.Err() == nil {
+		if err = searchError(err); exitCode(err) != exitNumerical {
+			return err
 		}
+	} else if err != nil {
 		saved.Seconds = elapsed()
 		if err := check.force(saved); err != nil {
 			return err
 		}
 		return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), check.path)
 	}
-	rec, theta, err := p.record(res)
-	if err != nil {
-		return err
+	var rec *fitRecord
+	var theta []float64
+	if err == nil {
+		rec, theta, err = p.record(res)
 	}
-	rec.Seconds, rec.Seed, rec.Options, rec.Notices = elapsed(), opt.Search.Seed, opt.Search, notices
+	if err != nil {
+		rec, theta = p.failed(err)
+	}
+	rec.Seconds, rec.Seed, rec.Options, rec.Notices = jsonFloat(elapsed()), opt.Search.Seed, opt.Search, notices
 	if opt.Bare.Image == "" {
 		rec.Inputs = append([]input{{opt.Input, sum}}, rec.Inputs...)
 	}
@@ -118,6 +126,28 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return notConverged("%s: %s: %s", dir, strings.ReplaceAll(rec.Status, "_", " "), rec.Reason)
 	}
 	return err
+}
+
+// nothingFree is the error of a model that leaves nothing to fit or to sample.
+func nothingFree(c *config) error {
+	return badInput("%s: nothing to fit: every parameter is fixed; lenskit eval tells its log density", c.file)
+}
+
+// failed is the record of a fit that could not be computed, and why: the parameters are the centres of their priors.
+func (p *problem) failed(why error) (*fitRecord, []float64) {
+	theta, unknown := laidOut(p.Post), make([]float64, len(p.Post.Names()))
+	for i := range unknown {
+		unknown[i] = math.NaN()
+	}
+	none := jsonFloat(math.NaN())
+	rec := &fitRecord{
+		Status: statusFailed, Reason: oneLine(why.Error()), Parameters: p.named(theta), Uncertainties: p.named(unknown),
+		LogPosterior: none, Chi2: none, Pixels: p.Post.Pixels(), ReducedChi2: none, Inputs: p.Inputs, Versions: versions(),
+	}
+	if e, err := p.Post.Eval(theta, false); err == nil {
+		rec.LogPosterior, rec.Chi2, rec.ReducedChi2 = jsonFloat(e.LogPosterior()), jsonFloat(e.Chi2), jsonFloat(e.Chi2/float64(e.Pixels))
+	}
+	return rec, theta
 }
 
 // config reads the config, or makes that of a bare image.
@@ -159,6 +189,7 @@ func (p *progress) search(s searchState) {
 	if s.Stage != p.name {
 		p.stage(s.Stage, s.Steps)
 	}
+	p.total, p.budget = s.Steps, s.Budget
 	st := progressState{Step: s.Step, LogPost: s.LogPosterior, ReducedChi2: s.ReducedChi2, Evaluations: s.Evaluations}
 	if s.ReducedChi2 == 0 {
 		st.ReducedChi2 = math.NaN()
@@ -190,6 +221,7 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 	for _, v := range res.Starts {
 		rec.Starts = append(rec.Starts, jsonFloat(v))
 	}
+	rec.Limits = p.limitsAt(res.U, theta, sigma)
 	var undetermined []string
 	for i, f := range p.Post.Free() {
 		name := p.Post.Names()[i]
@@ -197,9 +229,17 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 		case f < 0:
 		case sigma[i] <= boundSigma*math.Abs(theta[i]):
 			rec.onBound = append(rec.onBound, name)
-		case !(sigma[i] > 0):
+		case !(sigma[i] > 0) || !finite(sigma[i]):
 			undetermined = append(undetermined, name)
 		}
+	}
+	if why := notFinite(rec); why != "" {
+		rec.Status, rec.Reason = statusFailed, why
+		return rec, theta, nil
+	}
+	if res.GivenUp {
+		rec.Status, rec.Reason = statusNotConverged, res.Doubts[0]
+		return rec, theta, nil
 	}
 	if len(undetermined) > 0 {
 		res.Doubts = append(res.Doubts, "the data do not determine "+undetermined[0])
@@ -208,9 +248,25 @@ func (p *problem) record(res *searchResult) (*fitRecord, []float64, error) {
 		res.Doubts = append(res.Doubts, rec.onBound[0]+" sits on a bound of its prior")
 	}
 	if len(res.Doubts) > 0 {
-		rec.Status, rec.Reason = statusNotConverged, strings.Join(res.Doubts, "; ")
+		rec.Status, rec.Reason = statusNotConverged, res.Doubts[0]
+		if len(res.Doubts) > 1 {
+			rec.Reason += "; also: " + strings.Join(res.Doubts[1:], "; ")
+		}
 	}
 	return rec, theta, nil
+}
+
+// notFinite tells which of the numbers that matter is none, "" where all are.
+func notFinite(r *fitRecord) string {
+	for i, v := range r.Parameters.values {
+		if !finite(v) {
+			return r.Parameters.names[i] + " is not a finite number at the maximum"
+		}
+	}
+	if !finite(float64(r.LogPosterior)) || !finite(float64(r.Chi2)) {
+		return "log posterior and χ² are not finite numbers at the maximum"
+	}
+	return ""
 }
 
 // offBounds is a curvature in which a coordinate without any, as one has whose parameter sits on its bound, is apart from the
@@ -255,7 +311,7 @@ func covariance(m *samplers.Metric) *mat.SymDense {
 func (r *fitRecord) print(w io.Writer, dir string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: log posterior %.2f, χ²/N %.4f (%d pixels), %s\n", strings.ReplaceAll(r.Status, "_", " "), float64(r.LogPosterior), float64(r.ReducedChi2), r.Pixels,
-		seconds(time.Duration(r.Seconds*float64(time.Second))))
+		seconds(time.Duration(float64(r.Seconds)*float64(time.Second))))
 	width := 0
 	for _, n := range r.Parameters.names {
 		if !strings.Contains(n, ".z.") {
@@ -268,6 +324,8 @@ func (r *fitRecord) print(w io.Writer, dir string) error {
 		switch {
 		case strings.Contains(n, ".z."):
 			latents++
+		case r.Limits[n] != nil:
+			fmt.Fprintf(&b, "  %-*s  %s (on a bound), %v\n", width, n, withDigits(r.Limits[n].bound, 0), r.Limits[n])
 		case slices.Contains(r.onBound, n):
 			fmt.Fprintf(&b, "  %-*s  %s (on a bound)\n", width, n, withDigits(v, 0))
 		case s == 0:

@@ -209,3 +209,28 @@ func TestAParameterOnItsBoundIsCalledThat(t *testing.T) {
 		}
 	}
 }
+
+// TestAStopByTheLimitOfStepsIsADoubt: one step of either optimiser from a start ten standard deviations off is not an end.
+func TestAStopByTheLimitOfStepsIsADoubt(t *testing.T) {
+	dir := t.TempDir()
+	config := fitTestMock(t, dir)
+	text, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := strings.NewReplacer("theta_E: {", "theta_E: {init: 1.23, ", "e1: {", "e1: {init: 0.05, ", "e2: {", "e2: {init: 0, ", "amp: {", "amp: {init: 0.7, ", "r_sersic: {", "r_sersic: {init: 0.4, ",
+		"center_x: {normal", "center_x: {init: 0.1, normal", "center_y: {normal", "center_y: {init: 0.1, normal").Replace(string(text))
+	if err := os.WriteFile(config, []byte(begin), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, optimizer := range []string{"adam", "lm"} {
+		opt := FitOptions{Input: config, Output: filepath.Join(dir, optimizer), Search: searchOptions{Optimizer: optimizer, Iterations: 1, Seed: 3}}
+		err := Fit(context.Background(), opt, io.Discard, newProgress(io.Discard, true))
+		if optimizer == "lm" && err == nil {
+			continue // the polish between its stages may have found the end
+		}
+		if exitCode(err) != exitNotConverged || !strings.Contains(err.Error(), "limit of steps") {
+			t.Errorf("%s: got %v", optimizer, err)
+		}
+	}
+}

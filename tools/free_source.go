@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -268,8 +269,11 @@ func (f *freeSource) evidence(lens lensSum, cx, cy, logStrength float64) (logPro
 		return math.Inf(-1), point{cx, cy}
 	}
 	b, x := mat.NewVecDense(total, rhs), mat.NewVecDense(total, nil)
-	if chol.SolveVecTo(x, b) != nil {
-		return math.Inf(-1), point{cx, cy}
+	if err := chol.SolveVecTo(x, b); err != nil {
+		// the condition hangs on the unit of the image, in which the source is but the lens's light is not
+		if c := mat.Condition(0); !errors.As(err, &c) || !finite(float64(c)) {
+			return math.Inf(-1), point{cx, cy}
+		}
 	}
 	top := floats.MaxIdx(x.RawVector().Data[:n])
 	brightest = point{cx - freeReach + step*float64(top%freeNodes), cy - freeReach + step*float64(top/freeNodes)}

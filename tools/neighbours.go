@@ -47,32 +47,11 @@ func counted(n int, what string) string {
 // brightest pixel lies within Beyond.
 func (o *observation) neighbours(q neighbourConfig) (*neighbourhood, error) {
 	q = q.defaults()
-	noise, err := physics.NewNoise(o.Data, o.Sigma, nil)
+	snr, radius, err := o.asymmetry()
 	if err != nil {
 		return nil, err
 	}
-	signal, sigma := o.smoothed(noise, neighbourSmooth)
-	radius := make([]float64, len(signal))
-	for k := range radius {
-		radius[k] = math.Hypot(o.place(k%o.W, k/o.W))
-	}
-	ring := ringMedians(signal, radius, o.Scale)
-	above := make([]float64, len(signal)) // the symmetric light
-	for k, v := range signal {
-		base := ring[int(radius[k]/o.Scale)]
-		if m := len(signal) - 1 - k; signal[m] > base { // the pixel opposite
-			base = signal[m]
-			sigma[k] = math.Hypot(sigma[k], sigma[m])
-		}
-		above[k] = v - base
-	}
-	snr := o.local(above)
-	for k := range snr {
-		if snr[k] = (above[k] - math.Max(snr[k], 0)) / sigma[k]; math.IsNaN(snr[k]) {
-			snr[k] = 0
-		}
-	}
-	out := &neighbourhood{Pixels: make([]bool, len(signal)), beyond: q.Beyond}
+	out := &neighbourhood{Pixels: make([]bool, len(snr)), beyond: q.Beyond}
 	for _, patch := range patches(snr, o.W, neighbourEdge) {
 		peak := slices.MaxFunc(patch, func(a, b int) int { return sign(snr[a] - snr[b]) })
 		if snr[peak] < q.Threshold || radius[peak] <= q.Beyond || o.span(patch, snr) > neighbourArc {
@@ -93,6 +72,38 @@ func (o *observation) neighbours(q neighbourConfig) (*neighbourhood, error) {
 		}
 	}
 	return out, nil
+}
+
+// asymmetry is by how many standard deviations of its noise each pixel of the smoothed image stands above the symmetric light
+// and its surroundings, and how far the pixel is from the image's centre.
+func (o *observation) asymmetry() (snr, radius []float64, err error) {
+	noise, err := physics.NewNoise(o.Data, o.Sigma, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	signal, sigma := o.smoothed(noise, neighbourSmooth)
+	radius = make([]float64, len(signal))
+	for k := range radius {
+		radius[k] = math.Hypot(o.place(k%o.W, k/o.W))
+	}
+	ring := ringMedians(signal, radius, o.Scale)
+	above, spread := make([]float64, len(signal)), make([]float64, len(signal)) // less the symmetric light
+	for k, v := range signal {
+		base := ring[int(radius[k]/o.Scale)]
+		spread[k] = sigma[k]
+		if m := len(signal) - 1 - k; signal[m] > base { // the pixel opposite
+			base = signal[m]
+			spread[k] = math.Hypot(sigma[k], sigma[m])
+		}
+		above[k] = v - base
+	}
+	snr = o.local(above)
+	for k := range snr {
+		if snr[k] = (above[k] - math.Max(snr[k], 0)) / spread[k]; math.IsNaN(snr[k]) {
+			snr[k] = 0
+		}
+	}
+	return snr, radius, nil
 }
 
 func sign(v float64) int {

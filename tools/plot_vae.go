@@ -30,27 +30,27 @@ const (
 type vaeNumbers struct {
 	Images int `json:"images"`
 	// Rms of image less reconstruction over the inner three quarters of the width, as a share of the peak.
-	ResidualMedian float64 `json:"residual_median"`
-	Residual90     float64 `json:"residual_90"`
-	ResidualBelow  float64 `json:"residual_below_0.02"` // the share of images
+	ResidualMedian jsonFloat `json:"residual_median"`
+	Residual90     jsonFloat `json:"residual_90"`
+	ResidualBelow  jsonFloat `json:"residual_below_0.02"` // the share of images
 	// The same after the latents have been moved to where the decoder comes closest to the image; only on demand.
 	Refined *refinedNumbers `json:"refined,omitempty"`
 	// The same over the noise of a pixel of the image; the median of images with noise.
-	ResidualOverNoise *float64 `json:"residual_over_noise,omitempty"`
+	ResidualOverNoise *jsonFloat `json:"residual_over_noise,omitempty"`
 	// Rms of the difference between the reconstruction and the one of the image turned by 45°, 90°, … and turned back,
 	// over the rms of the reconstruction, within the largest circle; the mean over images and angles.
-	Equivariance float64 `json:"equivariance_error"`
+	Equivariance jsonFloat `json:"equivariance_error"`
 	// KL divergence of the encoding from N(0, 1) by latent, in nats, and the share of latents below 0.01; without the
 	// encoder's σ they are absent.
-	KL   []float64 `json:"kl_per_latent,omitempty"`
-	Dead *float64  `json:"dead_latents,omitempty"`
+	KL   []jsonFloat `json:"kl_per_latent,omitempty"`
+	Dead *jsonFloat  `json:"dead_latents,omitempty"`
 }
 
 // refinedNumbers are residuals that the decoder alone is to blame for.
 type refinedNumbers struct {
-	ResidualMedian float64 `json:"residual_median"`
-	Residual90     float64 `json:"residual_90"`
-	ResidualBelow  float64 `json:"residual_below_0.02"`
+	ResidualMedian jsonFloat `json:"residual_median"`
+	Residual90     jsonFloat `json:"residual_90"`
+	ResidualBelow  jsonFloat `json:"residual_below_0.02"`
 }
 
 // vaeRunner runs a bundle's encoder and decoder on batches of a fixed size.
@@ -409,13 +409,13 @@ func residuals(images, decoded [][]float64, side int) []float64 {
 }
 
 // spread tells median, 90th percentile and the share below 0.02 of residuals.
-func spread(residual []float64) (median, ninety, below float64) {
+func spread(residual []float64) (median, ninety, below jsonFloat) {
 	for _, v := range residual {
 		if v < 0.02 {
-			below += 1 / float64(len(residual))
+			below += jsonFloat(1 / float64(len(residual)))
 		}
 	}
-	return percentile(residual, 0.5), percentile(residual, 0.9), below
+	return jsonFloat(percentile(residual, 0.5)), jsonFloat(percentile(residual, 0.9)), below
 }
 
 // numbers measures the bundle, which encodes images as mu and sigma, and these as decoded.
@@ -431,7 +431,7 @@ func (r *vaeRunner) numbers(images, decoded, mu, sigma [][]float64) (*vaeNumbers
 		}
 	}
 	if len(noisy) > 0 {
-		v := percentile(noisy, 0.5)
+		v := jsonFloat(percentile(noisy, 0.5))
 		n.ResidualOverNoise = &v
 	}
 	some := images[:min(len(images), 64)]
@@ -461,23 +461,23 @@ func (r *vaeRunner) numbers(images, decoded, mu, sigma [][]float64) (*vaeNumbers
 		}
 	}
 	if terms > 0 {
-		n.Equivariance = sum / float64(terms)
+		n.Equivariance = jsonFloat(sum / float64(terms))
 	}
 	if sigma == nil {
 		return n, nil
 	}
-	n.KL = make([]float64, r.latents)
+	n.KL = make([]jsonFloat, r.latents)
 	dead := 0
 	for k := range n.KL {
 		for i := range mu {
 			m, s := mu[i][k], sigma[i][k]
-			n.KL[k] += 0.5 * (m*m + s*s - 1 - 2*math.Log(s)) / float64(len(mu))
+			n.KL[k] += jsonFloat(0.5 * (m*m + s*s - 1 - 2*math.Log(s)) / float64(len(mu)))
 		}
 		if n.KL[k] < 0.01 {
 			dead++
 		}
 	}
-	share := float64(dead) / float64(r.latents)
+	share := jsonFloat(float64(dead) / float64(r.latents))
 	n.Dead = &share
 	return n, nil
 }

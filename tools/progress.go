@@ -9,7 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
@@ -18,12 +17,13 @@ import (
 type progress struct {
 	w     io.Writer
 	quiet bool
-	bar   *progressbar.ProgressBar // of the stage; nil where there is no terminal
 	tty   bool
 
 	name        string
 	total       int
+	budget      bool // the total is the most that the stage may take, not what it will
 	begun, last time.Time
+	marks       []paceMark
 	from        int // evaluations at the stage's begin
 	state       progressState
 }
@@ -32,13 +32,23 @@ type progress struct {
 type progressState struct {
 	Step        int     // within the stage
 	LogPost     float64 // the best so far; NaN: none yet
-	ReducedChi2 float64 // NaN: not known
+	ReducedChi2 float64 // of the same point; NaN: not known
 	Evaluations int     // of the log density since the run began
 	Text        string  // what else there is to tell
 }
 
-// plainEvery is the time between plain lines.
-const plainEvery = 2 * time.Second
+// paceMark is a step and when it was reached.
+type paceMark struct {
+	at   time.Time
+	step int
+}
+
+const (
+	plainEvery = 2 * time.Second        // between plain lines
+	barEvery   = 100 * time.Millisecond // between drawings of the bar
+	paceEvery  = time.Second            // between the marks that tell the pace,
+	paceMarks  = 20                     // so many of them: what was slow before is forgotten
+)
 
 // newProgress reports to w.
 func newProgress(w io.Writer, quiet bool) *progress {
@@ -49,33 +59,33 @@ func newProgress(w io.Writer, quiet bool) *progress {
 	return p
 }
 
+// wiped begins a line of a terminal anew.
+const wiped = "\r\x1b[K"
+
 // say writes a notice.
 func (p *progress) say(format string, args ...any) {
 	if p.quiet {
 		return
 	}
-	if p.bar != nil {
-		p.bar.Clear()
-	}
+	p.wipe()
 	fmt.Fprintf(p.w, "lenskit: %s\n", oneLine(fmt.Sprintf(format, args...)))
 }
 
-// stage begins a stage of about total steps; 0 where the number is not known. It ends the one before.
+// wipe takes the bar off the terminal.
+func (p *progress) wipe() {
+	if p.tty && p.name != "" {
+		io.WriteString(p.w, wiped)
+	}
+}
+
+// stage begins a stage of total steps; 0 where the number is not known. It ends the one before.
 func (p *progress) stage(name string, total int) {
 	p.end()
-	p.name, p.total = name, total
+	p.name, p.total, p.budget = name, total, false
 	p.begun, p.last = time.Now(), time.Now()
+	p.marks = []paceMark{{p.begun, 0}}
 	p.from = p.state.Evaluations
 	p.state = progressState{LogPost: math.NaN(), ReducedChi2: math.NaN(), Evaluations: p.from}
-	if p.quiet || !p.tty {
-		return
-	}
-	n := total
-	if n <= 0 {
-		n = -1
-	}
-	p.bar = progressbar.NewOptions(n, progressbar.OptionSetWriter(p.w), progressbar.OptionSetDescription(name), progressbar.OptionSetWidth(20),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 }
 
 // step reports the state after a step of the stage.
@@ -84,14 +94,23 @@ func (p *progress) step(s progressState) {
 	if p.quiet {
 		return
 	}
-	if p.bar != nil {
-		p.bar.Describe(p.fitting())
-		p.bar.Set(s.Step)
+	now := time.Now()
+	if now.Sub(p.marks[len(p.marks)-1].at) >= paceEvery {
+		p.marks = append(p.marks, paceMark{now, s.Step})
+		p.marks = p.marks[max(0, len(p.marks)-paceMarks):]
+	}
+	every := plainEvery
+	if p.tty {
+		every = barEvery
+	}
+	if now.Sub(p.last) < every {
 		return
 	}
-	if now := time.Now(); now.Sub(p.last) >= plainEvery {
-		p.last = now
-		fmt.Fprintf(p.w, "lenskit: %s\n", p.line())
+	p.last = now
+	if p.tty {
+		io.WriteString(p.w, wiped+p.line(p.width()))
+	} else {
+		fmt.Fprintf(p.w, "lenskit: %s\n", p.plain())
 	}
 }
 
@@ -100,51 +119,83 @@ func (p *progress) end() {
 	if p.name == "" {
 		return
 	}
-	if p.bar != nil {
-		p.bar.Finish()
-		p.bar = nil
-	}
+	p.wipe()
 	if !p.quiet && p.state.Step > 0 {
-		fmt.Fprintf(p.w, "lenskit: %s: %d steps, %s, %s\n", p.name, p.state.Step, p.numbers(), seconds(time.Since(p.begun)))
+		fmt.Fprintf(p.w, "lenskit: %s: %s, %s\n", p.name, strings.Join(append([]string{counted(p.state.Step, "step")}, p.numbers()...), ", "), seconds(time.Since(p.begun)))
 	}
 	p.name = ""
 }
 
-// line is a plain line about the stage under way.
-func (p *progress) line() string {
-	s := fmt.Sprintf("%s: step %d", p.name, p.state.Step)
+// plain is a plain line about the stage under way.
+func (p *progress) plain() string {
+	s := []string{fmt.Sprintf("%s: step %d", p.name, p.state.Step)}
 	if p.total > 0 {
-		s += fmt.Sprintf(" of %d", p.total)
+		s[0] += fmt.Sprintf(" of %s%d", p.atMost(), p.total)
 	}
-	s += ", " + p.numbers()
-	if left := p.total - p.state.Step; p.total > 0 && p.state.Step > 0 && left > 0 {
-		s += ", " + seconds(time.Duration(float64(time.Since(p.begun))*float64(left)/float64(p.state.Step))) + " left"
+	s = append(s, p.numbers()...)
+	if left := p.left(); left != "" {
+		s = append(s, left)
 	}
-	return s
+	return strings.Join(s, ", ")
 }
 
-// fitting is the stage with as many of its numbers as leave room for the bar on the terminal.
-func (p *progress) fitting() string {
-	width := 80
+func (p *progress) atMost() string {
+	if p.budget {
+		return "at most "
+	}
+	return ""
+}
+
+// left is the time that the steps left take at the pace of the last ones.
+func (p *progress) left() string {
+	steps, old := p.total-p.state.Step, p.marks[0]
+	done, took := p.state.Step-old.step, time.Since(old.at)
+	if steps <= 0 || done <= 0 {
+		return ""
+	}
+	return p.atMost() + seconds(time.Duration(float64(took)*float64(steps)/float64(done))) + " left"
+}
+
+// width is the number of columns of the terminal.
+func (p *progress) width() int {
 	if f, ok := p.w.(*os.File); ok {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			width = w
+			return w
 		}
 	}
-	const bar = 38 // columns of a short bar with its counts and times
-	s := p.name + "  " + p.numbers()
-	for utf8.RuneCountInString(s) > width-bar {
-		i := strings.LastIndex(s, ", ")
-		if i < 0 {
-			return p.name
+	return 80
+}
+
+// line is the bar with as many of the stage's numbers as leave the last column of a terminal free, so that it never wraps.
+func (p *progress) line(width int) string {
+	const cells = 10
+	count := fmt.Sprint(p.state.Step)
+	parts := []string{p.name}
+	if p.total > 0 {
+		full := min(cells, cells*p.state.Step/p.total)
+		parts = append(parts, strings.Repeat("█", full)+strings.Repeat("░", cells-full))
+		count += fmt.Sprintf("/%d", p.total)
+	}
+	parts = append(parts, count)
+	if left := p.left(); left != "" {
+		parts = append(parts, left)
+	}
+	parts = append(parts, p.numbers()...)
+	s := ""
+	for i, part := range parts {
+		if i > 0 {
+			part = "  " + part
 		}
-		s = s[:i]
+		if utf8.RuneCountInString(s+part) >= width {
+			continue // a shorter one may still have room
+		}
+		s += part
 	}
 	return s
 }
 
-// numbers are log posterior, reduced χ² and speed, as far as they are known.
-func (p *progress) numbers() string {
+// numbers are log posterior, reduced χ², evaluations and their speed, as far as they are known.
+func (p *progress) numbers() []string {
 	var s []string
 	if p.state.Text != "" {
 		s = append(s, p.state.Text)
@@ -155,11 +206,15 @@ func (p *progress) numbers() string {
 	if !math.IsNaN(p.state.ReducedChi2) {
 		s = append(s, fmt.Sprintf("χ²/N %.4f", p.state.ReducedChi2))
 	}
-	// the speed of the first moments means nothing
-	if n, t := p.state.Evaluations-p.from, time.Since(p.begun).Seconds(); n > 0 && t > 0.05 {
-		s = append(s, fmt.Sprintf("%.*f evaluations/s", max(0, 1-int(math.Log10(float64(n)/t))), float64(n)/t))
+	if p.state.Evaluations > 0 {
+		text := counted(p.state.Evaluations, "evaluation")
+		// the speed of the first moments means nothing
+		if n, t := p.state.Evaluations-p.from, time.Since(p.begun).Seconds(); n > 0 && t > 0.05 {
+			text += fmt.Sprintf(" (%.*f/s)", max(0, 1-int(math.Log10(float64(n)/t))), float64(n)/t)
+		}
+		s = append(s, text)
 	}
-	return strings.Join(s, ", ")
+	return s
 }
 
 // seconds writes a duration for people.

@@ -73,12 +73,20 @@ type jsonFloat float64
 // MarshalJSON writes the shortest text that reads back the same.
 func (f jsonFloat) MarshalJSON() ([]byte, error) { return []byte(numberText(float64(f))), nil }
 
+// UnmarshalJSON reads a number; null, which a number that is not finite was written as, is NaN.
+func (f *jsonFloat) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		*f = jsonFloat(math.NaN())
+		return nil
+	}
+	return json.Unmarshal(data, (*float64)(f))
+}
+
 func numberText(v float64) string {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
+	if !finite(v) {
 		return "null"
 	}
-	s := strconv.FormatFloat(v, 'g', -1, 64)
-	return s
+	return strconv.FormatFloat(v, 'g', -1, 64)
 }
 
 // Status of a fit.
@@ -95,23 +103,25 @@ type fitRecord struct {
 	Parameters    orderedValues `json:"parameters"`
 	Uncertainties orderedValues `json:"uncertainties"` // standard deviations of the Gaussian approximation; 0 for fixed ones
 	onBound       []string      // free parameters that sit on a bound of their prior
+	// Limits are those of the parameters whose posterior lies on a bound of their prior.
+	Limits map[string]*limit `json:"limits,omitempty"`
 	// EastOfNorth are the position angles on the sky, in radians, of the parameters that are angles or ellipticities,
 	// where the image has sky coordinates.
-	EastOfNorth  map[string]float64 `json:"position_angles_east_of_north,omitempty"`
-	LogPosterior jsonFloat          `json:"log_posterior"`
-	Chi2         jsonFloat          `json:"chi2"`
-	Pixels       int                `json:"pixels"`
-	ReducedChi2  jsonFloat          `json:"reduced_chi2"` // chi2 / pixels
-	Iterations   int                `json:"iterations"`
-	Evaluations  int                `json:"evaluations"`
-	Seconds      float64            `json:"seconds"`
-	Seed         uint64             `json:"seed"`
-	Starts       []jsonFloat        `json:"starts"`            // each start's final log posterior
-	Lensing      *lensed            `json:"lensing,omitempty"` // where the lens shines, too
-	Options      any                `json:"options"`
-	Notices      []string           `json:"notices,omitempty"`
-	Inputs       []input            `json:"inputs"`
-	Versions     map[string]string  `json:"versions"`
+	EastOfNorth  map[string]jsonFloat `json:"position_angles_east_of_north,omitempty"`
+	LogPosterior jsonFloat            `json:"log_posterior"`
+	Chi2         jsonFloat            `json:"chi2"`
+	Pixels       int                  `json:"pixels"`
+	ReducedChi2  jsonFloat            `json:"reduced_chi2"` // chi2 / pixels
+	Iterations   int                  `json:"iterations"`
+	Evaluations  int                  `json:"evaluations"`
+	Seconds      jsonFloat            `json:"seconds"`
+	Seed         uint64               `json:"seed"`
+	Starts       []jsonFloat          `json:"starts"`            // each start's final log posterior
+	Lensing      *lensed              `json:"lensing,omitempty"` // where the lens shines, too
+	Options      any                  `json:"options"`
+	Notices      []string             `json:"notices,omitempty"`
+	Inputs       []input              `json:"inputs"`
+	Versions     map[string]string    `json:"versions"`
 }
 
 // versions tells what computed a result.
@@ -183,6 +193,9 @@ func (p *problem) writeImages(path string, theta []float64) error {
 	flux := func(cards []fitsKey) []fitsKey {
 		return append(append([]fitsKey(nil), cards...), fitsKey{"BUNIT", unit, ""}, scale)
 	}
+	for i, v := range m.Residual.Pix { // of float32
+		m.Residual.Pix[i] = math.Max(-math.MaxFloat32, math.Min(math.MaxFloat32, v))
+	}
 	noise := p.Post.Noise()
 	sigma, mask := make([]float64, o.W*o.H), make([]float64, o.W*o.H)
 	for i := range sigma {
@@ -210,7 +223,7 @@ func (p *problem) writeImages(path string, theta []float64) error {
 }
 
 // eastOfNorth turns the angles of the lenses and lights into position angles on the sky; nil without sky coordinates.
-func (p *problem) eastOfNorth(theta []float64) map[string]float64 {
+func (p *problem) eastOfNorth(theta []float64) map[string]jsonFloat {
 	if p.Obs.Header == nil {
 		return nil
 	}
@@ -218,7 +231,7 @@ func (p *problem) eastOfNorth(theta []float64) map[string]float64 {
 	if kind := p.Obs.Header.text("CTYPE1"); !ok || kind == "" || kind == "LINEAR" {
 		return nil
 	}
-	out := map[string]float64{}
+	out := map[string]jsonFloat{}
 	for _, comp := range p.Config.components() {
 		get := func(name string) (float64, bool) {
 			i, ok := p.index[comp.key(name)]
@@ -229,13 +242,13 @@ func (p *problem) eastOfNorth(theta []float64) map[string]float64 {
 		}
 		prefix := comp.Group + "." + comp.Name
 		if phi, ok := get("phi"); ok {
-			out[prefix+".phi"] = sky.eastOfNorth(phi)
+			out[prefix+".phi"] = jsonFloat(sky.eastOfNorth(phi))
 		}
 		for _, pair := range [][3]string{{"e1", "e2", "e"}, {"gamma1", "gamma2", "gamma"}} {
 			a, ok1 := get(pair[0])
 			b, ok2 := get(pair[1])
 			if ok1 && ok2 && (a != 0 || b != 0) {
-				out[prefix+"."+pair[2]] = sky.eastOfNorth(0.5 * math.Atan2(b, a))
+				out[prefix+"."+pair[2]] = jsonFloat(sky.eastOfNorth(0.5 * math.Atan2(b, a)))
 			}
 		}
 	}

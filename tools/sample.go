@@ -118,7 +118,7 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 	}
 	defer p.Close()
 	if p.Post.Dim() == 0 {
-		return badInput("%s: every parameter is fixed, expected something to sample", p.Config.file)
+		return nothingFree(p.Config)
 	}
 	dir := opt.Output
 	if dir == "" {
@@ -189,6 +189,9 @@ func FitAndSample(ctx context.Context, fit FitOptions, opt samplingOptions, stdo
 			out = io.Discard
 		}
 		if doubt = Fit(ctx, fit, out, pr); doubt != nil && exitCode(doubt) != exitNotConverged {
+			return doubt
+		}
+		if rec, err := readFitRecord(dir); err == nil && rec.Status == statusFailed {
 			return doubt
 		}
 	}
@@ -269,6 +272,10 @@ func (o *SampleOptions) prepare(ctx context.Context, pr *progress) (*problem, *m
 			p.Close()
 			return nil, nil, err
 		}
+	}
+	if at.fit.Status == statusFailed {
+		p.Close()
+		return nil, nil, notConverged("%s: failed: %s", at.dir, at.fit.Reason)
 	}
 	for _, n := range p.notices() {
 		pr.say("%s", n)

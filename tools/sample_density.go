@@ -19,10 +19,10 @@ const (
 	cells2 = 192
 )
 
-// newDensity1 smooths draws that count as n independent ones; nil where they do not vary, or beyond what can be squared.
+// newDensity1 smooths draws that count as n independent ones; nil where they do not vary, or beyond all numbers.
 func newDensity1(v []float64, n float64) *density1 {
 	mean, sd := meanAndSD(v)
-	if !(sd > 0) || !finite(sd) {
+	if !(sd > 0) || !finite(sd) || !finite(mean) {
 		return nil
 	}
 	// 1.06 n^-1/5 is the best width for a normal density (Silverman 1986, eq. 3.28)
@@ -70,12 +70,11 @@ type density2 struct {
 	p             []float64
 }
 
-// newDensity2 smooths pairs of draws that count as n independent ones; nil where they do not vary, or beyond what can be
-// squared.
+// newDensity2 smooths pairs of draws that count as n independent ones; nil where they do not vary, or beyond all numbers.
 func newDensity2(x, y []float64, n float64) *density2 {
 	mx, sx := meanAndSD(x)
 	my, sy := meanAndSD(y)
-	if !(sx > 0 && sy > 0) || !finite(sx) || !finite(sy) {
+	if !(sx > 0 && sy > 0) || !finite(sx+sy+mx+my) {
 		return nil
 	}
 	c := 0.0
@@ -153,7 +152,10 @@ func (d *density2) level(f float64) float64 {
 // smooth convolves n values, every stride-th of v, with a normal density of standard deviation sd, in steps. What falls
 // off the ends is lost.
 func smooth(v []float64, stride, n int, sd float64) {
-	half := min(int(4*sd)+1, n-1)
+	if !(sd > 0) {
+		return
+	}
+	half := min(int(math.Min(4*sd, float64(n)))+1, n-1)
 	kernel := make([]float64, half+1)
 	sum := 0.0
 	for i := range kernel {

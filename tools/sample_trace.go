@@ -35,7 +35,7 @@ func drawTrace(dir string) error {
 		return err
 	}
 	if lp := (figured{name: "lp__", label: label{symbol: "log p"}, draws: d.LogProb, all: slices.Concat(d.LogProb...), truth: math.NaN()}); finiteAll(lp.all) {
-		if _, sd := meanAndSD(lp.all); sd > 0 {
+		if _, sd := meanAndSD(lp.all); sd > 0 && finite(sd) {
 			lp.range1([2]float64{})
 			params = append(params, lp)
 		}

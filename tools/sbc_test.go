@@ -167,7 +167,7 @@ func calibrate(config string, seed uint64) (*calibrated, error) {
 	}
 	s := &search{p: p, opt: searchOptions{}.defaults(), run: adjoint.Options{Threads: 1}, tell: func(searchState) {}, saved: &searchRecord{Done: map[string]*stageEnd{}}}
 	s.save = func() error { return nil }
-	top, err := s.settle(ctx, p.Post, p.Post, []*stageEnd{{U: u}})
+	top, err := s.settle(ctx, p.Post, p.Post, []*stageEnd{{U: u}}, nil)
 	if err != nil {
 		return nil, err
 	}

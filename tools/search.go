@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat/distuv"
 
@@ -60,8 +61,9 @@ func (o searchOptions) defaults() searchOptions {
 type searchState struct {
 	Stage        string
 	Step, Steps  int
-	LogPosterior float64
-	ReducedChi2  float64 // 0: not known
+	Budget       bool    // Steps is the most it may take
+	LogPosterior float64 // of the best point of the climb
+	ReducedChi2  float64 // of the same; 0: not known
 	Evaluations  int
 }
 
@@ -78,7 +80,8 @@ type search struct {
 	free namedValues // the lens of the best evidence with a free source, where the lens shines
 
 	label string // of the stage told, a group of climbs
-	steps int    // about how many steps the group has
+	steps int    // how many steps the group has, or at most has
+	most  bool   // the latter
 	taken int    // by the climbs of the group that are done
 
 	mu sync.Mutex
@@ -113,7 +116,8 @@ type searchResult struct {
 	Evaluations int
 	Iterations  int
 	Lensed      *lensed  // of models in which the lens shines, too
-	Doubts      []string // why the maximum is not to be trusted; none when it is
+	Doubts      []string // why the maximum is not to be trusted, the weightiest first; none when it is
+	GivenUp     bool     // the first of these leaves nothing more to be said
 }
 
 // find searches. When ctx is cancelled it returns ctx's error, and the record holds what is needed to go on.
@@ -126,11 +130,21 @@ func (s *search) find(ctx context.Context) (*searchResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	why, err := s.p.hopeless()
+	if err != nil {
+		return nil, err
+	}
 	var res *searchResult
-	if given != nil {
-		res, err = s.settle(ctx, s.p.Post, s.p.Post, []*stageEnd{{U: given}})
-	} else {
-		res, err = s.blind(ctx)
+	switch {
+	case why != "":
+		res, err = s.giveUp(ctx, given, why)
+	case given != nil:
+		start := &stageEnd{U: given}
+		res, err = s.settle(ctx, s.p.Post, s.p.Post, []*stageEnd{start}, start)
+	default:
+		if res, err = s.blind(ctx); errors.Is(err, errNoArcs) {
+			res, err = s.giveUp(ctx, nil, errNoArcs.Error())
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -243,6 +257,9 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 		return nil, nil, err
 	}
 	sort.Slice(all, func(a, b int) bool { return ends[all[a]].LogProb > ends[all[b]].LogProb })
+	if best := ends[all[0]]; best.LogProb == -math.MaxFloat64 {
+		return nil, nil, numerical("none of %d starts can be computed: %s", o.starts, best.Reason)
+	}
 	kept := all[:(len(all)+2)/3]
 	done = o.starts - len(kept)
 	err = sideBySide(ctx, workers, len(kept), func(w, k int) error {
@@ -592,7 +609,7 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 		steps = 3*sourceSteps + 2*jointSteps
 	}
 	for i, b := range basins {
-		s.group(fmt.Sprintf("lens %d of %d", i+1, len(basins)), steps)
+		s.climbs(fmt.Sprintf("lens %d of %d", i+1, len(basins)), steps)
 		end, err := s.place(ctx, post, src, fmt.Sprintf("basin %d", i+1), b)
 		if err != nil {
 			return nil, err
@@ -602,16 +619,22 @@ func (s *search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 			best = end
 		}
 	}
+	placed := ends[0] // DeleteFunc moves the others
 	return s.settle(ctx, post, full, slices.DeleteFunc(ends, func(e *stageEnd) bool {
 		return best.LogProb-e.LogProb > 30 // closer ones are only told apart at full size
-	}))
+	}), placed)
 }
 
-// settle takes ends at middle size to their maxima at full size, and judges the best.
-func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends []*stageEnd) (*searchResult, error) {
+// settle takes ends at middle size to their maxima at full size, and judges the best. placed is the end of the first basin,
+// that of a free source where there is one, whether it is among them or not.
+func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends []*stageEnd, placed *stageEnd) (*searchResult, error) {
 	var tried []*stageEnd
 	for i, e := range ends {
-		s.group("full size", map[string]int{"lm": 2*s.opt.Iterations + 2*polishSteps, "adam": s.opt.Iterations + polishSteps}[s.opt.Optimizer])
+		label := "full size"
+		if len(ends) > 1 {
+			label = fmt.Sprintf("full size, lens %d of %d", i+1, len(ends))
+		}
+		s.climbs(label, map[string]int{"lm": 2*s.opt.Iterations + 2*polishSteps, "adam": s.opt.Iterations + polishSteps}[s.opt.Optimizer])
 		end, err := s.finish(ctx, post, full, fmt.Sprintf("basin %d", i+1), e)
 		if err != nil {
 			return nil, err
@@ -620,23 +643,53 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 	}
 	sort.SliceStable(tried, func(a, b int) bool { return tried[a].LogProb > tried[b].LogProb })
 	top := tried[0]
-	res := &searchResult{Hess: mat.NewSymDense(full.Dim(), nil)}
+	res := &searchResult{}
 	res.Lensed, res.Doubts = s.doubts(full, top, tried)
 	hold := slices.ContainsFunc(full.Names(), isEinsteinRadius)
 	if hold && s.p.Config.Data.Noise.Fraction > 0 && res.Lensed.disagrees() {
-		held, err := s.between(ctx, full, top, ends[0], res.Lensed)
+		held, err := s.between(ctx, full, top, placed, res.Lensed)
 		if err != nil {
 			return nil, err
 		}
 		top = held
 		res.Doubts = append(res.Doubts, "the lens given is not that of the maximum: its Einstein radius is held at what both sources allow")
 	}
-	res.U, res.LogProb = top.U, top.LogProb
+	return res, s.curve(res, full, top)
+}
+
+// curve sets the result at an end, with the curvature there.
+func (s *search) curve(res *searchResult, full *adjoint.Posterior, top *stageEnd) error {
+	res.U, res.LogProb, res.Hess = top.U, top.LogProb, mat.NewSymDense(full.Dim(), nil)
 	grad := make([]float64, full.Dim())
 	if _, err := full.MAP().LogProbHess(grad, res.Hess, top.U); err != nil {
-		return nil, numerical("the curvature at the maximum cannot be computed: %v", err)
+		return numerical("the curvature at the maximum cannot be computed: %v", err)
 	}
-	return res, nil
+	return nil
+}
+
+// giveUp ends a search that has nothing to find: a few steps from the given start, or the centre of the priors with its
+// amplitudes fitted.
+func (s *search) giveUp(ctx context.Context, given []float64, why string) (*searchResult, error) {
+	post := s.p.Post
+	u := given
+	if u == nil {
+		theta := laidOut(post)
+		fitAmplitudes(post, theta, nil)
+		var err error
+		if u, err = coordinates(post, theta); err != nil {
+			return nil, err
+		}
+	}
+	s.climbs("a few steps", sketchSteps)
+	end, err := s.lm(ctx, "given up", post, post.MAP(), u, sketchSteps)
+	switch {
+	case err != nil && ctx.Err() == nil && exitCode(searchError(err)) == exitNumerical:
+		return nil, numerical("%s", why)
+	case err != nil:
+		return nil, err
+	}
+	res := &searchResult{Doubts: []string{why}, GivenUp: true}
+	return res, s.curve(res, post, end)
 }
 
 // place puts the full sources below the lens of a basin at middle size and climbs with everything free.
@@ -735,7 +788,13 @@ func (s *search) finish(ctx context.Context, post, full *adjoint.Posterior, key 
 		}
 	}
 	if s.opt.Optimizer == "adam" {
-		return s.adam(ctx, key+": Adam", full, full.MAP(), e.U, nil, samplers.AdamOptions{Steps: s.opt.Iterations, Rate: 0.05, Final: 0.02, Window: max(500, s.opt.Iterations/10), Tol: 0.1})
+		end, err := s.adam(ctx, key+": Adam", full, full.MAP(), e.U, nil, samplers.AdamOptions{Steps: s.opt.Iterations, Rate: 0.05, Final: 0.02, Window: max(500, s.opt.Iterations/10), Tol: 0.1})
+		if err != nil {
+			return nil, err
+		}
+		whole := *end // Adam does not know the curvature
+		whole.Gain = newtonGain(full.MAP(), end.U)
+		return &whole, nil
 	}
 	end, err := s.lm(ctx, key+": full size", full, full.MAP(), e.U, s.opt.Iterations)
 	if err != nil {
@@ -745,6 +804,25 @@ func (s *search) finish(ctx context.Context, post, full *adjoint.Posterior, key 
 		return nil, err
 	}
 	return s.lm(ctx, key+": last steps", full, full.MAP(), end.U, s.opt.Iterations)
+}
+
+// newtonGain is by how much a full Newton step is expected to raise a log density; beyond all numbers where that cannot be
+// told.
+func newtonGain(t samplers.Curved, u []float64) float64 {
+	grad, hess := make([]float64, len(u)), mat.NewSymDense(len(u), nil)
+	if _, err := t.LogProbHess(grad, hess, u); err != nil {
+		return math.MaxFloat64
+	}
+	m, _, err := samplers.NewMetricHess(offBounds(hess), 1e-10)
+	if err != nil {
+		return math.MaxFloat64
+	}
+	m.Pull(grad, slices.Clone(grad))
+	gain := 0.5 * floats.Dot(grad, grad)
+	if !finite(gain) {
+		return math.MaxFloat64
+	}
+	return gain
 }
 
 // polish takes Adam steps in coordinates in which the Gauss-Newton matrix is the identity: the landscape is rough on a
@@ -843,8 +921,15 @@ func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, 
 	}
 	s.saved.Task, s.saved.LM, s.saved.Adam = key, nil, state
 	before := state.Evaluations
+	chi2, best := 0.0, math.Inf(-1) // of the best point; after a resume not known until there is a better one
+	if state.Started {
+		best = state.BestLogProb
+	}
 	res, err := samplers.Adam(ctx, t, state, metric, opt, func(st *samplers.AdamState) error {
-		s.report(searchState{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: reducedChi2(post)})
+		if st.BestLogProb > best && st.LogProb == st.BestLogProb {
+			chi2, best = reducedChi2(post), st.BestLogProb
+		}
+		s.report(searchState{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: chi2})
 		s.count(&before, st.Evaluations)
 		return s.save()
 	})
@@ -869,12 +954,20 @@ func (s *search) count(before *int, now int) {
 	*before = now
 }
 
-// group begins a stage for those who watch: climbs of about so many steps in all.
-func (s *search) group(label string, steps int) { s.label, s.steps, s.taken = label, steps, 0 }
+// group begins a stage for those who watch, of so many steps.
+func (s *search) group(label string, steps int) {
+	s.label, s.steps, s.taken, s.most = label, steps, 0, false
+}
+
+// climbs begins a stage of climbs of at most so many steps in all; those that converge take fewer.
+func (s *search) climbs(label string, steps int) {
+	s.group(label, steps)
+	s.most = true
+}
 
 func (s *search) report(st searchState) {
 	if s.tell != nil {
-		st.Stage, st.Steps = s.label, max(s.steps, s.taken+st.Step)
+		st.Stage, st.Budget, st.Steps = s.label, s.most, max(s.steps, s.taken+st.Step)
 		st.Step += s.taken
 		st.Evaluations = s.saved.Evaluations
 		s.tell(st)
@@ -950,7 +1043,14 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	named := namedTheta(post, top.U)
 	lit := s.p.Config.hasLensLight()
 	followed := !lit || s.p.Config.Data.Noise.Fraction == 0 // χ² counts
-	if top.Gain > 2 && followed {
+	limit := mostGain
+	if !followed {
+		limit = rivalDoubt
+	}
+	switch {
+	case top.Status == samplers.OutOfSteps && !(top.Gain <= limit):
+		out = append(out, fmt.Sprintf("the climb was stopped by its limit of steps where a full step still promises to raise the log posterior by %.3g", top.Gain))
+	case !(top.Gain <= limit) && followed:
 		out = append(out, fmt.Sprintf("the climb stalled where a full step still promises to raise the log posterior by %.3g", top.Gain))
 	}
 	img, err := post.Images(theta)
@@ -973,23 +1073,42 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 		if f < 0 || strings.Contains(name, ".z.") || strings.HasSuffix(name, ".iota") || strings.HasPrefix(name, "lens_light.") {
 			continue // a decoder's brightness trades with its latents, profiles of the lens's light with each other
 		}
-		if math.Abs(top.U[f]) > 4 {
+		if math.Abs(top.U[f]) > edge {
 			out = append(out, fmt.Sprintf("%s = %.4g ended at the edge of its prior", name, theta[k]))
 		}
 	}
 	for _, other := range tried[1:] {
 		d, err := s.apart(named, namedTheta(post, other.U))
 		if err != nil {
+			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %v", err))
 			continue
 		}
 		gap := top.LogProb - other.LogProb
-		if r := seen.radiusOf(s, namedTheta(post, other.U)); r > 0 && math.Abs(r/seen.Radius-1) > mostChange && gap < rivalDoubt {
+		if r := seen.radiusOf(s, namedTheta(post, other.U)); r > 0 && math.Abs(r/float64(seen.Radius)-1) > mostChange && gap < rivalDoubt {
 			out = append(out, fmt.Sprintf("another lens with an Einstein radius of %.3f arcsec does nearly as well: its log posterior is only %.2g lower", r, gap))
 		} else if !lit && d > otherLens && gap < 3 {
 			out = append(out, fmt.Sprintf("another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap))
 		}
 	}
+	if lit && len(out) > 0 && faintLens(post, img, named["sky"]) {
+		out = slices.Insert(out, 0, "the model's lens hardly shines: is the lens's light subtracted already? Then say --no-lens-light (in a config, leave out lens_light)")
+	}
 	return seen, out
+}
+
+// faintLens tells whether the lens has less light than a tenth of the arcs', or none above the noise.
+func faintLens(post *adjoint.Posterior, img *adjoint.Images, sky float64) bool {
+	noise := post.Noise()
+	light, arcs, top := 0.0, 0.0, 0.0
+	for k, used := range noise.Used {
+		if used {
+			l := img.LensLight.Pix[k]
+			light += l
+			arcs += img.Model.Pix[k] - l - sky
+			top = math.Max(top, l*noise.Weight[k])
+		}
+	}
+	return light < 0.1*arcs || top < 1
 }
 
 // misfits holds the residuals against those of pure noise. The noise map may be off by a factor, as those of drizzled or
@@ -1019,7 +1138,7 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 	if dark.n >= darkEnough {
 		scale, doubt = dark.mean(), 2/float64(dark.n)
 	}
-	if scale > maxNoiseScale {
+	if !(scale <= maxNoiseScale) {
 		out = append(out, fmt.Sprintf("reduced χ² where no source shines is %.3g: the noise is larger than stated, or light is missing from the model", scale))
 		scale = 1
 	}
@@ -1028,7 +1147,7 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 		what string
 		tally
 	}{{"of the image", all}, {"where the source shines", shine}} {
-		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n)+doubt)); c.mean() > limit {
+		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n)+doubt)); !(c.mean() <= limit) {
 			out = append(out, fmt.Sprintf("reduced χ² %s is %.4g, expected at most %.4g by the pixels without source", c.what, c.mean(), limit))
 		}
 	}
@@ -1037,6 +1156,9 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 	}
 	return out
 }
+
+// mostGain is how much of log posterior a full step may promise at a maximum.
+const mostGain = 2.0
 
 // darkEnough is the number of pixels without source from which these measure the noise.
 const darkEnough = 300

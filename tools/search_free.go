@@ -184,7 +184,7 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	src := s.p.Config.Source[0]
 	cx, cy := named[src.key("center_x")], named[src.key("center_y")]
 	at := func(x []float64) *stageEnd {
-		end := &stageEnd{U: slices.Clone(u), LogProb: math.Inf(-1)}
+		end := &stageEnd{U: slices.Clone(u), LogProb: -math.MaxFloat64}
 		sum := 0.0
 		for i, k := range lens {
 			end.U[k] = x[i] * unit[i]
@@ -197,6 +197,9 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 		if err == nil && ctx.Err() == nil {
 			end.LogProb, _ = f.evidence(l, cx, cy, x[len(lens)])
 			end.LogProb -= 0.5 * sum
+		}
+		if !finite(end.LogProb) {
+			end.LogProb = -math.MaxFloat64 // which JSON can write
 		}
 		return end
 	}
@@ -240,14 +243,14 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 // and its light, a free source is smooth everywhere. A maximum further away is another basin: then placed, the decoder below
 // the lens of the free source, is gone on from with the radius as it is.
 func (s *search) between(ctx context.Context, post *adjoint.Posterior, top, placed *stageEnd, seen *lensed) (*stageEnd, error) {
-	if math.Abs(math.Log(seen.Radius/seen.Free)) > otherBasin {
+	if math.Abs(math.Log(float64(seen.Radius/seen.Free))) > otherBasin {
 		return s.heldRadius(ctx, "between", post, post.MAP(), placed.U)
 	}
 	theta := make([]float64, len(post.Names()))
 	post.Theta(theta, top.U)
 	for k, name := range post.Names() {
 		if post.Free()[k] >= 0 && isEinsteinRadius(name) {
-			theta[k] *= math.Sqrt(seen.Free / seen.Radius)
+			theta[k] *= math.Sqrt(float64(seen.Free / seen.Radius))
 		}
 	}
 	u, err := coordinates(post, theta)

@@ -165,7 +165,7 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 	}
 	for _, c := range []struct{ free, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
 		s := &search{p: p, saved: &searchRecord{Done: map[string]*stageEnd{}}, save: func() error { return nil }}
-		end, err := s.between(context.Background(), p.Post, at(1.1), at(c.free), &lensed{Radius: 1.1, Free: c.free})
+		end, err := s.between(context.Background(), p.Post, at(1.1), at(c.free), &lensed{Radius: 1.1, Free: jsonFloat(c.free)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -39,6 +39,9 @@ func (s *search) staged(ctx context.Context) ([]basin, []float64, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if !small.showsMore(image) {
+		return nil, nil, errNoArcs
+	}
 	light, err := s.lensLight(ctx, simple, small.dimmed(image).showing(image), smooth)
 	if err != nil {
 		return nil, nil, err
@@ -93,7 +96,7 @@ func (s *search) lensLight(ctx context.Context, simple *config, obs *observation
 		return nil, err
 	}
 	defer post.Close()
-	s.group("light of the lens", lightStarts*lightSteps)
+	s.climbs("light of the lens", lightStarts*lightSteps)
 	var best *stageEnd
 	var from []float64
 	for i := range lightStarts {
@@ -136,7 +139,7 @@ func (s *search) join(ctx context.Context, key string, simple *config, obs *obse
 	if free == nil {
 		free = func(string) bool { return true }
 	}
-	s.group("lens with its light", len(found)*joinSteps)
+	s.climbs("lens with its light", len(found)*joinSteps)
 	var out []basin
 	for i, b := range found {
 		u, err := coordinates(post, laidOut(post, b.theta, light))

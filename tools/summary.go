@@ -23,10 +23,12 @@ type summaryRecord struct {
 	Divergences int                `json:"divergences"`
 	Draws       int                `json:"draws"` // kept, of each chain
 	Chains      int                `json:"chains"`
-	Seconds     float64            `json:"seconds"`   // of sampling, warm-up included
+	Seconds     jsonFloat          `json:"seconds"`   // of sampling, warm-up included
 	Gradients   int                `json:"gradients"` // of all chains, warm-up included
 	// Verdict says what speaks against the draws; empty when nothing does.
 	Verdict []string `json:"verdict"`
+	// Limits are those of the parameters whose draws pile up at a bound of their prior.
+	Limits map[string]*limit `json:"limits,omitempty"`
 
 	Slowest             string         `json:"slowest_parameter"` // fewest effective draws, of all but the latents
 	EffectivePerSecond  jsonFloat      `json:"slowest_ess_per_second"`
@@ -209,11 +211,15 @@ func (r *sampling) finish() (*summaryRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := &summaryRecord{Draws: len(d.X[0]), Chains: len(d.X), Seconds: spent, Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
-		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Accept: jsonFloat(d.Accept),
+	sum := &summaryRecord{Draws: len(d.X[0]), Chains: len(d.X), Seconds: jsonFloat(spent), Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
+		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: versions(), Verdict: []string{}, Limits: map[string]*limit{}, Accept: jsonFloat(d.Accept),
 		Coordinates: r.saved.Bend.describe(), GaussianMisfit: jsonFloat(r.saved.Misfit)}
+	bounds := r.p.bounds()
 	for k, n := range d.Names {
 		sum.Parameters = append(sum.Parameters, samplers.Summarize(n, d.column(k)))
+		if l := piledUp(slices.Concat(d.column(k)...), bounds[r.p.index[n]]); l != nil {
+			sum.Limits[n] = l
+		}
 	}
 	if r.at.fit.Status != statusConverged {
 		sum.Verdict = append(sum.Verdict, fmt.Sprintf("the fit it starts from is %s: %s", strings.ReplaceAll(r.at.fit.Status, "_", " "), r.at.fit.Reason))
@@ -282,14 +288,14 @@ func (r *sampling) judge(sum *summaryRecord, d *draws) {
 			least, sum.Slowest = s.ESSBulk, s.Name
 		}
 	}
-	sum.EffectivePerSecond, sum.GradientsPerDraw = jsonFloat(least/sum.Seconds), jsonFloat(float64(sum.Gradients-sum.WarmupGradients)/least)
+	sum.EffectivePerSecond, sum.GradientsPerDraw = jsonFloat(least/float64(sum.Seconds)), jsonFloat(float64(sum.Gradients-sum.WarmupGradients)/least)
 	sum.Verdict = append(sum.Verdict, samplers.Verdict(sum.Parameters, counts, d.Energy)...)
 }
 
 // print writes the summary for people.
 func (s *summaryRecord) print(w io.Writer, dir string) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d draws of each of %d chains, %d gradients, %s\n", s.Sampler, s.Draws, s.Chains, s.Gradients, seconds(time.Duration(s.Seconds*float64(time.Second))))
+	fmt.Fprintf(&b, "%s: %d draws of each of %d chains, %d gradients, %s\n", s.Sampler, s.Draws, s.Chains, s.Gradients, seconds(time.Duration(float64(s.Seconds)*float64(time.Second))))
 	width, latents := len("parameter"), 0
 	for _, p := range s.Parameters {
 		if isLatent(p.Name) {
@@ -317,6 +323,9 @@ func (s *summaryRecord) print(w io.Writer, dir string) error {
 		}
 		fmt.Fprintf(&b, "  %-*s  %12s  %10s  %12s  %12s  %6s  %6s  %6s\n", width, p.Name, withDigits(p.Mean, p.SD), withDigits(p.SD, p.SD), withDigits(p.Q5, p.SD), withDigits(p.Q95, p.SD),
 			whole(p.ESSBulk), whole(p.ESSTail), rhat)
+		if l := s.Limits[p.Name]; l != nil {
+			fmt.Fprintf(&b, "  %-*s  on a bound of its prior: %v\n", width, "", l)
+		}
 	}
 	if latents > 0 {
 		fmt.Fprintf(&b, "  and %d latents of the decoder", latents)

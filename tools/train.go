@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -124,20 +125,20 @@ func (o *TrainVAEOptions) key(data []input) (string, error) {
 
 // trainRun is a run of TrainVAE.
 type trainRun struct {
-	opt          *TrainVAEOptions
-	net          architecture
-	models       []input // the files of a custom one
-	perEpoch     int64
-	total        int64
-	train        *vaeTrainer
-	check        *vaeChecker
-	validation   *cube
-	record       *trainRecord
-	report       *progress
-	begun, shown time.Time
-	done         int64 // steps of this process
-	epochBegun   time.Time
-	epochDone    int64
+	opt        *TrainVAEOptions
+	net        architecture
+	models     []input // the files of a custom one
+	perEpoch   int64
+	total      int64
+	train      *vaeTrainer
+	check      *vaeChecker
+	validation *cube
+	record     *trainRecord
+	report     *progress
+	begun      time.Time
+	done       int64 // steps of this process
+	epochBegun time.Time
+	epochDone  int64
 }
 
 // TrainVAE trains the network of tables D1 and D2 of Chianese et al. (2020), or a custom one from the weights in its
@@ -268,7 +269,10 @@ func (r *trainRun) loop(ctx context.Context, source *batchSource) error {
 	next, stop := source.start(r.train.steps)
 	defer stop()
 	r.begun = time.Now()
-	r.shown, r.epochBegun = r.begun, r.begun
+	r.epochBegun = r.begun
+	r.report.stage("training", int(r.total))
+	r.report.marks[0].step = int(r.train.steps)
+	defer r.report.end()
 	saved := time.Now()
 	for r.train.steps < r.total && !r.exhausted() {
 		if ctx.Err() != nil {
@@ -303,10 +307,8 @@ func (r *trainRun) loop(ctx context.Context, source *batchSource) error {
 			if err := r.endEpoch(); err != nil {
 				return err
 			}
-		} else if now := time.Now(); now.Sub(r.shown) > plainEvery {
-			r.shown = now
-			r.report.say("step %d of %d: loss %.1f, %s", r.train.steps, r.total, got.Loss, r.pace())
 		}
+		r.report.step(progressState{Step: int(r.train.steps), LogPost: math.NaN(), ReducedChi2: math.NaN(), Text: fmt.Sprintf("loss %.1f, %s", got.Loss, r.speed())})
 		if time.Since(saved) >= o.SaveEvery {
 			if err := r.save(); err != nil {
 				return err
@@ -320,11 +322,15 @@ func (r *trainRun) loop(ctx context.Context, source *batchSource) error {
 	return nil
 }
 
+// speed tells images a second.
+func (r *trainRun) speed() string {
+	return fmt.Sprintf("%.0f images/s", float64(r.done)*float64(r.opt.Batch)/time.Since(r.begun).Seconds())
+}
+
 // pace tells images a second and the time left.
 func (r *trainRun) pace() string {
-	took := time.Since(r.begun)
-	left := time.Duration(float64(took) / float64(max(1, r.done)) * float64(r.total-r.train.steps))
-	return fmt.Sprintf("%.0f images/s, %s left", float64(r.done)*float64(r.opt.Batch)/took.Seconds(), seconds(left))
+	left := time.Duration(float64(time.Since(r.begun)) / float64(max(1, r.done)) * float64(r.total-r.train.steps))
+	return fmt.Sprintf("%s, %s left", r.speed(), seconds(left))
 }
 
 // exhausted tells whether the validation ELBO has not improved for as long as patience lasts.
@@ -375,7 +381,7 @@ func (r *trainRun) endEpoch() error {
 			return err
 		}
 	}
-	r.shown, r.epochBegun, r.epochDone = time.Now(), time.Now(), 0
+	r.epochBegun, r.epochDone = time.Now(), 0
 	return nil
 }
 

@@ -3,6 +3,7 @@ package tools
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"lenskit/adjoint"
@@ -112,13 +113,13 @@ const strangeLens = 3
 
 // lensed is what speaks for an arc being the image of a source behind a lens.
 type lensed struct {
-	Images        int     `json:"images"`               // of the source's brightest point, apart and within the used pixels
-	Second        float64 `json:"second_image_snr"`     // signal to noise of the second of them
-	Magnification float64 `json:"magnification"`        // flux seen over flux of the source
-	Radius        float64 `json:"einstein_radius"`      // arcsec: of the circle within which the mean convergence is 1, at the maximum
-	Free          float64 `json:"einstein_radius_free"` // that of the lens of the best evidence with a free source
-	Misfit        float64 `json:"arcs_misfit"`          // χ² of a pixel where the source shines over that of one where it does not
-	Explained     float64 `json:"arcs_explained"`       // of the squared signal where the source shines
+	Images        int       `json:"images"`               // of the source's brightest point, apart and within the used pixels
+	Second        jsonFloat `json:"second_image_snr"`     // signal to noise of the second of them
+	Magnification jsonFloat `json:"magnification"`        // flux seen over flux of the source
+	Radius        jsonFloat `json:"einstein_radius"`      // arcsec: of the circle within which the mean convergence is 1, at the maximum
+	Free          jsonFloat `json:"einstein_radius_free"` // that of the lens of the best evidence with a free source
+	Misfit        jsonFloat `json:"arcs_misfit"`          // χ² of a pixel where the source shines over that of one where it does not
+	Explained     jsonFloat `json:"arcs_explained"`       // of the squared signal where the source shines
 }
 
 // Apertures and errors of the test of images.
@@ -164,14 +165,14 @@ func (s *search) lensing(post *adjoint.Posterior, named namedValues, img *adjoin
 			dark.add(img.Residual.Pix[k])
 		}
 	}
-	out := &lensed{Magnification: seen / flux, Explained: 1 - missed/signal, Radius: lens.einsteinRadius(max(halfW, halfH))}
+	out := &lensed{Magnification: jsonFloat(seen / flux), Explained: jsonFloat(1 - missed/signal), Radius: jsonFloat(lens.einsteinRadius(max(halfW, halfH)))}
 	var best []float64
 	var places []imageOfPoint
 	if s.free != nil {
-		out.Free = out.radiusOf(s, s.free)
+		out.Free = jsonFloat(out.radiusOf(s, s.free))
 	}
 	if dark.n >= darkEnough && shine.n > 0 {
-		out.Misfit = shine.mean() / dark.mean()
+		out.Misfit = jsonFloat(shine.mean() / dark.mean())
 	}
 	for _, p := range lens.imagesOf(bx, by, halfW, halfH, m.Scale) {
 		value, n := s.aperture(post, img, arcs, p)
@@ -190,16 +191,9 @@ func (s *search) lensing(post *adjoint.Posterior, named namedValues, img *adjoin
 		}
 	}
 	out.Images = len(places)
-	first := math.Inf(-1)
-	for _, v := range best {
-		if v > first {
-			first, out.Second = v, first
-		} else {
-			out.Second = math.Max(out.Second, v)
-		}
-	}
-	if len(best) < 2 {
-		out.Second = 0
+	slices.Sort(best)
+	if n := len(best); n > 1 {
+		out.Second = jsonFloat(best[n-2])
 	}
 	return out, nil
 }
@@ -231,7 +225,7 @@ func (s *search) aperture(post *adjoint.Posterior, img *adjoint.Images, arcs []f
 
 // disagrees tells whether a free source has another Einstein radius.
 func (l *lensed) disagrees() bool {
-	return l != nil && l.Free > 0 && math.Abs(l.Radius/l.Free-1) > mostChange
+	return l != nil && l.Free > 0 && math.Abs(float64(l.Radius/l.Free)-1) > mostChange
 }
 
 // doubts says why an arc may be no image of a lensed source, or the lens not the one that makes it.
@@ -241,6 +235,11 @@ func (l *lensed) doubts() []string {
 		return nil
 	}
 	doubt := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if !finite(float64(l.Magnification + l.Explained + l.Misfit + l.Radius + l.Free + l.Second)) {
+		// a number that is none fails no comparison and passes none
+		doubt("the source has no light that stands above the noise: nothing says that it is lensed")
+		return out
+	}
 	if l.Images < 2 {
 		doubt("the brightest point of the source is seen once only: nothing says that it is lensed")
 	} else if l.Second < leastSignal {
