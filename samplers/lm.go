@@ -58,6 +58,7 @@ type LMState struct {
 	Idle      int       // accepted steps in a row that raised log p by less than TolGain
 	Origin    []float64 `json:",omitempty"` // where the slow parts of a Lagged target's curvature at X were computed; nil: at X
 	Age       int       // accepted steps since then
+	Trying    bool      `json:",omitempty"` // the trials of a step were stopped: they go on before anything else is asked
 	Tally
 	Started bool
 }
@@ -113,13 +114,14 @@ func LevenbergMarquardt(ctx context.Context, t Curved, s *LMState, opt LMOptions
 		}
 		w.rescale(s.Scale)
 		gain := w.newtonGain()
-		if s.Origin != nil && (gain <= opt.TolGain || s.Idle >= opt.Patience || s.Iteration >= opt.Steps) {
+		if !s.Trying && s.Origin != nil && (gain <= opt.TolGain || s.Idle >= opt.Patience || s.Iteration >= opt.Steps) {
 			if err := w.renew(t, s); err != nil {
 				return nil, fmt.Errorf("samplers: lm: step %d: %w", s.Iteration, err)
 			}
 			continue
 		}
 		switch {
+		case s.Trying:
 		case gain <= opt.TolGain:
 			return w.result(s, Converged, fmt.Sprintf("a full step would raise log p by %.2g", gain)), nil
 		case s.Idle >= opt.Patience:
@@ -128,6 +130,7 @@ func LevenbergMarquardt(ctx context.Context, t Curved, s *LMState, opt LMOptions
 			return w.result(s, OutOfSteps, fmt.Sprintf("after %d steps a full step promises to raise log p by %.2g", s.Iteration, gain)), nil
 		}
 		climbed, err := w.climb(ctx, t, s, opt)
+		s.Trying = err != nil
 		if err != nil {
 			if ctx.Err() != nil {
 				return w.result(s, Interrupted, fmt.Sprintf("after %d of %d steps", s.Iteration, opt.Steps)), err

@@ -89,6 +89,7 @@ type searchRecord struct {
 	Task        string
 	LM          *samplers.LMState   `json:",omitempty"`
 	Adam        *samplers.AdamState `json:",omitempty"`
+	Counted     int                 `json:",omitempty"` // of the evaluations of that state, those in Evaluations
 	Evaluations int
 	Iterations  int
 	Seconds     float64
@@ -224,7 +225,7 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 			}
 		}
 		s.report(searchState{Step: done, LogPosterior: best})
-		return nil
+		return s.save()
 	}
 	all := make([]int, o.starts)
 	for i := range all {
@@ -774,11 +775,10 @@ func (s *search) lm(ctx context.Context, key string, post *adjoint.Posterior, t 
 	if s.saved.Task == key && s.saved.LM != nil {
 		state = s.saved.LM
 	}
-	s.saved.Task, s.saved.LM, s.saved.Adam = key, state, nil
-	before := state.Evaluations
+	s.begin(key, state, nil)
 	res, err := samplers.LevenbergMarquardt(ctx, t, state, s.lmOptions(steps), func(st *samplers.LMState) error {
 		s.report(searchState{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
-		s.count(&before, st.Evaluations)
+		s.count(st.Evaluations)
 		return s.save()
 	})
 	return s.ended(ctx, key, res, err)
@@ -840,11 +840,10 @@ func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, 
 	if s.saved.Task == key && s.saved.Adam != nil {
 		state = s.saved.Adam
 	}
-	s.saved.Task, s.saved.LM, s.saved.Adam = key, nil, state
-	before := state.Evaluations
+	s.begin(key, nil, state)
 	res, err := samplers.Adam(ctx, t, state, metric, opt, func(st *samplers.AdamState) error {
 		s.report(searchState{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: reducedChi2(post)})
-		s.count(&before, st.Evaluations)
+		s.count(st.Evaluations)
 		return s.save()
 	})
 	return s.ended(ctx, key, res, err)
@@ -857,15 +856,25 @@ func (s *search) ended(ctx context.Context, key string, res *samplers.Result, er
 	}
 	end := &stageEnd{U: res.X, LogProb: res.LogProb, Gain: res.Gain, Status: res.Status, Reason: res.Reason}
 	s.saved.Done[key] = end
-	s.saved.Task, s.saved.LM, s.saved.Adam = "", nil, nil
+	s.begin("", nil, nil)
 	s.saved.Iterations += res.Iterations
 	s.taken += res.Iterations
 	return end, nil
 }
 
-func (s *search) count(before *int, now int) {
-	s.saved.Evaluations += now - *before
-	*before = now
+// begin notes the climb at work, which may have been at work when the search was stopped.
+func (s *search) begin(key string, lm *samplers.LMState, adam *samplers.AdamState) {
+	if s.saved.Task != key || s.saved.LM != lm || s.saved.Adam != adam {
+		s.saved.Counted = 0
+	}
+	s.saved.Task, s.saved.LM, s.saved.Adam = key, lm, adam
+}
+
+// count adds what the climb at work has evaluated since it was last called. What a step has cost counts once it is made, so
+// that a stop in its middle leaves the counts as they were.
+func (s *search) count(now int) {
+	s.saved.Evaluations += now - s.saved.Counted
+	s.saved.Counted = now
 }
 
 // group begins a stage for those who watch: climbs of about so many steps in all.
