@@ -76,6 +76,11 @@ func (s *LMState) Clone() *LMState {
 	return &c
 }
 
+// Fits tells whether s is the state of a run over n parameters, as one from a file should be.
+func (s *LMState) Fits(n int) bool {
+	return s != nil && len(s.X) == n && len(s.Scale) == n && (s.Origin == nil || len(s.Origin) == n)
+}
+
 // LevenbergMarquardt climbs log p by steps (H + μD) δ = ∇ log p, D the largest diagonal of H seen so far (Moré 1978), μ
 // by the gain ratio (Nielsen 1999; Madsen, Nielsen & Tingleff 2004, algorithm 3.16). A trial costs one LogProb without
 // gradient, an accepted step one LogProbHess; a rejected point raises μ. Of a Lagged target the slow parts of H are kept

@@ -14,6 +14,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/adjoint"
+	"lenskit/internal/disk"
 	"lenskit/samplers"
 )
 
@@ -36,11 +37,11 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return err
 	}
 	dir := opt.folder()
-	undo, err := openFolder(dir)
+	leave, err := ownFolder(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer undo()
+	defer leave()
 	p, err := newProblem(cfg, opt.Compute)
 	if err != nil {
 		return err
@@ -55,6 +56,8 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err != nil {
 		return err
 	}
+	guard := guardOf(ctx)
+	guard.onExit(pr.end)
 	saved := &searchRecord{}
 	found, notice, err := check.load(saved)
 	switch {
@@ -67,6 +70,13 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	if !found {
 		saved = &searchRecord{}
+		moved, err := p.makeRoom(dir, opt.Search)
+		if err != nil {
+			return err
+		}
+		if moved != "" {
+			pr.say("%s", moved)
+		}
 	}
 	before := saved.Seconds
 	elapsed := func() float64 { return before + time.Since(begun).Seconds() }
@@ -75,6 +85,19 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		saved.Seconds = elapsed()
 		return check.save(saved)
 	}
+	if ctx.Err() == nil { // else the search ends before it begins, and the state is written as it is
+		if err := s.save(); err != nil {
+			return err
+		}
+	}
+	// what a guard can say of the state of another goroutine is that there is one
+	done := guard.during(func() error {
+		if err := check.last(); err != nil {
+			return err
+		}
+		return stateSaved(ctx, check.path, false)
+	})
+	defer done()
 	res, err := s.find(ctx)
 	pr.end()
 	if err != nil {
@@ -85,7 +108,11 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		if err := check.force(saved); err != nil {
 			return err
 		}
-		return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), check.path)
+		return stateSaved(ctx, check.path, len(saved.Done) == 0 && saved.Task == "")
+	}
+	saved.Seconds = elapsed()
+	if err := check.force(saved); err != nil { // the search need not be made again if the rest is stopped
+		return err
 	}
 	rec, theta, err := p.record(res)
 	if err != nil {
@@ -93,11 +120,14 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = elapsed(), opt.Search.Seed, opt.Search, notices
 	if opt.Bare.Image == "" {
-		sum, err := hashFile(opt.Input)
+		rec.Inputs = append([]input{{opt.Input, cfg.sum}}, rec.Inputs...)
+	}
+	if cfg.sum != disk.SumOf([]byte(cfg.text(dir))) && sameFile(cfg.file, filepath.Join(dir, fileConfig)) {
+		moved, err := moveAside(dir, []string{fileConfig}, "the config as it was read")
 		if err != nil {
 			return err
 		}
-		rec.Inputs = append([]input{{opt.Input, sum}}, rec.Inputs...)
+		pr.say("%s", moved)
 	}
 	if err := p.writeRun(dir, theta, rec); err != nil {
 		return err
@@ -114,6 +144,14 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return notConverged("%s: %s: %s", dir, strings.ReplaceAll(rec.Status, "_", " "), rec.Reason)
 	}
 	return err
+}
+
+// stateSaved is the error of a run that was told to stop and has written its checkpoint.
+func stateSaved(ctx context.Context, path string, nothing bool) error {
+	if nothing {
+		return interrupted("%v: nothing was computed yet, as %s records: run the same command again", context.Cause(ctx), path)
+	}
+	return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), path)
 }
 
 // config reads the config, or makes that of a bare image.

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx"
 	"lenskit/physics"
 )
@@ -104,7 +104,9 @@ type fitRecord struct {
 	Options      any                `json:"options"`
 	Notices      []string           `json:"notices,omitempty"`
 	Inputs       []input            `json:"inputs"`
+	Files        fileSums           `json:"files,omitempty"` // the SHA-256 of those beside it
 	Versions     map[string]string  `json:"versions"`
+	sum          string             // of the file that was read
 }
 
 // versions tells what computed a result.
@@ -133,6 +135,10 @@ func (p *problem) writeRun(dir string, theta []float64, rec *fitRecord) error {
 	if err := p.writeImages(filepath.Join(dir, fileFitFITS), theta); err != nil {
 		return err
 	}
+	var err error
+	if rec.Files, err = sumFiles(dir, fileConfig, fileFitFITS); err != nil {
+		return err
+	}
 	rec.EastOfNorth = p.eastOfNorth(theta)
 	if err := writeJSON(filepath.Join(dir, fileFitJSON), rec); err != nil {
 		return err
@@ -143,11 +149,11 @@ func (p *problem) writeRun(dir string, theta []float64, rec *fitRecord) error {
 // readFitRecord reads the fit.json of a run.
 func readFitRecord(dir string) (*fitRecord, error) {
 	path := filepath.Join(dir, fileFitJSON)
-	data, err := os.ReadFile(path)
+	data, err := disk.Read(path, maxRecord)
 	if err != nil {
-		return nil, badInput("%s: %s, expected the folder of a fit", path, reason(err))
+		return nil, badInput("%w, expected the folder of a fit", err)
 	}
-	var rec fitRecord
+	rec := fitRecord{sum: disk.SumOf(data)}
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return nil, badInput("%s: %s", path, jsonReason(err))
 	}

@@ -266,7 +266,7 @@ func TestDrawsWrittenAfterTheCheckpointAreMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.begun = time.Now()
+	r.begun, r.notes = time.Now(), forgetful(context.Background())
 	if err := r.open(context.Background(), newProgress(io.Discard, true)); err != nil {
 		t.Fatal(err)
 	}

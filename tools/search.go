@@ -766,13 +766,21 @@ func (s *search) polish(ctx context.Context, key string, post *adjoint.Posterior
 	return e, nil
 }
 
+// done is the end of a climb in so many coordinates that was made before, nil where it was not.
+func (s *search) done(key string, dim int) *stageEnd {
+	if end := s.saved.Done[key]; end != nil && len(end.U) == dim {
+		return end
+	}
+	return nil
+}
+
 // lm climbs by Levenberg-Marquardt, or returns the end of that climb when it was done before.
 func (s *search) lm(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*stageEnd, error) {
-	if end := s.saved.Done[key]; end != nil {
+	if end := s.done(key, t.Dim()); end != nil {
 		return end, nil
 	}
 	state := samplers.NewLMState(from)
-	if s.saved.Task == key && s.saved.LM != nil {
+	if s.saved.Task == key && s.saved.LM.Fits(t.Dim()) {
 		state = s.saved.LM
 	}
 	s.begin(key, state, nil)
@@ -799,7 +807,7 @@ func (s *search) lmPart(ctx context.Context, key string, post *adjoint.Posterior
 // lmAlone is lm for climbs that run side by side: they are not resumed in their middle.
 func (s *search) lmAlone(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*stageEnd, error) {
 	s.mu.Lock()
-	end := s.saved.Done[key]
+	end := s.done(key, t.Dim())
 	s.mu.Unlock()
 	if end != nil {
 		return end, nil
@@ -833,11 +841,11 @@ func (s *search) lmOptions(steps int) samplers.LMOptions {
 
 // adam climbs by Adam, or returns the end of that climb when it was done before.
 func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Target, from []float64, metric *samplers.Metric, opt samplers.AdamOptions) (*stageEnd, error) {
-	if end := s.saved.Done[key]; end != nil {
+	if end := s.done(key, t.Dim()); end != nil {
 		return end, nil
 	}
 	state := samplers.NewAdamState(from)
-	if s.saved.Task == key && s.saved.Adam != nil {
+	if s.saved.Task == key && s.saved.Adam.Fits(t.Dim()) {
 		state = s.saved.Adam
 	}
 	s.begin(key, nil, state)

@@ -84,7 +84,7 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 	climb := func(i, steps int, key string) error {
 		b := &all[i]
 		s.mu.Lock()
-		end := s.saved.Done[key]
+		end := s.done(key, post.Dim())
 		s.mu.Unlock()
 		cost := 0
 		if end == nil {

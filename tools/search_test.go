@@ -2,6 +2,7 @@ package tools
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -9,9 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"lenskit/adjoint"
 	"lenskit/internal/check"
 	"lenskit/physics"
+	"lenskit/samplers"
 )
 
 func TestBinningKeepsTheCentre(t *testing.T) {
@@ -149,7 +153,7 @@ func TestStoppedClimbsCountEachEvaluationOnce(t *testing.T) {
 			left := 2 + stops%3
 			s := &search{p: p, saved: viaJSON(t, parts), save: func() error { return nil }, run: adjoint.Options{Threads: 1}}
 			if name == "free" { // is not made of evaluations of the target
-				time.AfterFunc(time.Duration(1+stops)*20*time.Millisecond, cancel)
+				time.AfterFunc(time.Duration(1+stops)*200*time.Millisecond, cancel)
 			}
 			got, err := climb(s, ctx, cutOff{p.Post.MAP(), &left, cancel})
 			cancelled := ctx.Err() != nil
