@@ -149,7 +149,7 @@ func (p *problem) makeRoom(dir string, opt searchOptions) (notice string, err er
 	if f != nil {
 		old = append(append(old, fileCheckpoint), localNames(f.Files)...)
 	}
-	return moveAside(dir, old, "another run")
+	return moveAside(dir, old, "files of another run")
 }
 
 // localNames are those of names that are of files in a folder itself.
@@ -275,5 +275,5 @@ func (r *sampling) clear() (notice string, err error) {
 	if f != nil && f.Key != r.check.key {
 		old = append(append(old, fileCheckpoint), localNames(f.Files)...)
 	}
-	return moveAside(r.dir, old, "another run")
+	return moveAside(r.dir, old, "files of another run")
 }

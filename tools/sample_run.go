@@ -358,7 +358,7 @@ func (r *sampling) makeRoom(pr *progress, names ...string) error {
 	} else if err == nil && old != nil {
 		names = append(names, old.names...)
 	}
-	moved, err := moveAside(r.dir, append(names, sampleFiles...), "another run")
+	moved, err := moveAside(r.dir, append(names, sampleFiles...), "files of another run")
 	if err == nil && moved != "" {
 		pr.say("%s", moved)
 	}

@@ -197,6 +197,9 @@ func TestStoppedSamplingGoesOnToTheSameDrawsToTheBit(t *testing.T) {
 			stoppedSampling(t, fit, samplingOptions{Sampler: method, Warmup: 60, Draws: 60, Chains: 2, Adapt: "dense", Seed: 5})
 		})
 	}
+	t.Run("advi", func(t *testing.T) {
+		stoppedSampling(t, fit, samplingOptions{Sampler: samplerADVI, Draws: 200, Chains: 1, Seed: 5})
+	})
 	t.Run("networks as one", func(t *testing.T) {
 		needRuntime(t)
 		fit := testFit(t, fmt.Sprintf(sampleTestModel, filepath.Join(check.Root(), "models", "linear")))

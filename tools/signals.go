@@ -122,6 +122,7 @@ func (g *guard) end(s os.Signal) {
 // exit ends the process without temporary files or locks of its own. It waits for nobody who stands in its way.
 func (g *guard) exit(code int, err error) {
 	g.mu.Lock() // nothing else is to be said
+	disk.Discard()
 	orderly := make(chan struct{})
 	go func() {
 		for i := len(g.leave) - 1; i >= 0; i-- {
@@ -133,7 +134,6 @@ func (g *guard) exit(code int, err error) {
 	case <-orderly:
 	case <-time.After(grace / 2):
 	}
-	disk.Discard()
 	if err != nil {
 		report(os.Stderr, err)
 	}
