@@ -15,7 +15,8 @@ func fitCommand() *cli.Command {
 		Description: "Needs no start: it draws starts from the priors. Leaves fit.json, fit.fits, fit.png and config.yaml in DIR. Stopped by SIGINT,\n" +
 			"SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the same command goes on from there. Exit code 3: the results are\n" +
 			"written, but fit.json says why they are not to be trusted. Of a bare IMAGE the 3.5 arcsec around its centre are used, where the\n" +
-			"lens galaxy is to be; the model is in config.yaml.\n\n" +
+			"lens galaxy is to be; the model is in config.yaml. DIR holds one run: what another left there is moved to DIR/before-1, and\n" +
+			"so on; two at one time are refused.\n\n" +
 			"Examples: lenskit fit examples/paper.yaml -o out/paper\n" +
 			"          lenskit fit lens.fits --noise lens_rms.fits --psf lens_psf.fits --pixel-scale 0.05 -o out/lens",
 		Flags: append([]cli.Flag{

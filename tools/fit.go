@@ -135,6 +135,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err := check.remove(); err != nil {
 		return err
 	}
+	defer guard.trusting()() // all is written
 	if opt.JSON {
 		err = encodeJSON(stdout, rec)
 	} else {

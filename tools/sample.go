@@ -180,6 +180,7 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 	if err != nil {
 		return err
 	}
+	defer guardOf(ctx).trusting()() // all is written
 	if opt.JSON {
 		err = encodeJSON(stdout, sum)
 	} else {

@@ -191,7 +191,7 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 		report.say("%s", notice)
 	}
 	if before == nil {
-		moved, err := moveAside(o.Output, []string{fileTrainState, fileTrainBest, fileTrainLog, fileCurves, fileSheet}, "files of another run")
+		moved, err := moveAside(o.Output, []string{fileTrainState, fileTrainBest, fileTrainLog, fileCurves, fileSheet}, "files of an earlier run")
 		if err != nil {
 			return err
 		}
