@@ -3,11 +3,10 @@ package tools
 import (
 	"bytes"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"lenskit/internal/disk"
 )
 
 // bareImage says what is known of an image that comes without a config.
@@ -26,7 +25,7 @@ func isFITS(arg string) bool {
 	if ext != "" {
 		return true
 	}
-	if f, _, err := disk.Open(path); err == nil {
+	if f, err := os.Open(path); err == nil {
 		defer f.Close()
 		var head [6]byte
 		n, _ := f.Read(head[:])

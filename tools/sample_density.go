@@ -22,7 +22,7 @@ const (
 // newDensity1 smooths draws that count as n independent ones; nil where they do not vary.
 func newDensity1(v []float64, n float64) *density1 {
 	mean, sd := meanAndSD(v)
-	if !(sd > 0) || math.IsInf(sd, 0) {
+	if !(sd > 0) {
 		return nil
 	}
 	// 1.06 n^-1/5 is the best width for a normal density (Silverman 1986, eq. 3.28)
@@ -74,7 +74,7 @@ type density2 struct {
 func newDensity2(x, y []float64, n float64) *density2 {
 	mx, sx := meanAndSD(x)
 	my, sy := meanAndSD(y)
-	if !(sx > 0 && sy > 0) || math.IsInf(sx+sy, 0) {
+	if !(sx > 0 && sy > 0) {
 		return nil
 	}
 	c := 0.0
