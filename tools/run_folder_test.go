@@ -410,7 +410,7 @@ func TestLengthsInACheckpointOfAFitAreChecked(t *testing.T) {
 	opt := FitOptions{Input: config, Output: run, Search: searchOptions{Starts: 4, Seed: 3}}
 	stops := 0
 	for ; ; stops++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(stops+1)*150*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(stops+1)*30*time.Millisecond)
 		err := Fit(ctx, opt, io.Discard, newProgress(io.Discard, true))
 		cancel()
 		if err == nil {
