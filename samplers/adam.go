@@ -117,6 +117,19 @@ func (s *AdamState) Clone() *AdamState {
 	return &c
 }
 
+// Fits tells whether s is the state of a run over n parameters, as one from a file should be.
+func (s *AdamState) Fits(n int) bool {
+	if s == nil {
+		return false
+	}
+	for _, v := range [][]float64{s.X, s.Grad, s.M, s.V, s.Best, s.BestGrad} {
+		if len(v) != n {
+			return false
+		}
+	}
+	return true
+}
+
 // Adam climbs log p by Kingma & Ba (2015), algorithm 1, and returns the highest point it saw. The steps are taken in
 // the coordinates of the metric (nil: those of x); with the metric of the Gauss-Newton matrix all directions have the
 // same curvature, so that one rate serves all. A rejected trial halves the step until the point is accepted.

@@ -208,29 +208,53 @@ func newChain(t Target, x []float64, metric *Metric, opt Options, seed uint64, i
 	return c, nil
 }
 
-// ResumeChain goes on from a saved state with the same target.
-func ResumeChain(t Target, s ChainState) (*Chain, error) {
-	n := t.Dim()
+// Validate says why s is not the state of a chain of n parameters, as one from a file should be.
+func (s *ChainState) Validate(n int) error {
 	if len(s.Point.X) != n || len(s.Point.Grad) != n || s.Metric == nil || s.Metric.N != n {
-		return nil, fmt.Errorf("samplers: chain: saved state: found %d parameters, expected %d", len(s.Point.X), n)
+		return fmt.Errorf("samplers: chain: saved state: found %d parameters, expected %d", len(s.Point.X), n)
 	}
 	if err := errors.Join(s.Options.Validate(), s.Metric.Validate()); err != nil {
-		return nil, err
+		return err
+	}
+	if s.Start != nil {
+		if err := s.Start.Validate(); err != nil || s.Start.N != n {
+			return fmt.Errorf("samplers: chain: saved state: start: found a metric of %d parameters (%v), expected %d", s.Start.N, err, n)
+		}
+	}
+	if s.Iteration < 0 || s.StageDraw < 0 {
+		return fmt.Errorf("samplers: chain: saved state: found %d draws, %d of a stage, expected none below 0", s.Iteration, s.StageDraw)
 	}
 	if s.Stage < 0 || s.Stage > len(s.Options.Stages) || !(s.StepSize > 0) {
-		return nil, fmt.Errorf("samplers: chain: saved state: found stage %d and step size %v, expected a stage up to %d and a positive step", s.Stage, s.StepSize, len(s.Options.Stages))
+		return fmt.Errorf("samplers: chain: saved state: found stage %d and step size %v, expected a stage up to %d and a positive step", s.Stage, s.StepSize, len(s.Options.Stages))
+	}
+	if err := rand.NewPCG(0, 0).UnmarshalBinary(s.RNG); err != nil {
+		return fmt.Errorf("samplers: chain: saved state: random numbers: %w", err)
+	}
+	if s.Window != nil {
+		want := n
+		if s.Options.Adapt == AdaptDense {
+			want = n * n
+		}
+		if len(s.Window.Mean) != n || len(s.Window.Sum) != want {
+			return fmt.Errorf("samplers: chain: saved state: window: found %d sums, expected %d", len(s.Window.Sum), want)
+		}
+	}
+	return nil
+}
+
+// ResumeChain goes on from a saved state with the same target.
+func ResumeChain(t Target, s ChainState) (*Chain, error) {
+	if err := s.Validate(t.Dim()); err != nil {
+		return nil, err
 	}
 	source := rand.NewPCG(0, 0)
 	if err := source.UnmarshalBinary(s.RNG); err != nil {
 		return nil, fmt.Errorf("samplers: chain: saved state: random numbers: %w", err)
 	}
-	if s.Window != nil {
-		s.Window.dense = s.Options.Adapt == AdaptDense
-		if want := len(newMoments(n, s.Window.dense).Sum); len(s.Window.Mean) != n || len(s.Window.Sum) != want {
-			return nil, fmt.Errorf("samplers: chain: saved state: window: found %d sums, expected %d", len(s.Window.Sum), want)
-		}
-	}
 	c := &Chain{s: s.clone(), source: source}
+	if c.s.Window != nil {
+		c.s.Window.dense = c.s.Options.Adapt == AdaptDense
+	}
 	c.build(t)
 	return c, nil
 }

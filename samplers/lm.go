@@ -58,6 +58,7 @@ type LMState struct {
 	Idle      int       // accepted steps in a row that raised log p by less than TolGain
 	Origin    []float64 `json:",omitempty"` // where the slow parts of a Lagged target's curvature at X were computed; nil: at X
 	Age       int       // accepted steps since then
+	Trying    bool      `json:",omitempty"` // the trials of a step were stopped: they go on before anything else is asked
 	Tally
 	Started bool
 }
@@ -73,6 +74,11 @@ func (s *LMState) Clone() *LMState {
 	c.X, c.Scale, c.Origin = cloneFloats(s.X), cloneFloats(s.Scale), cloneFloats(s.Origin)
 	c.Tally = s.Tally.clone()
 	return &c
+}
+
+// Fits tells whether s is the state of a run over n parameters, as one from a file should be.
+func (s *LMState) Fits(n int) bool {
+	return s != nil && len(s.X) == n && len(s.Scale) == n && (s.Origin == nil || len(s.Origin) == n)
 }
 
 // LevenbergMarquardt climbs log p by steps (H + μD) δ = ∇ log p, D the largest diagonal of H seen so far (Moré 1978), μ
@@ -113,13 +119,14 @@ func LevenbergMarquardt(ctx context.Context, t Curved, s *LMState, opt LMOptions
 		}
 		w.rescale(s.Scale)
 		gain := w.newtonGain()
-		if s.Origin != nil && (gain <= opt.TolGain || s.Idle >= opt.Patience || s.Iteration >= opt.Steps) {
+		if !s.Trying && s.Origin != nil && (gain <= opt.TolGain || s.Idle >= opt.Patience || s.Iteration >= opt.Steps) {
 			if err := w.renew(t, s); err != nil {
 				return nil, fmt.Errorf("samplers: lm: step %d: %w", s.Iteration, err)
 			}
 			continue
 		}
 		switch {
+		case s.Trying:
 		case gain <= opt.TolGain:
 			return w.result(s, Converged, fmt.Sprintf("a full step would raise log p by %.2g", gain)), nil
 		case s.Idle >= opt.Patience:
@@ -128,6 +135,7 @@ func LevenbergMarquardt(ctx context.Context, t Curved, s *LMState, opt LMOptions
 			return w.result(s, OutOfSteps, fmt.Sprintf("after %d steps a full step promises to raise log p by %.2g", s.Iteration, gain)), nil
 		}
 		climbed, err := w.climb(ctx, t, s, opt)
+		s.Trying = err != nil
 		if err != nil {
 			if ctx.Err() != nil {
 				return w.result(s, Interrupted, fmt.Sprintf("after %d of %d steps", s.Iteration, opt.Steps)), err

@@ -539,3 +539,23 @@ func TestReasonsHideNumbers(t *testing.T) {
 		t.Errorf("%d reasons for %d rejections", len(c.Rejections), c.Rejected())
 	}
 }
+
+// TestLMStoppedBetweenTrialsGoesOnWithThem: a stop where the curvature was just renewed among the trials of a step must not
+// bring up the question whether the climb is at its end.
+func TestLMStoppedBetweenTrialsGoesOnWithThem(t *testing.T) {
+	l := newLagged()
+	s := NewLMState([]float64{-1.2, 1, 0.5})
+	if _, err := LevenbergMarquardt(context.Background(), l, s, LMOptions{Steps: 2}, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Trying = true
+	easy := LMOptions{Steps: 30, TolGain: 1e6}
+	r, err := LevenbergMarquardt(context.Background(), l, s.Clone(), easy, nil)
+	if err != nil || r.Iterations != 3 {
+		t.Errorf("got %d steps (%v), want the third", r.Iterations, err)
+	}
+	s.Trying = false
+	if r, err = LevenbergMarquardt(context.Background(), l, s, easy, nil); err != nil || r.Iterations != 2 || r.Status != Converged {
+		t.Errorf("got %d steps, %s (%v), want none more", r.Iterations, r.Status, err)
+	}
+}

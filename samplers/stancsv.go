@@ -3,13 +3,18 @@ package samplers
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"math"
 	"os"
 	"strconv"
 	"strings"
+
+	"lenskit/internal/disk"
 )
 
 // stanStats are the columns before the parameters, in Stan's order.
@@ -37,6 +42,7 @@ func isIndex(s string) bool {
 // from_cmdstan. lp__ and energy__ are of the sampler's own coordinates, as in Stan.
 type StanCSV struct {
 	file      *os.File
+	sum       hash.Hash // SHA-256 of what is written
 	transform func(dst, x []float64) error
 	names     []string
 	values    []float64
@@ -53,40 +59,68 @@ func CreateStanCSV(path string, c *Chain, names []string, transform func(dst, x 
 	if transform == nil && len(names) != len(c.s.Point.X) {
 		return nil, fmt.Errorf("samplers: stan csv: found %d names, expected %d", len(names), len(c.s.Point.X))
 	}
+	if err := disk.CheckTarget(path); err != nil {
+		return nil, err
+	}
 	f, err := os.Create(path)
 	if err != nil {
-		return nil, fmt.Errorf("samplers: stan csv: %w", err)
+		return nil, &disk.WriteError{Path: path, Err: err}
 	}
-	w := &StanCSV{file: f, transform: transform, names: names, values: make([]float64, len(names))}
-	if _, err := f.Write(stanHeader(c, names)); err != nil {
+	w := &StanCSV{file: f, sum: sha256.New(), transform: transform, names: names, values: make([]float64, len(names))}
+	if err := w.write(stanHeader(c, names)); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("samplers: stan csv: %w", err)
+		return nil, err
 	}
 	return w, nil
 }
 
-// ResumeStanCSV goes on with a file of which the first rows draws hold; what follows them is cut off. It is an error
-// when the file has fewer whole rows or other columns.
-func ResumeStanCSV(path string, rows int, names []string, transform func(dst, x []float64) error) (*StanCSV, error) {
+// ErrChanged marks a file that does not hold the draws it should.
+var ErrChanged = errors.New("samplers: stan csv: other draws than were written")
+
+// ResumeStanCSV goes on with a file of which the first rows draws hold, whose Sum was sum then; what follows them is cut
+// off. It is an ErrChanged, and the file stays as it is, when it has fewer whole rows, other columns or another sum.
+func ResumeStanCSV(path string, rows int, sum string, names []string, transform func(dst, x []float64) error) (*StanCSV, error) {
 	if err := checkNames(names); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	r, _, err := disk.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("samplers: stan csv: %w", err)
+		return nil, err
 	}
-	end, err := findRow(f, rows, stanColumns(names))
+	end, err := findRow(r, rows, stanColumns(names))
+	w := &StanCSV{sum: sha256.New(), transform: transform, names: names, values: make([]float64, len(names)), rows: rows}
 	if err == nil {
-		err = f.Truncate(end)
+		if _, err = r.Seek(0, io.SeekStart); err == nil {
+			_, err = io.CopyN(w.sum, r, end)
+		}
 	}
-	if err == nil {
-		_, err = f.Seek(end, io.SeekStart)
+	if err == nil && w.Sum() != sum {
+		err = fmt.Errorf("found the SHA-256 %.12s… of %d draws, expected %.12s…", w.Sum(), rows, sum)
+	}
+	r.Close()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrChanged, path, err)
+	}
+	if w.file, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+		return nil, &disk.WriteError{Path: path, Err: err}
+	}
+	if err = w.file.Truncate(end); err == nil {
+		_, err = w.file.Seek(end, io.SeekStart)
 	}
 	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("samplers: stan csv: %s: %w", path, err)
+		w.file.Close()
+		return nil, &disk.WriteError{Path: path, Err: err}
 	}
-	return &StanCSV{file: f, transform: transform, names: names, values: make([]float64, len(names)), rows: rows}, nil
+	return w, nil
+}
+
+// write appends to the file.
+func (w *StanCSV) write(p []byte) error {
+	if _, err := w.file.Write(p); err != nil {
+		return &disk.WriteError{Path: w.file.Name(), Err: err}
+	}
+	w.sum.Write(p)
+	return nil
 }
 
 // Record appends a draw; draws of the warm-up are left out.
@@ -114,8 +148,8 @@ func (w *StanCSV) Record(d Draw) error {
 		w.line = append(strconv.AppendFloat(w.line, v, 'g', -1, 64), ',')
 	}
 	w.line[len(w.line)-1] = '\n'
-	if _, err := w.file.Write(w.line); err != nil {
-		return fmt.Errorf("samplers: stan csv: %w", err)
+	if err := w.write(w.line); err != nil {
+		return err
 	}
 	w.rows++
 	return nil
@@ -124,8 +158,16 @@ func (w *StanCSV) Record(d Draw) error {
 // Rows is the number of draws in the file.
 func (w *StanCSV) Rows() int { return w.rows }
 
+// Sum is the SHA-256 of what is written, in hexadecimal.
+func (w *StanCSV) Sum() string { return hex.EncodeToString(w.sum.Sum(nil)) }
+
 // Sync brings what was written to the disk; call it before saving the state that counts the rows.
-func (w *StanCSV) Sync() error { return w.file.Sync() }
+func (w *StanCSV) Sync() error {
+	if err := w.file.Sync(); err != nil {
+		return &disk.WriteError{Path: w.file.Name(), Err: err}
+	}
+	return nil
+}
 
 // Close closes the file.
 func (w *StanCSV) Close() error { return w.file.Close() }

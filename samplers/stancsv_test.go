@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 
 	"lenskit/internal/check"
+	"lenskit/internal/disk"
 )
 
 var update = flag.Bool("update", false, "write testdata/stan-*.csv")
@@ -147,25 +149,51 @@ func TestStanCSVResumesFromAnyRow(t *testing.T) {
 		if err := os.WriteFile(path, whole[:len(whole)-11], 0o644); err != nil {
 			t.Fatal(err)
 		}
+		end, err := findRow(bytes.NewReader(whole), rows, stanColumns(csvNames))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := disk.SumOf(whole[:end])
 		if rows == 50 {
-			if _, err := ResumeStanCSV(path, rows, csvNames, nil); err == nil || !strings.Contains(err.Error(), "found 49 whole draws, expected 50") {
+			if _, err := ResumeStanCSV(path, rows, sum, csvNames, nil); err == nil || !strings.Contains(err.Error(), "found 49 whole draws, expected 50") {
 				t.Errorf("got %v", err)
 			}
 			continue
 		}
-		w, err := ResumeStanCSV(path, rows, csvNames, nil)
+		// an edited row is noticed, and the file stays as it is
+		edited := bytes.Clone(whole[:len(whole)-11])
+		edited[end-3] ^= 1
+		if err := os.WriteFile(path, edited, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ResumeStanCSV(path, rows, sum, csvNames, nil); !errors.Is(err, ErrChanged) {
+			t.Errorf("a changed file of %d rows: got %v", rows, err)
+		}
+		if got, _ := os.ReadFile(path); !bytes.Equal(got, edited) {
+			t.Error("a changed file was cut")
+		}
+		if err := os.WriteFile(path, whole[:len(whole)-11], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w, err := ResumeStanCSV(path, rows, sum, csvNames, nil)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if w.Sum() != sum {
+			t.Errorf("resumed after %d rows, the sum is %s, want %s", rows, w.Sum(), sum)
 		}
 		if err := Sample(context.Background(), []*Chain{c}, w); err != nil {
 			t.Fatal(err)
 		}
 		w.Close()
+		if w.Sum() != disk.SumOf(whole) {
+			t.Errorf("resumed after %d rows, the sum is not the file's", rows)
+		}
 		if got, _ := os.ReadFile(path); !bytes.Equal(got, whole) {
 			t.Errorf("resumed after %d rows, the file differs", rows)
 		}
 	}
-	if _, err := ResumeStanCSV(filepath.Join(dir, "whole.csv"), 1, []string{"a"}, nil); err == nil || !strings.Contains(err.Error(), "found columns") {
+	if _, err := ResumeStanCSV(filepath.Join(dir, "whole.csv"), 1, "", []string{"a"}, nil); err == nil || !strings.Contains(err.Error(), "found columns") {
 		t.Errorf("got %v", err)
 	}
 }

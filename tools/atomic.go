@@ -2,12 +2,14 @@ package tools
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"lenskit/internal/disk"
 )
@@ -56,17 +58,31 @@ func openFolder(dir string) (undo func(), err error) {
 		undo()
 		return nil, badInput("%s: output folder cannot be made: %s", dir, reason(err))
 	}
-	f, err := os.CreateTemp(dir, ".lenskit-*")
-	if err == nil {
-		f.Close()
-		err = os.Remove(f.Name())
-	}
-	if err != nil {
+	if _, err := disk.Now(dir); err != nil {
 		undo()
 		return nil, badInput("%s: output folder is not writable: %s", dir, reason(err))
 	}
 	disk.Sweep(dir)
 	return undo, nil
+}
+
+// ownFolder is openFolder for the folder of a run, which then belongs to this process until leave is called.
+func ownFolder(ctx context.Context, dir string) (leave func(), err error) {
+	undo, err := openFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	release, err := disk.Lock(dir)
+	if err != nil {
+		undo()
+		return nil, err
+	}
+	leave = sync.OnceFunc(func() {
+		release()
+		undo()
+	})
+	guardOf(ctx).onExit(leave)
+	return leave, nil
 }
 
 // writeJSON writes v to path, atomically, indented.

@@ -17,7 +17,8 @@ func fitCommand() *cli.Command {
 			"SIGTERM or SIGUSR1 it saves a checkpoint and exits with 75; the same command goes on from there. Exit code 3: the results are\n" +
 			"written, but fit.json says why they are not to be trusted. Of a bare IMAGE the 3.5 arcsec around its centre are used, where the\n" +
 			"lens galaxy is to be; the model is in config.yaml. Of a file with several images IMAGE[EXT] chooses: EXT is the number of the HDU, its\n" +
-			"EXTNAME, or EXTNAME,EXTVER; without it the only one that is no noise, PSF, mask or the like is taken, and else none.\n\n" +
+			"EXTNAME, or EXTNAME,EXTVER; without it the only one that is no noise, PSF, mask or the like is taken, and else none. DIR holds one\n" +
+			"run: what another left there is moved to DIR/before-1, and so on; two at one time are refused.\n\n" +
 			"Examples: lenskit fit examples/paper.yaml -o out/paper\n" +
 			"          lenskit fit lens.fits --noise lens_rms.fits --psf lens_psf.fits --pixel-scale 0.05 -o out/lens",
 		Flags: append([]cli.Flag{

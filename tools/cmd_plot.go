@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
+
+	"lenskit/internal/disk"
 )
 
 func plotCommand() *cli.Command {
@@ -54,12 +56,12 @@ func plotCommand() *cli.Command {
 // figureMakers are the kinds of figure: each is drawn where the file it is drawn from exists. A new kind is one row.
 var figureMakers = []struct {
 	from, makes string
-	draw        func(dir string) error
+	draw        func(dir string, files []string) error // files are those of the chains
 }{
-	{fileFitFITS, fileFitPNG, plotRun},
+	{fileFitFITS, fileFitPNG, func(dir string, _ []string) error { return plotRun(dir) }},
 	{fileSummary, fileCorner, drawCorner},
 	{fileSummary, fileTrace, drawTrace},
-	{fileSamplesFITS, fileMoments, plotMoments},
+	{fileSamplesFITS, fileMoments, func(dir string, _ []string) error { return plotMoments(dir) }},
 }
 
 // Plot draws the figures of the run in dir and returns their paths.
@@ -71,12 +73,26 @@ func Plot(dir string) ([]string, error) {
 	case !info.IsDir():
 		return nil, badInput("%s: is a file, expected the folder of a run", dir)
 	}
+	release, err := disk.Lock(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var files []string
+	if draws, err := drawsIn(dir); err != nil {
+		return nil, err
+	} else if draws != nil {
+		if err := draws.check(dir); err != nil {
+			return nil, err
+		}
+		files = draws.names
+	}
 	var made []string
 	for _, m := range figureMakers {
 		if _, err := os.Stat(filepath.Join(dir, m.from)); err != nil {
 			continue
 		}
-		if err := m.draw(dir); err != nil {
+		if err := m.draw(dir, files); err != nil {
 			return made, err
 		}
 		made = append(made, filepath.Join(dir, m.makes))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/goccy/go-yaml/token"
 
+	"lenskit/internal/disk"
 	"lenskit/physics"
 )
 
@@ -17,6 +18,7 @@ import (
 type config struct {
 	file  string // as named by the user
 	dir   string
+	sum   string                  // SHA-256 of the file
 	where map[string]*token.Token // dotted key to its place in file, for messages
 	flags map[string]string       // dotted key to the flag it comes from, where there is no file
 
@@ -102,10 +104,16 @@ func loadConfig(path string) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
+	read := parseConfig
 	if isCOOLEST(text) {
-		return coolestConfig(path, text)
+		read = coolestConfig
 	}
-	return parseConfig(path, text)
+	c, err := read(path, text)
+	if err != nil {
+		return nil, err
+	}
+	c.sum = disk.SumOf(text)
+	return c, nil
 }
 
 // parseConfig reads the text of a config.

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"gonum.org/v1/gonum/stat"
 
+	"lenskit/internal/disk"
 	"lenskit/physics"
 )
 
@@ -70,14 +72,21 @@ func ExportCOOLEST(opt CoolestOptions) (made, notices []string, err error) {
 	if x.out == "" {
 		x.out = filepath.Join(opt.Dir, "coolest")
 	}
+	if opt.Output == "" && exists(opt.Dir) {
+		release, err := disk.Lock(opt.Dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer release()
+	}
 	if err := x.read(); err != nil {
 		return nil, nil, err
 	}
-	undo, err := openFolder(x.out)
+	leave, err := ownFolder(context.Background(), x.out)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer undo()
+	defer leave()
 	if err := x.write(); err != nil {
 		return nil, nil, err
 	}
@@ -163,11 +172,25 @@ func (x *coolestExport) checkRecord() error {
 
 // readSamples gathers the draws of the run's chains, if it has any.
 func (x *coolestExport) readSamples() error {
-	paths, err := filepath.Glob(filepath.Join(escapeGlob(x.opt.Dir), "samples*.csv"))
+	draws, err := drawsIn(x.opt.Dir)
 	if err != nil {
 		return err
 	}
-	slices.Sort(paths)
+	var paths []string
+	switch {
+	case draws != nil:
+		if err := draws.check(x.opt.Dir); err != nil {
+			return err
+		}
+		for _, name := range draws.names {
+			paths = append(paths, filepath.Join(x.opt.Dir, name))
+		}
+	case x.rec.Files == nil: // of an earlier version, or made by hand
+		if paths, err = filepath.Glob(filepath.Join(escapeGlob(x.opt.Dir), "samples*.csv")); err != nil {
+			return err
+		}
+		slices.Sort(paths)
+	}
 	for _, path := range paths {
 		d, err := readChain(path)
 		if err != nil {

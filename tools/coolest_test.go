@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"lenskit/adjoint"
+	"lenskit/internal/disk"
 	"lenskit/physics"
 	"lenskit/samplers"
 )
@@ -80,6 +81,7 @@ func coolestRun(t *testing.T, dir, model string) {
 	}
 	names := p.Post.Names()
 	rng := rand.New(rand.NewPCG(1, 2))
+	drawn := fileSums{}
 	for chain := range 2 {
 		var b strings.Builder
 		b.WriteString("lp__")
@@ -95,9 +97,21 @@ func coolestRun(t *testing.T, dir, model string) {
 			b.WriteString("\n")
 		}
 		text := strings.ReplaceAll(b.String(), ":", ".")
-		if err := os.WriteFile(filepath.Join(run, fmt.Sprintf("samples-%d.csv", chain+1)), []byte(text), 0o644); err != nil {
+		name := filepath.Base(samplesFile(run, chain, 2))
+		if err := os.WriteFile(filepath.Join(run, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
+		drawn[name] = disk.SumOf([]byte(text))
+	}
+	if rec, err = readFitRecord(run); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeJSON(filepath.Join(run, fileSummary), &summaryRecord{Chains: 2, Files: drawn, FitSum: rec.sum}); err != nil {
+		t.Fatal(err)
+	}
+	// a file of someone's own is no chain
+	if err := os.WriteFile(filepath.Join(run, "samples_mine.csv"), []byte("not draws"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -313,7 +327,7 @@ func TestCOOLESTChainHasAColumnForEachParameterAndEqualWeights(t *testing.T) {
 		t.Errorf("got %d columns, want %d", len(head)-1, want)
 	}
 	// theta_E = √q r_ein, draw by draw
-	s, err := os.Open(filepath.Join(dir, "run", "samples-1.csv"))
+	s, err := os.Open(filepath.Join(dir, "run", "samples_1.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}

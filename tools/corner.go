@@ -65,8 +65,8 @@ var symbols = map[string]label{
 
 // figuredDraws are the draws of a run and the parameters that its figures show: those of the lenses, or where these are
 // fixed all but the latents.
-func figuredDraws(dir string) (*draws, []figured, error) {
-	d, err := readDraws(dir)
+func figuredDraws(dir string, files []string) (*draws, []figured, error) {
+	d, err := readDraws(dir, files)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -332,8 +332,8 @@ func (f *figured) estimate(c draw.Canvas, p vg.Point) {
 }
 
 // drawCorner draws corner.png of the run in dir from its draws.
-func drawCorner(dir string) error {
-	d, params, err := figuredDraws(dir)
+func drawCorner(dir string, files []string) error {
+	d, params, err := figuredDraws(dir, files)
 	if err != nil || len(params) == 0 {
 		return err
 	}

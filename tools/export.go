@@ -88,6 +88,11 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 			return nil, err
 		}
 	}
+	if strings.EqualFold(filepath.Ext(s.file), ".safetensors") {
+		if _, err := checkTrained(s.file, ws); err != nil {
+			return nil, err
+		}
+	}
 	if s.record != nil && len(s.record.Models) > 0 {
 		return s, s.customised(ws)
 	}

@@ -14,6 +14,7 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/adjoint"
+	"lenskit/internal/disk"
 	"lenskit/samplers"
 )
 
@@ -32,20 +33,20 @@ type FitOptions struct {
 // when the results are written but not to be trusted, and an interrupted one when ctx was cancelled and the state saved.
 func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) error {
 	begun := time.Now()
-	sum, sumErr := hashFile(opt.Input) // before it is read, so that a later change is seen as one
 	cfg, err := opt.config()
 	if err != nil {
 		return err
 	}
-	if opt.Bare.Image == "" && sumErr != nil {
-		return sumErr
-	}
 	dir := opt.folder()
-	undo, err := openFolder(dir)
+	own := ownFolder
+	if opt.Locked {
+		own = func(_ context.Context, dir string) (func(), error) { return openFolder(dir) }
+	}
+	leave, err := own(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer undo()
+	defer leave()
 	p, err := newProblem(cfg, opt.Compute)
 	if err != nil {
 		return err
@@ -66,6 +67,8 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err != nil {
 		return err
 	}
+	guard := guardOf(ctx)
+	guard.onExit(pr.end)
 	saved := &searchRecord{}
 	found, notice, err := check.load(saved)
 	switch {
@@ -78,6 +81,13 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	if !found {
 		saved = &searchRecord{}
+		moved, err := p.makeRoom(dir, opt.Search)
+		if err != nil {
+			return err
+		}
+		if moved != "" {
+			pr.say("%s", moved)
+		}
 	}
 	before := saved.Seconds
 	elapsed := func() float64 { return before + time.Since(begun).Seconds() }
@@ -86,6 +96,19 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		saved.Seconds = elapsed()
 		return check.save(saved)
 	}
+	if ctx.Err() == nil { // else the search ends before it begins, and the state is written as it is
+		if err := s.save(); err != nil {
+			return err
+		}
+	}
+	// what a guard can say of the state of another goroutine is that there is one
+	done := guard.during(func() error {
+		if err := check.last(); err != nil {
+			return err
+		}
+		return stateSaved(ctx, check.path, false)
+	})
+	defer done()
 	res, err := s.find(ctx)
 	pr.end()
 	if err != nil && ctx.Err() == nil {
@@ -97,7 +120,11 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		if err := check.force(saved); err != nil {
 			return err
 		}
-		return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), check.path)
+		return stateSaved(ctx, check.path, len(saved.Done) == 0 && saved.Task == "")
+	}
+	saved.Seconds = elapsed()
+	if err := check.force(saved); err != nil { // the search need not be made again if the rest is stopped
+		return err
 	}
 	var rec *fitRecord
 	var theta []float64
@@ -109,7 +136,14 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = jsonFloat(elapsed()), opt.Search.Seed, opt.Search, notices
 	if opt.Bare.Image == "" {
-		rec.Inputs = append([]input{{opt.Input, sum}}, rec.Inputs...)
+		rec.Inputs = append([]input{{opt.Input, cfg.sum}}, rec.Inputs...)
+	}
+	if cfg.sum != disk.SumOf([]byte(cfg.text(dir))) && sameFile(cfg.file, filepath.Join(dir, fileConfig)) {
+		moved, err := moveAside(dir, []string{fileConfig}, "the config as it was read")
+		if err != nil {
+			return err
+		}
+		pr.say("%s", moved)
 	}
 	if err := p.writeRun(dir, theta, rec); err != nil {
 		return err
@@ -117,6 +151,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err := check.remove(); err != nil {
 		return err
 	}
+	defer guard.trusting()() // all is written
 	if opt.JSON {
 		err = encodeJSON(stdout, rec)
 	} else {
@@ -148,6 +183,14 @@ func (p *problem) failed(why error) (*fitRecord, []float64) {
 		rec.LogPosterior, rec.Chi2, rec.ReducedChi2 = jsonFloat(e.LogPosterior()), jsonFloat(e.Chi2), jsonFloat(e.Chi2/float64(e.Pixels))
 	}
 	return rec, theta
+}
+
+// stateSaved is the error of a run that was told to stop and has written its checkpoint.
+func stateSaved(ctx context.Context, path string, nothing bool) error {
+	if nothing {
+		return interrupted("%v: nothing was computed yet, as %s records: run the same command again", context.Cause(ctx), path)
+	}
+	return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), path)
 }
 
 // config reads the config, or makes that of a bare image.

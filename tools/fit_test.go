@@ -57,7 +57,7 @@ func TestAStoppedFitSavesItselfAndEndsWhereAnUnstoppedOneDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	stops := 0
-	for wait := 100 * time.Millisecond; ; wait += wait / 4 {
+	for wait := 100 * time.Millisecond; ; wait += wait / 8 {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), wait, stopped{syscall.SIGTERM})
 		err := fit(ctx, "parts")
 		cancel()
@@ -85,8 +85,9 @@ func TestAStoppedFitSavesItselfAndEndsWhereAnUnstoppedOneDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(a.Parameters, b.Parameters) || !reflect.DeepEqual(a.Uncertainties, b.Uncertainties) || a.LogPosterior != b.LogPosterior {
-		t.Errorf("after %d stops: got %+v, want %+v", stops, b.Parameters, a.Parameters)
+	a.Seconds, b.Seconds, a.sum, b.sum = 0, 0, "", ""
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("after %d stops: got %+v, want %+v", stops, b, a)
 	}
 	t.Logf("stopped %d times", stops)
 }

@@ -121,7 +121,9 @@ type fitRecord struct {
 	Options      any                  `json:"options"`
 	Notices      []string             `json:"notices,omitempty"`
 	Inputs       []input              `json:"inputs"`
+	Files        fileSums             `json:"files,omitempty"` // the SHA-256 of those beside it
 	Versions     map[string]string    `json:"versions"`
+	sum          string               // of the file that was read
 }
 
 // versions tells what computed a result.
@@ -154,6 +156,10 @@ func (p *problem) writeRun(dir string, theta []float64, rec *fitRecord) error {
 	if err := p.writeImages(filepath.Join(dir, fileFitFITS), theta); err != nil {
 		return err
 	}
+	var err error
+	if rec.Files, err = sumFiles(dir, fileConfig, fileFitFITS); err != nil {
+		return err
+	}
 	rec.EastOfNorth = p.eastOfNorth(theta)
 	if err := drawRun(dir, rec); err != nil {
 		return err
@@ -164,11 +170,11 @@ func (p *problem) writeRun(dir string, theta []float64, rec *fitRecord) error {
 // readFitRecord reads the fit.json of a run.
 func readFitRecord(dir string) (*fitRecord, error) {
 	path := filepath.Join(dir, fileFitJSON)
-	data, err := disk.Read(path, maxParamsFile)
+	data, err := disk.Read(path, maxRecord)
 	if err != nil {
 		return nil, badInput("%w, expected the folder of a fit", err)
 	}
-	var rec fitRecord
+	rec := fitRecord{sum: disk.SumOf(data)}
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return nil, badInput("%s: %s", path, jsonReason(err))
 	}

@@ -2,13 +2,12 @@ package tools
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
-	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -124,22 +123,32 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 	if dir == "" {
 		dir = at.dir
 	}
-	undo, err := openFolder(dir)
+	leave, err := ownFolder(ctx, dir)
 	if err != nil {
 		return err
 	}
-	defer undo()
+	defer leave()
+	guardOf(ctx).onExit(pr.end)
 	run, err := newSampling(p, at, dir, opt.Sampling, opt.Compute)
 	if err != nil {
 		return err
 	}
 	defer run.close()
-	notice, err := run.resume()
+	found, notice, err := run.resume()
 	if err != nil {
 		return err
 	}
 	if notice != "" {
 		pr.say("%s", notice)
+	}
+	if !found {
+		moved, err := run.clear()
+		if err != nil {
+			return err
+		}
+		if moved != "" {
+			pr.say("%s", moved)
+		}
 	}
 	run.begun = time.Now()
 	err = run.draw(ctx, pr)
@@ -149,10 +158,19 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 		if err := run.save(); err != nil {
 			return err
 		}
-		return interrupted("%v: state saved in %s: run the same command again to go on", context.Cause(ctx), run.check.path)
+		return stateSaved(ctx, run.check.path, run.chains == nil && len(run.notes.Data()) == 0)
 	case err != nil:
 		return searchError(err)
 	}
+	if err := run.save(); err != nil { // the draws need not be made again if the rest is stopped
+		return err
+	}
+	defer guardOf(ctx).during(func() error {
+		if err := run.check.last(); err != nil {
+			return err
+		}
+		return stateSaved(ctx, run.check.path, false)
+	})()
 	if dir != at.dir {
 		if err := p.Config.save(filepath.Join(dir, fileConfig)); err != nil {
 			return err
@@ -162,6 +180,7 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 	if err != nil {
 		return err
 	}
+	defer guardOf(ctx).trusting()() // all is written
 	if opt.JSON {
 		err = encodeJSON(stdout, sum)
 	} else {
@@ -216,11 +235,7 @@ func (o *FitOptions) waits(dir string, opt samplingOptions) bool {
 	}
 	defer p.Close()
 	rec := p.fitted(dir, false)
-	if rec == nil {
-		return false
-	}
-	var want any
-	if text, err := json.Marshal(o.Search.defaults()); err != nil || json.Unmarshal(text, &want) != nil || !reflect.DeepEqual(rec.Options, want) {
+	if rec == nil || !p.same(dir, rec, o.Search) {
 		return false
 	}
 	run, err := newSampling(p, &maximum{dir: dir, fit: rec}, dir, opt, o.Compute)
@@ -277,6 +292,12 @@ func (o *SampleOptions) prepare(ctx context.Context, pr *progress) (*problem, *m
 		p.Close()
 		return nil, nil, notConverged("%s: failed: %s", at.dir, at.fit.Reason)
 	}
+	if info.IsDir() {
+		if err := p.unchanged(at.dir, at.fit); err != nil {
+			p.Close()
+			return nil, nil, err
+		}
+	}
 	for _, n := range p.notices() {
 		pr.say("%s", n)
 	}
@@ -302,20 +323,31 @@ func (p *problem) fitted(dir string, own bool) *fitRecord {
 	if own {
 		return rec
 	}
-	text, err := os.ReadFile(filepath.Join(dir, fileConfig))
-	if err != nil || string(text) != p.Config.text(dir) {
+	if !p.isOf(dir, rec) {
 		return nil
 	}
-	sums := map[string]bool{}
-	for _, in := range rec.Inputs {
-		sums[in.SHA256] = true
+	return rec
+}
+
+// unchanged says why a fit whose folder is sampled is not of what its folder holds now. Records of earlier versions do not
+// tell.
+func (p *problem) unchanged(dir string, rec *fitRecord) error {
+	if rec.Files == nil {
+		return nil
+	}
+	again := func(path string) error {
+		return withHint(badInput("%s: has changed since the fit, expected the SHA-256 that %s tells", path, filepath.Join(dir, fileFitJSON)),
+			"lenskit fit %s -o %s fits anew", filepath.Join(dir, fileConfig), dir)
+	}
+	if p.Config.sum != rec.Files[fileConfig] {
+		return again(p.Config.file)
 	}
 	for _, in := range p.Inputs {
-		if !sums[in.SHA256] {
-			return nil
+		if !slices.ContainsFunc(rec.Inputs, func(r input) bool { return r.SHA256 == in.SHA256 }) {
+			return again(in.Path)
 		}
 	}
-	return rec
+	return nil
 }
 
 // theta are the named parameters at the maximum.

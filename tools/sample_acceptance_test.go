@@ -78,7 +78,7 @@ func TestAcceptanceSamplers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := p.round(context.Background(), theta, (&samplingOptions{Seed: 1}).stream(3))
+		g, err := p.round(context.Background(), forgetful(context.Background()), theta, (&samplingOptions{Seed: 1}).stream(3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestAcceptanceSamplers(t *testing.T) {
 		if err := p.Post.U(u, theta); err != nil {
 			t.Fatal(err)
 		}
-		unbent, err := p.probe(context.Background(), plain, u, (&samplingOptions{Seed: 1}).stream(3))
+		unbent, err := p.probe(context.Background(), forgetful(context.Background()), plain, u, (&samplingOptions{Seed: 1}).stream(3))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,8 @@ package tools
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -74,6 +76,28 @@ func newBend(post *adjoint.Posterior) (b *bend, amps []amplitude) {
 		}
 	}
 	return b, amps
+}
+
+// check says why b, from a file, cannot be of post's coordinates.
+func (b *bend) check(post *adjoint.Posterior) error {
+	if b == nil {
+		return errors.New("found no coordinates")
+	}
+	n, names := post.Dim(), len(post.Names())
+	inside := func(list []int, n int) bool {
+		return !slices.ContainsFunc(list, func(i int) bool { return i < 0 || i >= n })
+	}
+	ok := len(b.Eta)+len(b.Latent) == n && inside(b.Eta, n) && inside(b.Latent, n)
+	for _, a := range b.Scale {
+		ok = ok && inside([]int{a.Name}, names) && inside([]int{a.Free}, n) && inside(a.Z, n) && a.Iota0 > 0
+	}
+	if q, m := b.Quad, len(b.Eta); q != nil {
+		ok = ok && len(q.Centre) == m && len(q.W) == m*m && len(q.B) == m*(m+1)/2*len(b.Latent)
+	}
+	if !ok {
+		return fmt.Errorf("found coordinates of another posterior than one of %d parameters", n)
+	}
+	return nil
 }
 
 // bent is the density of v. Like the posterior it serves one goroutine at a time.
@@ -285,9 +309,9 @@ const quadReach = 1.0
 // measureQuad finds q at the Gaussian g of the coordinates that b has without it: at η₀ ± h along each of the widths of
 // η, and of each two, the latents that are most probable are found by Newton's steps with the curvature of the centre;
 // what the Gaussian foresaw is taken off, and the part even in h is q.
-func (b *bend) measureQuad(post *adjoint.Posterior, g *samplers.Gaussian, hess *mat.SymDense) (*quadratic, samplers.Tally, error) {
+func (b *bend) measureQuad(post *adjoint.Posterior, notes *journal, g *samplers.Gaussian, hess *mat.SymDense) (*quadratic, samplers.Tally, error) {
 	plain := bend{Eta: b.Eta, Latent: b.Latent, Scale: b.Scale}
-	target := plain.target(post)
+	target := noted{plain.target(post), notes}
 	var tally samplers.Tally
 	m, n := len(b.Eta), len(b.Latent)
 	cov := g.Metric.Cov()
@@ -436,19 +460,20 @@ type rounded struct {
 
 // round finds coordinates for sampling, from the named parameters at a maximum: plain ones where the density is like a
 // Gaussian in them; otherwise plain or with scaled latents, whichever is better, and then bent if that is better still.
-func (p *problem) round(ctx context.Context, theta []float64, rng *rand.Rand) (*rounded, error) {
+// The evaluations are noted.
+func (p *problem) round(ctx context.Context, notes *journal, theta []float64, rng *rand.Rand) (*rounded, error) {
 	u := make([]float64, p.Post.Dim())
 	if err := p.Post.U(u, theta); err != nil {
 		return nil, badInput("%s: %w", p.Config.file, err)
 	}
 	plain, amps := newBend(p.Post)
-	best, err := p.probe(ctx, plain, u, rng)
+	best, err := p.probe(ctx, notes, plain, u, rng)
 	if err != nil || best.misfit <= roundEnough {
 		return best, err
 	}
 	tally := best.tally
 	try := func(b *bend) error {
-		r, err := p.probe(ctx, b, u, rng)
+		r, err := p.probe(ctx, notes, b, u, rng)
 		if err != nil {
 			if ctx.Err() != nil {
 				return err
@@ -477,7 +502,7 @@ func (p *problem) round(ctx context.Context, theta []float64, rng *rand.Rand) (*
 		}
 	}
 	if m := len(plain.Eta); m > 0 && m <= maxBent && len(plain.Latent) > 0 {
-		q, cost, err := best.bend.measureQuad(p.Post, best.normal, best.top.Hess)
+		q, cost, err := best.bend.measureQuad(p.Post, notes, best.normal, best.top.Hess)
 		tally.Evaluations += cost.Evaluations
 		if err != nil {
 			return nil, err
@@ -494,8 +519,8 @@ func (p *problem) round(ctx context.Context, theta []float64, rng *rand.Rand) (*
 
 // probe approximates the density of b's coordinates by a Gaussian at its maximum, sought from the coordinates u, and
 // tells how good that is.
-func (p *problem) probe(ctx context.Context, b *bend, u []float64, rng *rand.Rand) (*rounded, error) {
-	t := b.target(p.Post)
+func (p *problem) probe(ctx context.Context, notes *journal, b *bend, u []float64, rng *rand.Rand) (*rounded, error) {
+	t := noted{b.target(p.Post), notes}
 	v := make([]float64, len(u))
 	t.pull(v, u)
 	top, err := samplers.LevenbergMarquardt(ctx, t, samplers.NewLMState(v), samplers.LMOptions{Steps: centreSteps, TolGain: centreGain}, nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -29,7 +30,7 @@ func (r *sampling) approximate(ctx context.Context, pr *progress) error {
 	pr.stage(r.opt.Sampler, 0)
 	g := round.normal
 	quick := &quickLook{Tally: round.tally}
-	post := r.saved.Bend.target(r.p.Post)
+	post := noted{r.saved.Bend.target(r.p.Post), r.notes}
 	if r.opt.Sampler != samplerLaplace {
 		opt := samplers.VariationalOptions{Family: samplers.FullRank, Steps: fullRankSteps}
 		if r.opt.Sampler == samplerADVI {
@@ -65,7 +66,7 @@ func (r *sampling) approximate(ctx context.Context, pr *progress) error {
 	}
 	pr.step(progressState{Step: 1, LogPost: math.NaN(), ReducedChi2: math.NaN(), Evaluations: quick.Evaluations, Text: quick.Trust})
 	r.quick = quick
-	if err := removeSamples(r.dir); err != nil {
+	if err := r.makeRoom(pr, filepath.Base(samplesFile(r.dir, 0, 1))); err != nil {
 		return err
 	}
 	return r.writeQuick(g, w, post)
@@ -86,7 +87,7 @@ type quickLook struct {
 
 // writeQuick writes the draws in the columns of CmdStan's approximations: log_p__ is the target's density at a draw,
 // log_g__ that of the approximation.
-func (r *sampling) writeQuick(g *samplers.Gaussian, w *samplers.Weighted, post *bent) error {
+func (r *sampling) writeQuick(g *samplers.Gaussian, w *samplers.Weighted, post noted) error {
 	n := len(w.X)
 	order := make([]int, n)
 	for i := range order {

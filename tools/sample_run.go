@@ -28,6 +28,7 @@ type sampling struct {
 	compute adjoint.Options
 	check   *checkpoint
 	begun   time.Time
+	config  string // SHA-256 of the config that the draws are of
 
 	names    []string // of the free parameters, in the files' order
 	columns  []int    // their places in θ
@@ -38,6 +39,8 @@ type sampling struct {
 	bents    []*bent
 	scratch  [][]float64 // θ, by chain
 
+	notes *journal // of what is made before the chains
+
 	mu    sync.Mutex // guards what follows
 	saved samplingRecord
 	quick *quickLook // of an approximation
@@ -46,8 +49,10 @@ type sampling struct {
 
 // samplingRecord is what a run needs to go on: each chain after a draw, and how many of its draws its file then held.
 type samplingRecord struct {
-	Chains  []samplers.ChainState
-	Rows    []int
+	Chains  []samplers.ChainState `json:",omitempty"`
+	Rows    []int                 `json:",omitempty"`
+	Sums    []string              `json:",omitempty"` // of the files up to there
+	Journal []byte                `json:",omitempty"` // of what is made before there are chains
 	Seconds float64
 	Bend    *bend   // the coordinates
 	Misfit  float64 // of the Gaussian there
@@ -69,6 +74,11 @@ func newSampling(p *problem, at *maximum, dir string, opt samplingOptions, compu
 		sums = append(sums, in.SHA256)
 	}
 	var err error
+	if r.config = disk.SumOf([]byte(p.Config.text(dir))); dir == at.dir {
+		if r.config, err = disk.Sum(filepath.Join(dir, fileConfig)); err != nil {
+			return nil, err
+		}
+	}
 	r.check, err = newCheckpoint(dir, "sample", version(), p.Config.text(dir), sums, at.fit.Parameters, opt, compute.Device)
 	return r, err
 }
@@ -83,66 +93,123 @@ func (r *sampling) close() {
 }
 
 // resume reads the state that a run left behind.
-func (r *sampling) resume() (notice string, err error) {
-	found, notice, err := r.check.load(&r.saved)
-	if err != nil {
-		return "", err
+func (r *sampling) resume() (found bool, notice string, err error) {
+	found, notice, err = r.check.load(&r.saved)
+	if err == nil && found {
+		if why := r.saved.check(r.p.Post, r.opt); why != nil {
+			found, notice = false, unreadable(r.check.path, why.Error())
+		}
 	}
-	if !found || len(r.saved.Chains) != r.opt.Chains || len(r.saved.Rows) != r.opt.Chains {
+	if err != nil || !found {
 		r.saved = samplingRecord{}
-		return notice, nil
+		return false, notice, err
 	}
-	made := 0
+	made, spent := 0, seconds(time.Duration(r.saved.Seconds*float64(time.Second)))
 	for _, n := range r.saved.Rows {
 		made += n
 	}
-	return fmt.Sprintf("going on from %s after %d draws in %s", r.check.path, made, seconds(time.Duration(r.saved.Seconds*float64(time.Second)))), nil
+	if r.saved.Chains == nil {
+		return true, fmt.Sprintf("going on from %s after %s, before the first draw", r.check.path, spent), nil
+	}
+	return true, fmt.Sprintf("going on from %s after %d draws in %s", r.check.path, made, spent), nil
 }
 
-// save writes the state of every chain.
-func (r *sampling) save() error {
-	if r.chains == nil {
+// check says why a record cannot be that of a run with these options.
+func (r *samplingRecord) check(post *adjoint.Posterior, opt samplingOptions) error {
+	if r.Chains == nil {
 		return nil
 	}
+	n := post.Dim()
+	if len(r.Chains) != opt.Chains || len(r.Rows) != opt.Chains || len(r.Sums) != opt.Chains {
+		return fmt.Errorf("found %d chains, %d counts and %d sums, expected %d", len(r.Chains), len(r.Rows), len(r.Sums), opt.Chains)
+	}
+	for i := range r.Chains {
+		c := &r.Chains[i]
+		if err := c.Validate(n); err != nil {
+			return err
+		}
+		if kept := max(0, c.Iteration-max(c.Options.Warmup, 0)); c.ID != i || r.Rows[i] != kept {
+			return fmt.Errorf("found chain %d with %d draws, expected chain %d with %d", c.ID, r.Rows[i], i, kept)
+		}
+	}
+	return r.Bend.check(post)
+}
+
+// save writes the state of every chain, or what there is before there are any.
+func (r *sampling) save() error {
 	for i, c := range r.chains {
 		if err := r.keep(i, c); err != nil {
 			return err
 		}
 	}
-	return r.check.force(r.record())
+	return r.check.force(r.record(), r.fileNames()...)
+}
+
+// fileNames are the names of the files that have been begun.
+func (r *sampling) fileNames() []string {
+	var out []string
+	for i := range r.files {
+		out = append(out, filepath.Base(samplesFile(r.dir, i, r.opt.Chains)))
+	}
+	return out
 }
 
 // keep copies the state of a chain between its draws.
 func (r *sampling) keep(i int, c *samplers.Chain) error {
 	if err := r.files[i].Sync(); err != nil {
-		return &disk.WriteError{Path: samplesFile(r.dir, i, r.opt.Chains), Err: err}
+		return err
 	}
-	s := c.Save()
+	s, sum := c.Save(), r.files[i].Sum()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.saved.Chains[i], r.saved.Rows[i] = s, r.files[i].Rows()
+	r.saved.Chains[i], r.saved.Rows[i], r.saved.Sums[i] = s, r.files[i].Rows(), sum
 	return nil
 }
 
 // record is the state with the time spent so far.
 func (r *sampling) record() samplingRecord {
 	rec := r.saved
+	if rec.Chains == nil {
+		rec.Journal = r.notes.Data()
+	}
 	rec.Seconds += time.Since(r.begun).Seconds()
 	return rec
 }
 
 // draw makes the draws, or goes on with them.
 func (r *sampling) draw(ctx context.Context, pr *progress) error {
-	if r.opt.approximate() {
-		return r.approximate(ctx, pr)
+	guard := guardOf(ctx)
+	r.notes = &journal{ctx: ctx, data: r.saved.Journal, tell: func() error { return r.check.save(r.record()) }}
+	if r.saved.Chains != nil {
+		why, err := r.reopen()
+		if err != nil {
+			return err
+		}
+		if why != nil {
+			pr.say("%s", unreadable(r.check.path, why.Error()))
+			r.close()
+			*r = sampling{p: r.p, at: r.at, dir: r.dir, opt: r.opt, compute: r.compute, check: r.check, begun: r.begun, config: r.config,
+				names: r.names, columns: r.columns, notes: r.notes}
+		}
 	}
 	if r.saved.Chains == nil {
+		done := guard.during(func() error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if err := r.check.force(r.record()); err != nil {
+				return err
+			}
+			return stateSaved(ctx, r.check.path, len(r.notes.Data()) == 0)
+		})
+		defer done()
+		if r.opt.approximate() {
+			return r.approximate(ctx, pr)
+		}
 		if err := r.open(ctx, pr); err != nil {
 			return err
 		}
-	} else if err := r.reopen(); err != nil {
-		return err
 	}
+	defer guard.trusting()() // chains stop within a trajectory
 	r.watch = newWatcher(r, pr)
 	due := make([]time.Time, len(r.chains))
 	for i := range due {
@@ -163,12 +230,19 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return r.check.save(r.record())
+		return r.check.save(r.record(), r.fileNames()...)
 	})
+	var err error
 	if r.together {
-		return samplers.SampleInStep(ctx, r.chains, len(r.chains), record)
+		err = samplers.SampleInStep(ctx, r.chains, len(r.chains), record)
+	} else {
+		err = samplers.SampleInTurns(ctx, r.chains, r.threads(), record)
 	}
-	return samplers.SampleInTurns(ctx, r.chains, r.threads(), record)
+	var full *disk.WriteError
+	if errors.As(err, &full) { // once, however many chains met it
+		return full
+	}
+	return err
 }
 
 // threads is how many threads the chains have together.
@@ -203,11 +277,13 @@ func (r *sampling) round(ctx context.Context, pr *progress) (*rounded, error) {
 		return nil, err
 	}
 	pr.stage("coordinates", 0)
-	g, err := r.p.round(ctx, theta, r.opt.stream(3))
+	g, err := r.p.round(ctx, r.notes, theta, r.opt.stream(3))
 	if err != nil {
 		return nil, err
 	}
 	pr.step(progressState{Step: g.tally.Evaluations, LogPost: math.NaN(), ReducedChi2: math.NaN(), Evaluations: g.tally.Evaluations, Text: g.describe()})
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.saved.Bend, r.saved.Misfit, r.saved.Centre = g.bend, g.misfit, g.tally
 	return g, nil
 }
@@ -240,44 +316,77 @@ func (r *sampling) open(ctx context.Context, pr *progress) error {
 		return err
 	}
 	start := samplers.StartNear(g.normal, g.spread)
-	if r.chains, err = samplers.NewChains(len(targets), func(i int) (samplers.Target, error) { return targets[i], nil }, start, g.normal.Metric, r.opt.chain(), r.opt.Seed); err != nil {
+	target := func(i int) (samplers.Target, error) { return targets[i], ctx.Err() }
+	if r.chains, err = samplers.NewChains(len(targets), target, start, g.normal.Metric, r.opt.chain(), r.opt.Seed); err != nil {
+		r.chains = nil
 		return err
 	}
-	if err := removeSamples(r.dir); err != nil {
+	var names []string
+	for i := range r.chains {
+		names = append(names, filepath.Base(samplesFile(r.dir, i, len(r.chains))))
+	}
+	if err := r.makeRoom(pr, names...); err != nil {
+		r.chains = nil
 		return err
 	}
-	r.saved.Chains, r.saved.Rows = make([]samplers.ChainState, len(r.chains)), make([]int, len(r.chains))
+	chains, rows, sums := make([]samplers.ChainState, len(r.chains)), make([]int, len(r.chains)), make([]string, len(r.chains))
 	for i, c := range r.chains {
 		f, err := samplers.CreateStanCSV(samplesFile(r.dir, i, len(r.chains)), c, r.names, r.values(i))
 		if err != nil {
-			return &disk.WriteError{Path: samplesFile(r.dir, i, len(r.chains)), Err: err}
-		}
-		r.files = append(r.files, f)
-		if err := r.keep(i, c); err != nil {
+			r.chains = nil
 			return err
 		}
+		r.files = append(r.files, f)
+		chains[i], sums[i] = c.Save(), f.Sum()
 	}
-	return nil
+	r.mu.Lock()
+	r.saved.Chains, r.saved.Rows, r.saved.Sums, r.saved.Journal = chains, rows, sums, nil
+	r.mu.Unlock()
+	return r.save()
 }
 
-// reopen goes on with the chains saved.
-func (r *sampling) reopen() error {
+// makeRoom removes the draws of an earlier run of sampling that the folder still holds as it has written them, and moves
+// aside what else stands where those of this run go.
+func (r *sampling) makeRoom(pr *progress, names ...string) error {
+	old, err := drawsIn(r.dir)
+	if err == nil && old != nil && old.Files.hold(r.dir) && old.FitSum == r.at.fit.sum {
+		for _, name := range append(old.names, sampleFiles...) {
+			if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return &disk.WriteError{Path: filepath.Join(r.dir, name), Err: err}
+			}
+		}
+	} else if err == nil && old != nil {
+		names = append(names, old.names...)
+	}
+	moved, err := moveAside(r.dir, append(names, sampleFiles...), "files of another run")
+	if err == nil && moved != "" {
+		pr.say("%s", moved)
+	}
+	return err
+}
+
+// reopen goes on with the chains saved. why says that their files do not hold the draws that they should.
+func (r *sampling) reopen() (why, err error) {
 	targets, err := r.targets()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, s := range r.saved.Chains {
 		c, err := samplers.ResumeChain(targets[i], s)
 		if err != nil {
-			return badInput("%s: %w", r.check.path, err)
+			return err, nil
 		}
-		f, err := samplers.ResumeStanCSV(samplesFile(r.dir, i, len(targets)), r.saved.Rows[i], r.names, r.values(i))
-		if err != nil {
-			return withHint(badInput("%w", err), "remove %s to start afresh", r.check.path)
+		path := samplesFile(r.dir, i, len(targets))
+		f, err := samplers.ResumeStanCSV(path, r.saved.Rows[i], r.saved.Sums[i], r.names, r.values(i))
+		switch {
+		case errors.Is(err, samplers.ErrChanged) || !exists(path):
+			return fmt.Errorf("%s does not hold the draws that it counts", path), nil
+		case err != nil:
+			return nil, err
 		}
 		r.chains, r.files = append(r.chains, c), append(r.files, f)
 	}
-	return nil
+	return nil, nil
 }
 
 // values computes the named free parameters from a chain's coordinates.
@@ -291,29 +400,6 @@ func (r *sampling) values(chain int) func(dst, u []float64) error {
 		}
 		return nil
 	}
-}
-
-// removeSamples deletes what an earlier run of sampling left in dir.
-func removeSamples(dir string) error {
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return badInput("%s: %s", dir, reason(err))
-	}
-	var old []string
-	for _, f := range list {
-		if name := f.Name(); strings.HasPrefix(name, "samples") && strings.HasSuffix(name, ".csv") {
-			old = append(old, filepath.Join(dir, name))
-		}
-	}
-	for _, f := range []string{fileSummary, fileSamplesFITS, fileCorner, fileTrace, fileMoments} {
-		old = append(old, filepath.Join(dir, f))
-	}
-	for _, f := range old {
-		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return badInput("%s: cannot be replaced: %s", f, reason(err))
-		}
-	}
-	return nil
 }
 
 // watcher tells how the chains are getting on.
@@ -363,7 +449,7 @@ func newWatcher(r *sampling, pr *progress) *watcher {
 		w.draws[k] = make([][]float64, len(r.chains))
 	}
 	if w.kept > 0 {
-		if d, err := readDraws(r.dir); err == nil {
+		if d, err := readDraws(r.dir, r.fileNames()); err == nil {
 			for c := range d.X {
 				for _, x := range d.X[c] {
 					for k, at := range w.params {

@@ -197,6 +197,9 @@ func TestStoppedSamplingGoesOnToTheSameDrawsToTheBit(t *testing.T) {
 			stoppedSampling(t, fit, samplingOptions{Sampler: method, Warmup: 60, Draws: 60, Chains: 2, Adapt: "dense", Seed: 5})
 		})
 	}
+	t.Run("advi", func(t *testing.T) {
+		stoppedSampling(t, fit, samplingOptions{Sampler: samplerADVI, Draws: 200, Chains: 1, Seed: 5})
+	})
 	t.Run("networks as one", func(t *testing.T) {
 		needRuntime(t)
 		fit := testFit(t, fmt.Sprintf(sampleTestModel, filepath.Join(check.Root(), "models", "linear")))
@@ -266,7 +269,7 @@ func TestDrawsWrittenAfterTheCheckpointAreMadeAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.begun = time.Now()
+	r.begun, r.notes = time.Now(), forgetful(context.Background())
 	if err := r.open(context.Background(), newProgress(io.Discard, true)); err != nil {
 		t.Fatal(err)
 	}

@@ -29,8 +29,8 @@ const (
 
 // drawTrace draws trace.png of the run in dir: for each parameter the density that each chain gives, and its course.
 // Draws that diverged are marked below.
-func drawTrace(dir string) error {
-	d, params, err := figuredDraws(dir)
+func drawTrace(dir string, files []string) error {
+	d, params, err := figuredDraws(dir, files)
 	if err != nil || len(params) == 0 {
 		return err
 	}

@@ -174,7 +174,7 @@ func calibrate(config string, seed uint64) (*calibrated, error) {
 	theta := make([]float64, len(truth))
 	p.Post.Theta(theta, top.U)
 	opt := (samplingOptions{Seed: seed + 1, Warmup: 50, Draws: sbcDraws, Chains: 1}).defaults()
-	g, err := p.round(ctx, theta, opt.stream(3))
+	g, err := p.round(ctx, forgetful(ctx), theta, opt.stream(3))
 	if err != nil {
 		return nil, err
 	}

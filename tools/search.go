@@ -93,6 +93,7 @@ type searchRecord struct {
 	Task        string
 	LM          *samplers.LMState   `json:",omitempty"`
 	Adam        *samplers.AdamState `json:",omitempty"`
+	Counted     int                 `json:",omitempty"` // of the evaluations of that state, those in Evaluations
 	Evaluations int
 	Iterations  int
 	Seconds     float64
@@ -239,7 +240,7 @@ func (s *search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 			}
 		}
 		s.report(searchState{Step: done, LogPosterior: best})
-		return nil
+		return s.save()
 	}
 	all := make([]int, o.starts)
 	for i := range all {
@@ -844,20 +845,27 @@ func (s *search) polish(ctx context.Context, key string, post *adjoint.Posterior
 	return e, nil
 }
 
+// done is the end of a climb in so many coordinates that was made before, nil where it was not.
+func (s *search) done(key string, dim int) *stageEnd {
+	if end := s.saved.Done[key]; end != nil && len(end.U) == dim {
+		return end
+	}
+	return nil
+}
+
 // lm climbs by Levenberg-Marquardt, or returns the end of that climb when it was done before.
 func (s *search) lm(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*stageEnd, error) {
-	if end := s.saved.Done[key]; end != nil {
+	if end := s.done(key, t.Dim()); end != nil {
 		return end, nil
 	}
 	state := samplers.NewLMState(from)
-	if s.saved.Task == key && s.saved.LM != nil {
+	if s.saved.Task == key && s.saved.LM.Fits(t.Dim()) {
 		state = s.saved.LM
 	}
-	s.saved.Task, s.saved.LM, s.saved.Adam = key, state, nil
-	before := state.Evaluations
+	s.begin(key, state, nil)
 	res, err := samplers.LevenbergMarquardt(ctx, t, state, s.lmOptions(steps), func(st *samplers.LMState) error {
 		s.report(searchState{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
-		s.count(&before, st.Evaluations)
+		s.count(st.Evaluations)
 		return s.save()
 	})
 	return s.ended(ctx, key, res, err)
@@ -878,7 +886,7 @@ func (s *search) lmPart(ctx context.Context, key string, post *adjoint.Posterior
 // lmAlone is lm for climbs that run side by side: they are not resumed in their middle.
 func (s *search) lmAlone(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*stageEnd, error) {
 	s.mu.Lock()
-	end := s.saved.Done[key]
+	end := s.done(key, t.Dim())
 	s.mu.Unlock()
 	if end != nil {
 		return end, nil
@@ -912,15 +920,14 @@ func (s *search) lmOptions(steps int) samplers.LMOptions {
 
 // adam climbs by Adam, or returns the end of that climb when it was done before.
 func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Target, from []float64, metric *samplers.Metric, opt samplers.AdamOptions) (*stageEnd, error) {
-	if end := s.saved.Done[key]; end != nil {
+	if end := s.done(key, t.Dim()); end != nil {
 		return end, nil
 	}
 	state := samplers.NewAdamState(from)
-	if s.saved.Task == key && s.saved.Adam != nil {
+	if s.saved.Task == key && s.saved.Adam.Fits(t.Dim()) {
 		state = s.saved.Adam
 	}
-	s.saved.Task, s.saved.LM, s.saved.Adam = key, nil, state
-	before := state.Evaluations
+	s.begin(key, nil, state)
 	chi2, best := 0.0, math.Inf(-1) // of the best point; after a resume not known until there is a better one
 	if state.Started {
 		best = state.BestLogProb
@@ -930,7 +937,7 @@ func (s *search) adam(ctx context.Context, key string, post *adjoint.Posterior, 
 			chi2, best = reducedChi2(post), st.BestLogProb
 		}
 		s.report(searchState{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: chi2})
-		s.count(&before, st.Evaluations)
+		s.count(st.Evaluations)
 		return s.save()
 	})
 	return s.ended(ctx, key, res, err)
@@ -943,15 +950,25 @@ func (s *search) ended(ctx context.Context, key string, res *samplers.Result, er
 	}
 	end := &stageEnd{U: res.X, LogProb: res.LogProb, Gain: res.Gain, Status: res.Status, Reason: res.Reason}
 	s.saved.Done[key] = end
-	s.saved.Task, s.saved.LM, s.saved.Adam = "", nil, nil
+	s.begin("", nil, nil)
 	s.saved.Iterations += res.Iterations
 	s.taken += res.Iterations
 	return end, nil
 }
 
-func (s *search) count(before *int, now int) {
-	s.saved.Evaluations += now - *before
-	*before = now
+// begin notes the climb at work, which may have been at work when the search was stopped.
+func (s *search) begin(key string, lm *samplers.LMState, adam *samplers.AdamState) {
+	if s.saved.Task != key || s.saved.LM != lm || s.saved.Adam != adam {
+		s.saved.Counted = 0
+	}
+	s.saved.Task, s.saved.LM, s.saved.Adam = key, lm, adam
+}
+
+// count adds what the climb at work has evaluated since it was last called. What a step has cost counts once it is made, so
+// that a stop in its middle leaves the counts as they were.
+func (s *search) count(now int) {
+	s.saved.Evaluations += now - s.saved.Counted
+	s.saved.Counted = now
 }
 
 // group begins a stage for those who watch, of so many steps.

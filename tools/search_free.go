@@ -84,17 +84,19 @@ func (s *search) freed(ctx context.Context, simple *config, o *observation, foun
 	climb := func(i, steps int, key string) error {
 		b := &all[i]
 		s.mu.Lock()
-		end := s.saved.Done[key]
+		end := s.done(key, post.Dim())
 		s.mu.Unlock()
+		cost := 0
 		if end == nil {
 			var err error
-			if end, err = s.freeLens(ctx, b.source, post, b.theta, steps); err != nil {
+			if end, cost, err = s.freeLens(ctx, b.source, post, b.theta, steps); err != nil {
 				return err
 			}
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.saved.Done[key] = end
+		s.saved.Evaluations += cost
 		b.theta, b.logProb = maps.Clone(b.theta), end.LogProb
 		for name, v := range namedTheta(post, end.U) {
 			if strings.HasPrefix(name, "lens.") {
@@ -166,12 +168,12 @@ func (s *search) multiplies(f *freeSource, b basin) (bool, error) {
 }
 
 // freeLens climbs from the lens of a simple model, whose names those of post are, to that of the best evidence with a free
-// source around the simple one.
-func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Posterior, named namedValues, steps int) (*stageEnd, error) {
+// source around the simple one. cost are its evaluations, which count once it is done.
+func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Posterior, named namedValues, steps int) (end *stageEnd, cost int, err error) {
 	theta := laidOut(post, named)
 	u, err := coordinates(post, theta)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	lens := coordinatesOf(post, func(name string) bool { return strings.HasPrefix(name, "lens.") })
 	radius := coordinatesOf(post, isEinsteinRadius)
@@ -190,9 +192,7 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 			end.U[k] = x[i] * unit[i]
 			sum += end.U[k] * end.U[k]
 		}
-		s.mu.Lock()
-		s.saved.Evaluations++
-		s.mu.Unlock()
+		cost++
 		l, err := s.p.Config.deflection("", namedTheta(post, end.U), nil)
 		if err == nil && ctx.Err() == nil {
 			end.LogProb, _ = f.evidence(l, cx, cy, x[len(lens)])
@@ -208,7 +208,8 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 		start[i] = u[k] / unit[i]
 	}
 	start[len(lens)] = f.strength()
-	best, end := start, at(start)
+	best := start
+	end = at(start)
 	for k := range freeTried {
 		// others with Einstein radii on both sides
 		x, v := slices.Clone(start), slices.Clone(theta)
@@ -233,9 +234,10 @@ func (s *search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	res, err := optimize.Minimize(optimize.Problem{Func: func(x []float64) float64 { return -at(x).LogProb }}, best,
 		&optimize.Settings{FuncEvaluations: steps}, &optimize.NelderMead{SimplexSize: 0.5})
 	if res == nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return at(res.X), ctx.Err()
+	end = at(res.X)
+	return end, cost, ctx.Err()
 }
 
 // between is the best fit with the Einstein radius held halfway between those of the maximum and of the lens found with a

@@ -2,6 +2,7 @@ package tools
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"math"
 	"math/rand/v2"
@@ -9,9 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"lenskit/adjoint"
 	"lenskit/internal/check"
 	"lenskit/physics"
+	"lenskit/samplers"
 )
 
 func TestBinningKeepsTheCentre(t *testing.T) {
@@ -96,4 +100,90 @@ func TestNoiseAloneIsNotCalledConverged(t *testing.T) {
 	if exitCode(err) != exitNotConverged || !strings.Contains(err.Error(), "χ²") {
 		t.Errorf("got %v, want a fit that is not converged because of χ²", err)
 	}
+}
+
+// cutOff is a target in whose every few evaluations the run is told to stop.
+type cutOff struct {
+	samplers.Lagged
+	left *int
+	stop func()
+}
+
+func (c cutOff) LogProb(grad, x []float64) (float64, error) {
+	if *c.left--; *c.left == 0 {
+		c.stop()
+	}
+	return c.Lagged.LogProb(grad, x)
+}
+
+// A climb stopped between the trials of its steps ends at the same point with the same counts as one that is not stopped.
+func TestStoppedClimbsCountEachEvaluationOnce(t *testing.T) {
+	p := knotsProblem(t, "sie")
+	from := make([]float64, p.Post.Dim())
+	for i := range from {
+		from[i] = 0.5
+	}
+	climbs := map[string]func(s *search, ctx context.Context, target samplers.Lagged) (*stageEnd, error){
+		"lm": func(s *search, ctx context.Context, target samplers.Lagged) (*stageEnd, error) {
+			return s.lm(ctx, "climb", p.Post, target, from, 12)
+		},
+		"adam": func(s *search, ctx context.Context, target samplers.Lagged) (*stageEnd, error) {
+			return s.adam(ctx, "climb", p.Post, target, from, nil, samplers.AdamOptions{Steps: 40})
+		},
+		"free": func(s *search, ctx context.Context, target samplers.Lagged) (*stageEnd, error) {
+			named := namedTheta(p.Post, make([]float64, p.Post.Dim()))
+			ends, err := s.freed(ctx, p.Config, p.Obs, []basin{{theta: named}}, nil)
+			if err != nil {
+				return nil, err
+			}
+			target.LogProb(nil, from) // which may stop what is done
+			return &stageEnd{LogProb: ends[0].logProb}, ctx.Err()
+		},
+	}
+	for name, climb := range climbs {
+		record := func() *searchRecord { return &searchRecord{Done: map[string]*stageEnd{}} }
+		whole := &search{p: p, saved: record(), save: func() error { return nil }, run: adjoint.Options{Threads: 1}}
+		want, err := climb(whole, context.Background(), p.Post.MAP())
+		if err != nil {
+			t.Fatal(err)
+		}
+		parts, stops := record(), 0
+		for {
+			ctx, cancel := context.WithCancel(context.Background())
+			left := 2 + stops%3
+			s := &search{p: p, saved: viaJSON(t, parts), save: func() error { return nil }, run: adjoint.Options{Threads: 1}}
+			if name == "free" { // is not made of evaluations of the target
+				time.AfterFunc(time.Duration(1+stops)*200*time.Millisecond, cancel)
+			}
+			got, err := climb(s, ctx, cutOff{p.Post.MAP(), &left, cancel})
+			cancelled := ctx.Err() != nil
+			cancel()
+			parts = s.saved
+			if err == nil {
+				if got.LogProb != want.LogProb || s.saved.Evaluations != whole.saved.Evaluations || s.saved.Iterations != whole.saved.Iterations {
+					t.Errorf("%s, stopped %d times: got %v after %d evaluations and %d steps, want %v, %d and %d", name, stops, got.LogProb, s.saved.Evaluations,
+						s.saved.Iterations, want.LogProb, whole.saved.Evaluations, whole.saved.Iterations)
+				}
+				break
+			}
+			if stops++; !cancelled || stops > 300 {
+				t.Fatalf("%s, stop %d: %v", name, stops, err)
+			}
+		}
+		t.Logf("%s: stopped %d times", name, stops)
+	}
+}
+
+// viaJSON is v as it is read back.
+func viaJSON(t *testing.T, v *searchRecord) *searchRecord {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &searchRecord{}
+	if err := json.Unmarshal(text, out); err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

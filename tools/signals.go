@@ -5,6 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"lenskit/internal/disk"
 )
 
 // stopped is the cause of a context that a signal has cancelled.
@@ -12,27 +17,38 @@ type stopped struct{ os.Signal }
 
 func (s stopped) Error() string { return fmt.Sprintf("stopped by signal: %v", s.Signal) }
 
+// grace is how long work that was told to stop may take to see it by itself.
+const grace = time.Second
+
 // withSignals returns a context that the first interrupt or termination signal cancels, with cause stopped, so that work
-// can save itself. A second interrupt from the keyboard ends the process at once.
+// can save itself. Where it does not come to that in time, its guard ends the process: with what can be saved, or with
+// nothing while nothing has been computed. A second interrupt from the keyboard ends the process at once.
 func withSignals(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	g := &guard{}
+	ctx = context.WithValue(ctx, guardKey{}, g)
 	ch := make(chan os.Signal, 4)
 	signal.Notify(ch, stopSignals...)
 	done := make(chan struct{})
 	go func() {
-		first := true
+		var first os.Signal
+		var late <-chan time.Time
 		for {
 			select {
 			case <-done:
 				return
 			case s := <-ch:
-				if !first && s == os.Interrupt {
-					os.Exit(130)
+				if first != nil && s == os.Interrupt {
+					g.exit(130, nil)
 				}
-				if first {
+				if first == nil {
+					first = s
 					cancel(stopped{s})
+					late = time.After(grace)
 				}
-				first = false
+			case <-late:
+				g.end(first)
+				late = time.After(grace / 4)
 			}
 		}
 	}()
@@ -41,4 +57,95 @@ func withSignals(ctx context.Context) (context.Context, func()) {
 		close(done)
 		cancel(nil)
 	}
+}
+
+type guardKey struct{}
+
+// guard ends the process of a run that was told to stop, if that does not end by itself. Until the run tells it what can
+// be saved there is nothing to lose.
+type guard struct {
+	mu      sync.Mutex
+	patient bool         // the work under way stops by itself
+	save    func() error // writes what there is and returns what is then to be said; nil: there is nothing yet
+	leave   []func()     // what is to be put in order
+}
+
+// guardOf is the guard of a run's context; where signals are not handled, one that does nothing.
+func guardOf(ctx context.Context) *guard {
+	if g, ok := ctx.Value(guardKey{}).(*guard); ok {
+		return g
+	}
+	return &guard{}
+}
+
+// during says how the part of a run that begins is saved from outside; done says that it is over.
+func (g *guard) during(save func() error) (done func()) { return g.set(false, save) }
+
+// trusting says that the part of a run that begins sees by itself, in time, that it is to stop.
+func (g *guard) trusting() (done func()) { return g.set(true, nil) }
+
+func (g *guard) set(patient bool, save func() error) (done func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was, before := g.patient, g.save
+	g.patient, g.save = patient, save
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.patient, g.save = was, before
+	}
+}
+
+// onExit has f called when the guard ends the process.
+func (g *guard) onExit(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.leave = append(g.leave, f)
+}
+
+// end ends the process, unless the work under way does.
+func (g *guard) end(s os.Signal) {
+	g.mu.Lock()
+	patient, save := g.patient, g.save
+	if patient {
+		g.mu.Unlock()
+		return
+	}
+	err := tooEarly(s)
+	if save != nil {
+		err = save()
+	}
+	g.mu.Unlock()
+	g.exit(exitCode(err), err)
+}
+
+// exit ends the process without temporary files or locks of its own. It waits for nobody who stands in its way.
+func (g *guard) exit(code int, err error) {
+	g.mu.Lock() // nothing else is to be said
+	disk.Discard()
+	orderly := make(chan struct{})
+	go func() {
+		for i := len(g.leave) - 1; i >= 0; i-- {
+			g.leave[i]()
+		}
+		close(orderly)
+	}()
+	select {
+	case <-orderly:
+	case <-time.After(grace / 2):
+	}
+	if err != nil {
+		report(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// tooEarly is the error of a run that a signal has ended before there was anything to save. Its exit code is that of a
+// process which the signal ended.
+func tooEarly(s os.Signal) error {
+	code := exitUnexpected
+	if n, ok := s.(syscall.Signal); ok {
+		code = 128 + int(n)
+	}
+	return &failure{code: code, err: fmt.Errorf("%w before there was anything to save: run the same command again", stopped{s})}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -53,6 +52,9 @@ type summaryRecord struct {
 	Seed          uint64            `json:"seed"`
 	Fit           string            `json:"fit"` // status of the fit it starts from
 	Inputs        []input           `json:"inputs"`
+	Files         fileSums          `json:"files"`         // the SHA-256 of the draws and of what is computed of them
+	FitSum        string            `json:"fit_sha256"`    // of the fit.json of the fit that it starts from
+	ConfigSum     string            `json:"config_sha256"` // of the config.yaml that the draws are of
 	Versions      map[string]string `json:"versions"`
 }
 
@@ -111,21 +113,14 @@ type draws struct {
 	Weighted  bool
 }
 
-// readDraws reads samples.csv, or samples_1.csv and so on, of dir.
-func readDraws(dir string) (*draws, error) {
-	paths := []string{filepath.Join(dir, "samples.csv")}
-	if _, err := os.Stat(paths[0]); err != nil {
-		paths = nil
-		for i := 0; ; i++ {
-			path := samplesFile(dir, i, 2)
-			if _, err := os.Stat(path); err != nil {
-				break
-			}
-			paths = append(paths, path)
-		}
-	}
-	if len(paths) == 0 {
+// readDraws reads the files of chains in dir.
+func readDraws(dir string, names []string) (*draws, error) {
+	if len(names) == 0 {
 		return nil, badInput("%s: found no samples.csv, expected the folder of a sampled run", dir)
+	}
+	var paths []string
+	for _, name := range names {
+		paths = append(paths, filepath.Join(dir, name))
 	}
 	d := &draws{}
 	accepted, n := 0.0, 0
@@ -207,7 +202,11 @@ func (d *draws) column(k int) [][]float64 {
 // finish writes what a run leaves beside its draws; summary.json comes last of the files, so that where it is, all is.
 func (r *sampling) finish() (*summaryRecord, error) {
 	spent := r.elapsed()
-	d, err := readDraws(r.dir)
+	names := r.fileNames()
+	if r.quick != nil {
+		names = []string{filepath.Base(samplesFile(r.dir, 0, 1))}
+	}
+	d, err := readDraws(r.dir, names)
 	if err != nil {
 		return nil, err
 	}
@@ -241,15 +240,19 @@ func (r *sampling) finish() (*summaryRecord, error) {
 	if err := r.writeSourceMoments(d); err != nil {
 		return nil, err
 	}
-	if err := drawCorner(r.dir); err != nil {
+	if err := drawCorner(r.dir, names); err != nil {
 		return nil, err
 	}
-	if err := drawTrace(r.dir); err != nil {
+	if err := drawTrace(r.dir, names); err != nil {
 		return nil, err
 	}
 	if err := plotMoments(r.dir); err != nil {
 		return nil, err
 	}
+	if sum.Files, err = sumFiles(r.dir, append(names, fileSamplesFITS)...); err != nil {
+		return nil, err
+	}
+	sum.FitSum, sum.ConfigSum = r.at.fit.sum, r.config
 	if err := writeJSON(filepath.Join(r.dir, fileSummary), sum); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"lenskit/adjoint"
@@ -209,8 +210,17 @@ func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunO
 	if err := writeJSON(path, &st); err != nil {
 		return ran, err
 	}
+	var told sync.Once // how it ended
+	guardOf(ctx).onExit(func() {
+		told.Do(func() {
+			st.end(stateInterrupted, stoppedOr(ctx, nil))
+			writeJSON(path, &st)
+			release()
+		})
+	})
 	fit.Locked = true
 	err = Fit(ctx, fit, stdout, pr)
+	told.Do(func() {})
 	state := stateFailed
 	switch exitCode(err) {
 	case exitDone, exitNotConverged:

@@ -167,9 +167,11 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 	if err != nil {
 		return err
 	}
-	if err := prepareFolder(o.Output); err != nil {
+	leave, err := ownFolder(ctx, o.Output)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	session := onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
 	r.train, err = newVAETrainer(r.net, r.net.initial(rand.New(rand.NewPCG(o.Seed, 0x696e6974))),
 		vaeObjective{Batch: o.Batch, Samples: o.Samples, SigmaD: o.SigmaD},
@@ -182,9 +184,21 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 		return err
 	}
 	defer r.check.close()
-	before, err := r.train.restore(r.path(fileTrainState), r.record.Key)
+	before, notice, err := r.train.restore(r.path(fileTrainState), r.record.Key)
 	if err != nil {
 		return err
+	}
+	if notice != "" {
+		report.say("%s", notice)
+	}
+	if before == nil {
+		moved, err := moveAside(o.Output, []string{fileTrainState, fileTrainBest, fileTrainLog, fileCurves, fileSheet}, "files of an earlier run")
+		if err != nil {
+			return err
+		}
+		if moved != "" {
+			report.say("%s", moved)
+		}
 	}
 	if before != nil {
 		before.Command, before.Options, before.Finished = r.record.Command, r.record.Options, ""
@@ -196,6 +210,7 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 			return err
 		}
 	}
+	defer guardOf(ctx).trusting()() // it stops after a step
 	err = r.loop(ctx, source)
 	if err == nil {
 		err = r.finish(out)

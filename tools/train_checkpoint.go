@@ -1,7 +1,9 @@
 package tools
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +12,9 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx"
 )
 
@@ -23,8 +27,11 @@ const (
 	fileSheet      = "reconstructions.png"
 )
 
-// trainMetadata is the key of a training run's data in the metadata of its safetensors files.
-const trainMetadata = "lenskit"
+// Keys in the metadata of the safetensors files of a training run.
+const (
+	trainMetadata = "lenskit"        // the run's data
+	trainChecksum = "lenskit_sha256" // of these data and the tensors
+)
 
 // trainRecord is what the files of a run tell beside the tensors.
 type trainRecord struct {
@@ -90,7 +97,40 @@ func (r *trainRecord) save(path string, ws []weight) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return writeSafetensorsMeta(path, ws, map[string]string{trainMetadata: string(text)})
+	return writeSafetensorsMeta(path, ws, map[string]string{trainMetadata: string(text), trainChecksum: trainSum(string(text), ws)})
+}
+
+// trainSum is the checksum of a run's data and tensors.
+func trainSum(text string, ws []weight) string {
+	ws = slices.SortedFunc(slices.Values(ws), func(a, b weight) int { return strings.Compare(a.Name, b.Name) })
+	h := sha256.New()
+	fmt.Fprintf(h, "%d %s", len(text), text)
+	buf := make([]byte, 0, 1<<16)
+	for _, w := range ws {
+		fmt.Fprintf(h, "%q %s %v", w.Name, w.DType, w.Tensor.Shape)
+		for block := range slices.Chunk(w.Tensor.Floats, cap(buf)/4) {
+			buf = buf[:0]
+			for _, v := range block {
+				buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
+			}
+			h.Write(buf)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// checkTrained says that the tensors of a training run's file are not those that were written. Other files, and those of
+// earlier versions, have no checksum.
+func checkTrained(path string, ws []weight) (has bool, err error) {
+	meta, err := safetensorsMeta(path)
+	if err != nil {
+		return false, err
+	}
+	sum := meta[trainChecksum]
+	if sum != "" && sum != trainSum(meta[trainMetadata], ws) {
+		return true, badInput("%s: its checksum is not that of its content", path)
+	}
+	return sum != "", nil
 }
 
 // readTrainRecord reads the record of a run's safetensors file; nil where it has none.
@@ -111,9 +151,9 @@ func readTrainRecord(path string) (*trainRecord, error) {
 
 // safetensorsMeta reads the __metadata__ of a safetensors file; nil where it has none.
 func safetensorsMeta(path string) (map[string]string, error) {
-	f, err := os.Open(path)
+	f, size, err := disk.Open(path)
 	if err != nil {
-		return nil, badInput("%s: cannot be read: %s", path, reason(err))
+		return nil, err
 	}
 	defer f.Close()
 	var head [8]byte
@@ -121,8 +161,7 @@ func safetensorsMeta(path string) (map[string]string, error) {
 		return nil, badInput("%s: is not a safetensors file: it ends too soon", path)
 	}
 	n := binary.LittleEndian.Uint64(head[:])
-	info, err := f.Stat()
-	if err != nil || n > maxSafetensorsHeader || int64(n) > info.Size()-8 {
+	if n > maxSafetensorsHeader || int64(n) > size-8 {
 		return nil, badInput("%s: is not a safetensors file: header of %d bytes", path, n)
 	}
 	text := make([]byte, n)
@@ -138,35 +177,55 @@ func safetensorsMeta(path string) (map[string]string, error) {
 	return h.Meta, nil
 }
 
-// restore takes up the state in path, if there is one of the run that key names.
-func (t *vaeTrainer) restore(path, key string) (*trainRecord, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// restore takes up the state in path, if there is one of the run that key names. A damaged one is none; notice then says
+// so.
+func (t *vaeTrainer) restore(path, key string) (r *trainRecord, notice string, err error) {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, "", nil
 	}
-	r, err := readTrainRecord(path)
+	f, _, err := disk.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if r == nil || r.Key != key {
-		return nil, withHint(badInput("%s: belongs to a run with other data or options", path), "give another folder with -o, or remove the file to start afresh")
+	f.Close()
+	damaged := func(err error) (*trainRecord, string, error) {
+		return nil, unreadable(path, strings.TrimPrefix(err.Error(), path+": ")), nil
 	}
 	ws, err := readWeights(path)
 	if err != nil {
-		return nil, err
+		return damaged(err)
+	}
+	has, err := checkTrained(path, ws)
+	if err != nil {
+		return damaged(err)
+	}
+	if r, err = readTrainRecord(path); err != nil {
+		return damaged(err)
+	}
+	if r == nil || r.Key != key {
+		return nil, "", withHint(badInput("%s: belongs to a run with other data or options", path), "give another folder with -o, or remove the file to start afresh")
 	}
 	found := map[string]*onnx.Tensor{}
 	for _, w := range ws {
 		found[w.Name] = w.Tensor
 	}
-	for _, w := range t.state() {
-		f := found[w.Name]
-		if f == nil || f.Type != onnx.Float32 || !slices.Equal(f.Shape, w.Tensor.Shape) {
-			return nil, badInput("%s: has no tensor %s of shape %v", path, w.Name, w.Tensor.Shape)
+	state := t.state()
+	for _, w := range state {
+		if f := found[w.Name]; f == nil || f.Type != onnx.Float32 || !slices.Equal(f.Shape, w.Tensor.Shape) {
+			return damaged(fmt.Errorf("has no tensor %s of shape %v", w.Name, w.Tensor.Shape))
 		}
-		copy(w.Tensor.Floats, f.Floats)
+	}
+	if r.Step < 0 || r.Best < 0 || r.Best > len(r.Epochs) {
+		return damaged(fmt.Errorf("found step %d and the best of %d epochs number %d", r.Step, len(r.Epochs), r.Best))
+	}
+	for _, w := range state {
+		copy(w.Tensor.Floats, found[w.Name].Floats)
 	}
 	t.steps = r.Step
-	return r, nil
+	if !has {
+		notice = fmt.Sprintf("%s: has no checksum, as those of earlier versions: taken as it is", path)
+	}
+	return r, notice, nil
 }
 
 // validate checks the extents of an architecture.

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"lenskit/onnx"
 )
 
 // smallTraining are options of a run of 60 steps of a tiny network in dir.
@@ -380,5 +382,98 @@ func TestInterruptedTrainingHasItsExitCode(t *testing.T) {
 	var f *failure
 	if !errors.As(err, &f) || f.code != exitInterrupted || !strings.Contains(err.Error(), "after step 4 of 60") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A state of training with a bit that differs is noticed, wherever it is, and so are weights that are read to be exported.
+func TestDamageOfTrainingIsNoticed(t *testing.T) {
+	whole := smallTraining(t, filepath.Join(t.TempDir(), "whole"))
+	whole.Epochs = 2
+	quiet := newProgress(io.Discard, true)
+	if err := TrainVAE(context.Background(), whole, io.Discard, quiet); err != nil {
+		t.Fatal(err)
+	}
+	parts := whole
+	parts.Output = filepath.Join(t.TempDir(), "parts")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var tr *vaeTrainer
+	parts.afterStep = func(t *vaeTrainer) {
+		if t.steps == 8 {
+			cancel()
+		}
+	}
+	if err := TrainVAE(ctx, parts, io.Discard, quiet); exitCode(err) != exitInterrupted {
+		t.Fatal(err)
+	}
+	path := filepath.Join(parts.Output, fileTrainState)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := readTrainRecord(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := readWeights(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tensors := map[string][]float32{}
+	for _, w := range want {
+		tensors[w.Name] = w.Tensor.Floats
+	}
+	if tr, err = newVAETrainer(whole.Shape, whole.Shape.initial(rand.New(rand.NewPCG(1, 2))), vaeObjective{Batch: 8, Samples: 2, SigmaD: 0.1},
+		adamOptions{Beta1: 0.5, Beta2: 0.999, Epsilon: 1e-8}, onnx.SessionOptions{Threads: 1}); err != nil {
+		t.Fatal(err)
+	}
+	defer tr.close()
+	noticed := 0
+	for i := 0; i < len(text)-1; i += 1 + i/97 { // the header's bytes closer than those of the tensors
+		damaged := bytes.Clone(text)
+		damaged[i] ^= 1 << (i % 8)
+		if err := os.WriteFile(path, damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, notice, err := tr.restore(path, r.Key)
+		switch {
+		case err != nil:
+			t.Fatalf("byte %d: %v", i, err)
+		case got == nil && strings.Contains(notice, "cannot be read (") && strings.HasSuffix(notice, "): starting afresh"):
+			noticed++
+			continue
+		case got == nil || got.Step != 8:
+			t.Fatalf("byte %d: got %+v, %q", i, got, notice)
+		}
+		for _, w := range tr.state() {
+			if !slices.Equal(w.Tensor.Floats, tensors[w.Name]) {
+				t.Fatalf("byte %d: another %s is gone on with (%q)", i, w.Name, notice)
+			}
+		}
+	}
+	if noticed < 100 {
+		t.Errorf("noticed %d", noticed)
+	}
+	// with one in the tensors, the run is made anew
+	text[len(text)-1000] ^= 1
+	if err := os.WriteFile(path, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	parts.afterStep = nil
+	if err := TrainVAE(context.Background(), parts, io.Discard, quiet); err != nil {
+		t.Fatal(err)
+	}
+	sameRuns(t, 0, whole.Output, parts.Output)
+
+	best := filepath.Join(parts.Output, fileTrainBest)
+	if text, err = os.ReadFile(best); err != nil {
+		t.Fatal(err)
+	}
+	text[len(text)-1000] ^= 1
+	if err := os.WriteFile(best, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, msg := lenskit("export-vae", parts.Output, "-o", filepath.Join(t.TempDir(), "bundle")); !strings.Contains(msg, "its checksum is not that of its content") {
+		t.Errorf("damaged weights: got %q", msg)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // WriteError is the error of a file that could not be written.
@@ -38,6 +39,8 @@ func Write(path string, write func(w io.Writer) error) (err error) {
 		return &WriteError{path, err}
 	}
 	name := f.Name()
+	live.Store(name, true)
+	defer live.Delete(f.Name())
 	defer func() {
 		if err != nil && name != "" {
 			os.Remove(name)
@@ -76,6 +79,17 @@ func Write(path string, write func(w io.Writer) error) (err error) {
 		d.Close()
 	}
 	return nil
+}
+
+// live are the names of the temporary files that this process is writing.
+var live sync.Map
+
+// Discard removes the temporary files that this process is writing. It is for one that is about to end.
+func Discard() {
+	live.Range(func(name, _ any) bool {
+		os.Remove(name.(string))
+		return true
+	})
 }
 
 // watched remembers the first error of writing to w.
