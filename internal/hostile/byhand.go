@@ -26,6 +26,12 @@ func (c *corpus) add(kind, name, line, base, file string, b []byte) *Case {
 	return &c.cases[len(c.cases)-1]
 }
 
+// later is add for a file that is made only when its case is run, as it is large.
+func (c *corpus) later(kind, name, line, base, file string, make func() []byte) {
+	k := c.add(kind, name, line, base, file, nil)
+	k.Files, k.Later, k.Slow = nil, map[string]func() []byte{file: make}, true
+}
+
 // byHand writes the cases that no change of a few bytes leads to.
 func (c *corpus) byHand() {
 	c.handONNX()
@@ -165,17 +171,27 @@ func (c *corpus) handONNX() {
 		"2^40":             npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776,), }", make([]byte, 16)),
 		"0 by 2^62":        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4611686018427387904), }", nil),
 		"pickled":          npy("{'descr': '|O', 'fortran_order': False, 'shape': (1, 4), }", make([]byte, 16)),
-		"100 MB of bool":   npy("{'descr': '|b1', 'fortran_order': False, 'shape': (104857600,), }", make([]byte, 100<<20)),
-		"100 MB of int8":   npy("{'descr': '|i1', 'fortran_order': False, 'shape': (26214400, 4), }", make([]byte, 100<<20)),
 		"deep header":      npy("{'descr': '<f4', 'fortran_order': False, 'shape': "+strings.Repeat("(", 20000)+", }", nil),
 		"control chars":    npy("{'descr': '"+esc+"', 'fortran_order': False, 'shape': (1, 4), }", make([]byte, 16)),
 		"nan":              npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }", bytes.Repeat([]byte{0xff}, 16)),
 		"many dims":        npy("{'descr': '<f4', 'fortran_order': False, 'shape': ("+strings.Repeat("1, ", 15000)+"), }", make([]byte, 4)),
-		"a batch of 2^20":  npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 4), }", make([]byte, 16<<20)),
 		"header of 4 GiB":  append([]byte("\x93NUMPY\x02\x00\xff\xff\xff\xff"), make([]byte, 200)...),
 		"a zip of its own": zipOf("z.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }", make([]byte, 16)), zip.Deflate),
 	} {
 		c.add("npy", name, "onnx run net.onnx --input z=FILE -o out --quiet", "net.onnx", "z.npy", b)
+	}
+	for name, make := range map[string]func() []byte{
+		"100 MB of bool": func() []byte {
+			return npy("{'descr': '|b1', 'fortran_order': False, 'shape': (104857600,), }", make([]byte, 100<<20))
+		},
+		"100 MB of int8": func() []byte {
+			return npy("{'descr': '|i1', 'fortran_order': False, 'shape': (26214400, 4), }", make([]byte, 100<<20))
+		},
+		"a batch of 2^20": func() []byte {
+			return npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1048576, 4), }", make([]byte, 16<<20))
+		},
+	} {
+		c.later("npy", name, "onnx run net.onnx --input z=FILE -o out --quiet", "net.onnx", "z.npy", make)
 	}
 }
 
@@ -269,8 +285,6 @@ func (c *corpus) handWeights() {
 		"300 wide views":        torch(views, 0),
 		"wrong sum":             crc,
 		"deflated":              torch(small(4, 0, []int{4}, []int{1}), zip.Deflate),
-		"bomb of zeros":         torchBomb(200 << 20),
-		"bomb of opcodes":       torchZip(append(append([]byte("\x80\x02"), bytes.Repeat([]byte("N0"), 64<<20)...), 'N', '.'), nil, zip.Deflate),
 		"integer of 2 MB":       long("\x8b", []byte{0, 0, 32, 0}, 2<<20),
 		"integer of 4 GB":       long("\x8b", []byte{255, 255, 255, 127}, 100),
 		"integer of 3e6 digits": torchZip(append(append([]byte("\x80\x02L"), bytes.Repeat([]byte("7"), 3_000_000)...), "L\n."...), nil, 0),
@@ -295,9 +309,17 @@ func (c *corpus) handWeights() {
 		c.add("pt", name, "weights FILE", "", "h.pt", pickles[name])
 		c.add("pt", name, "export-vae FILE -o eb --quiet", "", "h.pt", pickles[name])
 	}
+	for name, make := range map[string]func() []byte{
+		"bomb of zeros": func() []byte { return torchBomb(200 << 20) },
+		"bomb of opcodes": func() []byte {
+			return torchZip(append(append([]byte("\x80\x02"), bytes.Repeat([]byte("N0"), 64<<20)...), 'N', '.'), nil, zip.Deflate)
+		},
+	} {
+		c.later("pt", name, "weights FILE", "", "h.pt", make)
+		c.later("pt", name, "export-vae FILE -o eb --quiet", "", "h.pt", make)
+	}
 	heads := map[string][]byte{
 		"header of 2^62":  append(binary.LittleEndian.AppendUint64(nil, huge), "{}"...),
-		"header of 90 MB": safetensors(`{"a":"`+strings.Repeat("x", 90<<20)+`"}`, nil),
 		"many names":      safetensors("{"+strings.TrimSuffix(strings.Repeat(`"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},`, 100000), ",")+"}", make([]byte, 4)),
 		"shape of 2^62":   safetensors(`{"w":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,16]}}`, make([]byte, 16)),
 		"shape of -1":     safetensors(`{"w":{"dtype":"F32","shape":[-1,-4],"data_offsets":[0,16]}}`, make([]byte, 16)),
@@ -307,8 +329,6 @@ func (c *corpus) handWeights() {
 		"type of text":    safetensors(`{"w":{"dtype":"\u001b[31m","shape":[4],"data_offsets":[0,16]}}`, make([]byte, 16)),
 		"control chars":   safetensors(`{"\u001b[31m\nw\r\u0000\u009b":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}`, make([]byte, 16)),
 		"name of 1 MB":    safetensors(`{"`+strings.Repeat("w", 1<<20)+`":{"dtype":"F32","shape":[5],"data_offsets":[0,16]}}`, make([]byte, 16)),
-		"100 MB of U8":    safetensors(`{"w":{"dtype":"U8","shape":[104857600],"data_offsets":[0,104857600]}}`, make([]byte, 100<<20)),
-		"100 MB of BOOL":  safetensors(`{"w":{"dtype":"BOOL","shape":[104857600],"data_offsets":[0,104857600]}}`, make([]byte, 100<<20)),
 		"deep":            safetensors(`{"w":`+strings.Repeat("[", 50000)+strings.Repeat("]", 50000)+"}", nil),
 		"0 by 2^62":       safetensors(`{"w":{"dtype":"F32","shape":[0,4611686018427387904,4611686018427387904],"data_offsets":[0,0]}}`, nil),
 		"many dims":       safetensors(`{"w":{"dtype":"F32","shape":[`+strings.Repeat("1,", 100000)+`1],"data_offsets":[0,4]}}`, make([]byte, 4)),
@@ -318,6 +338,18 @@ func (c *corpus) handWeights() {
 		c.add("safetensors", name, "weights FILE", "", "h.safetensors", heads[name])
 		c.add("safetensors", name, "weights FILE --json", "", "h.safetensors", heads[name])
 		c.add("safetensors", name, "export-vae FILE -o eb --quiet", "", "h.safetensors", heads[name])
+	}
+	for name, make := range map[string]func() []byte{
+		"header of 90 MB": func() []byte { return safetensors(`{"a":"`+strings.Repeat("x", 90<<20)+`"}`, nil) },
+		"100 MB of U8": func() []byte {
+			return safetensors(`{"w":{"dtype":"U8","shape":[104857600],"data_offsets":[0,104857600]}}`, make([]byte, 100<<20))
+		},
+		"100 MB of BOOL": func() []byte {
+			return safetensors(`{"w":{"dtype":"BOOL","shape":[104857600],"data_offsets":[0,104857600]}}`, make([]byte, 100<<20))
+		},
+	} {
+		c.later("safetensors", name, "weights FILE", "", "h.safetensors", make)
+		c.later("safetensors", name, "export-vae FILE -o eb --quiet", "", "h.safetensors", make)
 	}
 }
 
@@ -363,41 +395,38 @@ func (c *corpus) handFITS() {
 		return rows, z
 	}
 	files := map[string][]byte{
-		"sides of 2^31":      image(-32, 1<<31-1, 1<<31-1, px),
-		"sides of 2^62":      image(-32, huge, huge, px),
-		"0 by 2^62":          image(-32, 0, huge, nil),
-		"no pixels":          image(-32, 0, 0, nil),
-		"one pixel":          image(-32, 1, 1, px[:4]),
-		"one row":            image(-32, 576, 1, px),
-		"NaN alone":          image(-32, 24, 24, constant(24*24, float32(math.NaN()))),
-		"infinite":           image(-32, 24, 24, constant(24*24, float32(math.Inf(1)))),
-		"1e38":               image(-32, 24, 24, constant(24*24, 3e38)),
-		"scale of 1e308":     image(16, 24, 24, make([]byte, 2*576), card("BSCALE", "1E308"), card("BZERO", "1E308")),
-		"scale of NaN":       image(16, 24, 24, make([]byte, 2*576), "BSCALE  = NaN"),
-		"scale of 0":         image(16, 24, 24, bytes.Repeat([]byte{1}, 2*576), card("BSCALE", "0.0")),
-		"bitpix of 7":        image(7, 24, 24, px),
-		"bitpix of 64":       image(64, 24, 24, bytes.Repeat([]byte{0x7f}, 8*576)),
-		"999 axes":           hdu(px, "SIMPLE  =                    T", card("BITPIX", -32), card("NAXIS", 999), card("NAXIS1", 24), card("NAXIS2", 24)),
-		"many axes of 2":     hdu(px, append([]string{"SIMPLE  =                    T", card("BITPIX", 8), card("NAXIS", 60)}, axes(60)...)...),
-		"wcs of 1e308":       image(-32, 24, 24, px, card("CRPIX1", "1E308"), card("CDELT1", "1E308"), card("CD1_1", "-1E308"), card("CTYPE1", "RA---TAN"), card("CTYPE2", "DEC--TAN")),
-		"wcs of NaN":         image(-32, 24, 24, px, "CRPIX1  = NaN", "CD1_1   = NaN", card("CTYPE1", "RA---TAN")),
-		"wcs of zeros":       image(-32, 24, 24, px, card("CD1_1", "0.0"), card("CD2_2", "0.0"), card("CTYPE1", "RA---TAN")),
-		"control chars":      image(-32, 24, 24, px, card("CUNIT1", esc), card("CTYPE1", esc), card("BUNIT", esc+"\n")),
-		"long text":          image(-32, 24, 24, px, continued(20000)...),
-		"100000 cards":       image(-32, 24, 24, px, comments(100000)...),
-		"no END":             []byte(fmt.Sprintf("%-80s%-80s%-80s", "SIMPLE  =                    T", card("BITPIX", -32), card("NAXIS", 2)) + strings.Repeat(" ", 2880*200)),
-		"header alone":       image(-32, 24, 24, nil),
-		"gzip of 900 MB":     zipped(append(image(8, 30000, 30000, nil), make([]byte, 900_000_000)...)),
-		"gzip of small":      zipped(zipped(image(-32, 24, 24, px))),
-		"gzip without end":   zipped(image(-32, 24, 24, px))[:60],
-		"a pattern of sides": image(8, 14000, 1000, make([]byte, 14_000_000)),
-		"heap cut":           tiled("GZIP_1", 24, 24, end), "rows far": tiled("GZIP_1", 24, 24, far), "rows long": tiled("RICE_1", 24, 24, long),
+		"sides of 2^31":    image(-32, 1<<31-1, 1<<31-1, px),
+		"sides of 2^62":    image(-32, huge, huge, px),
+		"0 by 2^62":        image(-32, 0, huge, nil),
+		"no pixels":        image(-32, 0, 0, nil),
+		"one pixel":        image(-32, 1, 1, px[:4]),
+		"one row":          image(-32, 576, 1, px),
+		"NaN alone":        image(-32, 24, 24, constant(24*24, float32(math.NaN()))),
+		"infinite":         image(-32, 24, 24, constant(24*24, float32(math.Inf(1)))),
+		"1e38":             image(-32, 24, 24, constant(24*24, 3e38)),
+		"scale of 1e308":   image(16, 24, 24, make([]byte, 2*576), card("BSCALE", "1E308"), card("BZERO", "1E308")),
+		"scale of NaN":     image(16, 24, 24, make([]byte, 2*576), "BSCALE  = NaN"),
+		"scale of 0":       image(16, 24, 24, bytes.Repeat([]byte{1}, 2*576), card("BSCALE", "0.0")),
+		"bitpix of 7":      image(7, 24, 24, px),
+		"bitpix of 64":     image(64, 24, 24, bytes.Repeat([]byte{0x7f}, 8*576)),
+		"999 axes":         hdu(px, "SIMPLE  =                    T", card("BITPIX", -32), card("NAXIS", 999), card("NAXIS1", 24), card("NAXIS2", 24)),
+		"many axes of 2":   hdu(px, append([]string{"SIMPLE  =                    T", card("BITPIX", 8), card("NAXIS", 60)}, axes(60)...)...),
+		"wcs of 1e308":     image(-32, 24, 24, px, card("CRPIX1", "1E308"), card("CDELT1", "1E308"), card("CD1_1", "-1E308"), card("CTYPE1", "RA---TAN"), card("CTYPE2", "DEC--TAN")),
+		"wcs of NaN":       image(-32, 24, 24, px, "CRPIX1  = NaN", "CD1_1   = NaN", card("CTYPE1", "RA---TAN")),
+		"wcs of zeros":     image(-32, 24, 24, px, card("CD1_1", "0.0"), card("CD2_2", "0.0"), card("CTYPE1", "RA---TAN")),
+		"control chars":    image(-32, 24, 24, px, card("CUNIT1", esc), card("CTYPE1", esc), card("BUNIT", esc+"\n")),
+		"long text":        image(-32, 24, 24, px, continued(20000)...),
+		"100000 cards":     image(-32, 24, 24, px, comments(100000)...),
+		"no END":           []byte(fmt.Sprintf("%-80s%-80s%-80s", "SIMPLE  =                    T", card("BITPIX", -32), card("NAXIS", 2)) + strings.Repeat(" ", 2880*200)),
+		"header alone":     image(-32, 24, 24, nil),
+		"gzip of small":    zipped(zipped(image(-32, 24, 24, px))),
+		"gzip without end": zipped(image(-32, 24, 24, px))[:60],
+		"heap cut":         tiled("GZIP_1", 24, 24, end), "rows far": tiled("GZIP_1", 24, 24, far), "rows long": tiled("RICE_1", 24, 24, long),
 		"heap of noise":     tiled("RICE_1", 24, 24, noise),
 		"noise for gzip":    tiled("GZIP_1", 24, 24, noise),
 		"noise for gzip 2":  tiled("GZIP_2", 24, 24, noise),
 		"noise for plio":    tiled("PLIO_1", 24, 24, noise),
 		"noise for hcomp":   tiled("HCOMPRESS_1", 24, 24, noise),
-		"tile bomb":         tiled("GZIP_1", 24, 24, bomb),
 		"sides of fz":       tiled("RICE_1", 24, 24, nil, card("ZNAXIS1", 1<<31-1), card("ZNAXIS2", 1<<31-1)),
 		"tiles of fz":       tiled("RICE_1", 24, 24, nil, card("ZTILE1", 0), card("ZTILE2", -5)),
 		"wide tiles of fz":  tiled("RICE_1", 24, 24, nil, card("ZTILE1", huge), card("ZTILE2", huge)),
@@ -423,7 +452,19 @@ func (c *corpus) handFITS() {
 		c.add("fits", name, "dataset show FILE -o p.png --quiet", "", file, files[name])
 		c.add("fits", name, "fit m.fits --noise 0.05 --psf FILE --pixel-scale 0.15 -o o"+quickFit, "m.fits", file, files[name])
 	}
-	c.add("fits", "sparse of 2 TiB", "dataset show FILE -o p.png --quiet", "", "h.fits", image(8, 1_000_000, 1_000_000, nil)).Sparse = map[string]int64{"h.fits": 1 << 40}
+	for name, make := range map[string]func() []byte{
+		"gzip of 900 MB":     func() []byte { return zipped(append(image(8, 30000, 30000, nil), make([]byte, 900_000_000)...)) },
+		"tile bomb":          func() []byte { return tiled("GZIP_1", 24, 24, bomb) },
+		"a pattern of sides": func() []byte { return image(8, 14000, 1000, make([]byte, 14_000_000)) },
+	} {
+		file := "h.fits"
+		if strings.Contains(name, "gzip of") {
+			file = "h.fits.gz"
+		}
+		c.later("fits", name, "fit FILE"+bareImage, "", file, make)
+		c.later("fits", name, "dataset show FILE -o p.png --quiet", "", file, make)
+	}
+	c.add("fits", "sparse of 1 TiB", "dataset show FILE -o p.png --quiet", "", "h.fits", image(8, 1_000_000, 1_000_000, nil)).Sparse = map[string]int64{"h.fits": 1 << 40}
 	c.add("fits", "sparse of 400 MB", "eval d.yaml --quiet", "", "h.fits", image(8, 20_000, 20_000, nil)).Sparse = map[string]int64{"h.fits": 400_005_760}
 	c.cases[len(c.cases)-1].Files["d.yaml"] = []byte("data: {image: h.fits, noise: 1, pixel_scale: 0.1}\nlens: [{type: sis}]\nsource: [{type: sersic}]\n")
 }

@@ -21,10 +21,11 @@ import (
 // Case is a command line and the files that it finds in its folder.
 type Case struct {
 	Name  string
-	Kind  string            // the reader that it is for
-	Args  []string          // of lenskit, without its name
-	Base  []string          // sound files and folders, as makeSeeds leaves them
-	Files map[string][]byte // files put beside them or in their place
+	Kind  string                   // the reader that it is for
+	Args  []string                 // of lenskit, without its name
+	Base  []string                 // sound files and folders, as makeSeeds leaves them
+	Files map[string][]byte        // files put beside them or in their place
+	Later map[string]func() []byte // those that are made when the case is run
 	// what is no plain file: fifo, zero (a link to /dev/zero), folder, dangling or loop (a link to itself)
 	Special map[string]string
 	Sparse  map[string]int64 // files that are made so long without taking place
@@ -228,6 +229,15 @@ func (k *Case) lay(from, to string) (size int64, err error) {
 			return 0, err
 		}
 		if err := os.WriteFile(path, b, 0o644); err != nil {
+			return 0, err
+		}
+	}
+	for name, make := range k.Later {
+		path, err := clear(name)
+		if err != nil {
+			return 0, err
+		}
+		if err := os.WriteFile(path, make(), 0o644); err != nil {
 			return 0, err
 		}
 	}

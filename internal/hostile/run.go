@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -43,6 +44,9 @@ func (k *Case) Run(binary, seeds, scratch string, stop time.Duration) (*Outcome,
 	size, err := k.lay(seeds, dir)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.Name, err)
+	}
+	if k.Slow {
+		debug.FreeOSMemory()
 	}
 	cmd := proc.Command{Path: binary, Args: k.Args, Dir: dir, Wall: maxWall, CPU: MaxCPU, Memory: size + MaxMemory}
 	if k.Runs && stop == 0 {

@@ -24,7 +24,7 @@ type Command struct {
 	Dir    string
 	Wall   time.Duration // from start to end
 	CPU    time.Duration // processor time of all threads
-	Memory int64         // resident bytes; looked at every 20 ms
+	Memory int64         // resident bytes; looked at every 10 ms
 	Signal syscall.Signal
 	After  time.Duration // Signal is sent so long after the start, unless it is 0
 }
@@ -66,18 +66,22 @@ func Run(c Command) (*Result, error) {
 	var out, errs keep
 	cmd.Stdout, cmd.Stderr = io.Writer(&out), io.Writer(&errs)
 	cmd.WaitDelay = 2 * time.Second
+	// what this process holds is counted as the child's between fork and exec: its own peak is forgotten first
+	os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
+	own := status("self", "VmHWM")
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	r := &Result{}
+	var peak int64
 	var mu sync.Mutex
 	var sent time.Time
 	done := make(chan struct{})
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		var signal <-chan time.Time
 		if c.Signal != 0 {
@@ -102,6 +106,7 @@ func Run(c Command) (*Result, error) {
 				reason = fmt.Sprintf("not done after %v", c.Wall)
 			}
 			memory, cpu := usage(cmd.Process.Pid)
+			peak = max(peak, memory)
 			if c.Memory > 0 && memory > c.Memory {
 				reason = fmt.Sprintf("took more than %d MiB", c.Memory>>20)
 			}
@@ -138,17 +143,15 @@ func Run(c Command) (*Result, error) {
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		r.Memory = int64(u.Maxrss) << 10
 	}
+	if r.Memory <= own+8<<20 {
+		r.Memory = peak
+	}
 	return r, nil
 }
 
-// usage are the resident size and the processor time of a process, 0 where the system does not tell.
+// usage are the largest resident size so far and the processor time of a process, 0 where the system does not tell.
 func usage(pid int) (memory int64, cpu time.Duration) {
-	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid)); err == nil {
-		if f := strings.Fields(string(b)); len(f) > 1 {
-			n, _ := strconv.ParseInt(f[1], 10, 64)
-			memory = n * int64(os.Getpagesize())
-		}
-	}
+	memory = status(strconv.Itoa(pid), "VmHWM")
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
 		// the name of the command, in brackets, may hold blanks
 		if f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])); len(f) > 12 {
@@ -158,4 +161,19 @@ func usage(pid int) (memory int64, cpu time.Duration) {
 		}
 	}
 	return memory, cpu
+}
+
+// status is a size that the system tells of a process, in bytes.
+func status(pid, key string) int64 {
+	b, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), key+":")
+	line, _, _ := strings.Cut(rest, "\n")
+	if f := strings.Fields(line); len(f) > 0 {
+		n, _ := strconv.ParseInt(f[0], 10, 64)
+		return n << 10
+	}
+	return 0
 }
