@@ -27,9 +27,10 @@ func (c *corpus) add(kind, name, line, base, file string, b []byte) *Case {
 }
 
 // later is add for a file that is made only when its case is run, as it is large.
-func (c *corpus) later(kind, name, line, base, file string, make func() []byte) {
+func (c *corpus) later(kind, name, line, base, file string, make func() []byte) *Case {
 	k := c.add(kind, name, line, base, file, nil)
 	k.Files, k.Later, k.Slow = nil, map[string]func() []byte{file: make}, true
+	return k
 }
 
 // byHand writes the cases that no change of a few bytes leads to.
@@ -448,9 +449,9 @@ func (c *corpus) handFITS() {
 		if strings.Contains(name, "gzip of") {
 			file = "h.fits.gz"
 		}
-		c.add("fits", name, "fit FILE"+bareImage, "", file, files[name])
+		c.add("fits", name, imageFit, "", file, files[name]).Files["image.yaml"] = imageConfig("image: " + file)
 		c.add("fits", name, "dataset show FILE -o p.png --quiet", "", file, files[name])
-		c.add("fits", name, "fit m.fits --noise 0.05 --psf FILE --pixel-scale 0.15 -o o"+quickFit, "m.fits", file, files[name])
+		c.add("fits", name+" as PSF", "eval image.yaml --quiet", "m.fits", file, files[name]).Files["image.yaml"] = imageConfig("psf: {file: " + file + "}")
 	}
 	for name, make := range map[string]func() []byte{
 		"gzip of 900 MB":     func() []byte { return zipped(append(image(8, 30000, 30000, nil), make([]byte, 900_000_000)...)) },
@@ -461,7 +462,7 @@ func (c *corpus) handFITS() {
 		if strings.Contains(name, "gzip of") {
 			file = "h.fits.gz"
 		}
-		c.later("fits", name, "fit FILE"+bareImage, "", file, make)
+		c.later("fits", name, "eval image.yaml --quiet", "", file, make).Files = map[string][]byte{"image.yaml": imageConfig("image: " + file)}
 		c.later("fits", name, "dataset show FILE -o p.png --quiet", "", file, make)
 	}
 	c.add("fits", "sparse of 1 TiB", "dataset show FILE -o p.png --quiet", "", "h.fits", image(8, 1_000_000, 1_000_000, nil)).Sparse = map[string]int64{"h.fits": 1 << 40}
@@ -675,7 +676,7 @@ func (c *corpus) handRuns() {
 		"control": strings.Replace(coolest, `"COOLEST"`, `"\u001b[31m"`, 1), "long": strings.Replace(coolest, `"data.fits"`, `"`+strings.Repeat("x", 1<<20)+`"`, 1),
 	} {
 		c.add("coolest", name, "eval FILE --quiet", "c", "c/coolest.json", []byte(b))
-		c.add("coolest", name, "fit FILE -o o"+quickFit, "c", "c/coolest.json", []byte(b))
+		c.add("coolest", name, "mock FILE -o o.fits --quiet", "c", "c/coolest.json", []byte(b))
 	}
 	plan := string(c.read("s/survey.json"))
 	for name, b := range map[string]string{

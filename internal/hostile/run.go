@@ -22,8 +22,8 @@ const (
 	MaxMessage = 2000             // bytes of a line on stderr
 	MaxMemory  = int64(512) << 20 // beyond the size of the files
 	MaxCPU     = 20 * time.Second
-	MaxObey    = 2 * time.Second // from a signal to the end
-	maxWall    = 30 * time.Second
+	MaxObey    = 2 * time.Second  // from a signal to the end, on an idle machine
+	maxWall    = 15 * time.Second // on an idle machine
 )
 
 // Outcome is what a case came to.
@@ -48,14 +48,16 @@ func (k *Case) Run(binary, seeds, scratch string, stop time.Duration) (*Outcome,
 	if k.Slow {
 		debug.FreeOSMemory()
 	}
-	cmd := proc.Command{Path: binary, Args: k.Args, Dir: dir, Wall: maxWall, CPU: MaxCPU, Memory: size + MaxMemory}
+	slack := func(d time.Duration) time.Duration { return time.Duration(float64(d) * proc.Slack()) }
+	obey := slack(MaxObey)
+	cmd := proc.Command{Path: binary, Args: k.Args, Dir: dir, Wall: slack(maxWall), CPU: MaxCPU, Memory: size + MaxMemory}
 	if k.Runs && stop == 0 {
 		// it may go on from what it was given, and then takes its time
 		stop = 1500 * time.Millisecond
 	}
 	if stop > 0 {
 		cmd.Signal, cmd.After = syscall.SIGTERM, stop
-		cmd.Wall = stop + 2*MaxObey
+		cmd.Wall = stop + 2*obey
 	}
 	r, err := proc.Run(cmd)
 	if err != nil {
@@ -64,8 +66,8 @@ func (k *Case) Run(binary, seeds, scratch string, stop time.Duration) (*Outcome,
 	o := &Outcome{Case: k, Result: r}
 	fault := func(format string, a ...any) { o.Faults = append(o.Faults, fmt.Sprintf(format, a...)) }
 	switch {
-	case stop > 0 && r.Obeyed > MaxObey:
-		fault("SIGTERM after %v was not obeyed within %v", stop, MaxObey)
+	case stop > 0 && r.Obeyed > obey:
+		fault("SIGTERM after %v was not obeyed within %.1f s", stop, obey.Seconds())
 	case r.Killed != "":
 		fault("%s", r.Killed)
 	case stop > 0 && (r.Signal == syscall.SIGTERM || r.Code == 75):

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -176,4 +177,18 @@ func status(pid, key string) int64 {
 		return n << 10
 	}
 	return 0
+}
+
+// Slack tells how many times longer than on an idle machine something may take: as many as the processes that wait for each
+// of the processors.
+func Slack() float64 {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 1
+	}
+	load, err := strconv.ParseFloat(strings.Fields(string(b))[0], 64)
+	if err != nil {
+		return 1
+	}
+	return max(1, load/float64(runtime.NumCPU()))
 }
