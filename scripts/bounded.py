@@ -10,7 +10,11 @@ import time
 MIB = 1 << 20
 PAGE_LIMIT = 512 * MIB  # memory beyond the size of the files
 CPU_LIMIT = 20.0
-OBEY = 2.0  # seconds from a signal to the end
+
+
+def slack():
+    """How many times longer than on an idle machine something may take: as many as the processes that wait for each processor."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 class Result:
@@ -26,6 +30,11 @@ class Result:
         s = f"exit code {self.rc}" + (f", {self.killed}" if self.killed else "")
         first = (self.err.strip().splitlines() or [""])[0]
         return s + (f", {first[:160]!r}" if first else "")
+
+
+def obey():
+    """Seconds from a signal to the end."""
+    return 2.0 * slack()
 
 
 def _peak(pid):
@@ -66,6 +75,7 @@ def run(args, cwd, wall=60, rss=None, cpu=None, sig=None, after=None, when=None,
         p = subprocess.Popen(args, cwd=cwd, stdout=stdout or out, stderr=stderr or err, stdin=stdin or subprocess.DEVNULL,
                              env=dict(os.environ, **(env or {})), start_new_session=True, preexec_fn=pre)
         sent, peak, usage = None, 0, None
+        limit, wall = obey(), wall * slack()
         while True:
             pid, status, usage = os.wait4(p.pid, os.WNOHANG)
             if pid:
@@ -77,12 +87,12 @@ def run(args, cwd, wall=60, rss=None, cpu=None, sig=None, after=None, when=None,
                 sent = time.time()
             reason = ""
             if now - start > wall:
-                reason = f"not done after {wall} s"
+                reason = f"not done after {wall:.0f} s"
             elif rss and peak > rss:
                 reason = f"took more than {rss // MIB} MiB"
             elif cpu and _cpu(p.pid) > cpu:
                 reason = f"used more than {cpu:g} s of the processor"
-            elif sent and now - sent > 4 * OBEY:
+            elif sent and now - sent > 4 * limit:
                 reason = "signal not obeyed"
             if reason and not r.killed:
                 r.killed = reason
