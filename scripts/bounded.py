@@ -13,8 +13,9 @@ CPU_LIMIT = 20.0
 
 
 def slack():
-    """How many times longer than on an idle machine something may take: as many as the processes that wait for each processor."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """How many times longer than on an idle machine something may take: as many as the processes that wait for each processor,
+    but no more than four times."""
+    return min(4.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
 
 
 class Result:
@@ -92,7 +93,7 @@ def run(args, cwd, wall=60, rss=None, cpu=None, sig=None, after=None, when=None,
                 reason = f"took more than {rss // MIB} MiB"
             elif cpu and _cpu(p.pid) > cpu:
                 reason = f"used more than {cpu:g} s of the processor"
-            elif sent and now - sent > 4 * limit:
+            elif sent and now - sent > limit + 1:
                 reason = "signal not obeyed"
             if reason and not r.killed:
                 r.killed = reason

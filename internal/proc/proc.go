@@ -179,8 +179,8 @@ func status(pid, key string) int64 {
 	return 0
 }
 
-// Slack tells how many times longer than on an idle machine something may take: as many as the processes that wait for each
-// of the processors.
+// Slack tells how many times longer than on an idle machine something may take: as many as the processes that wait for each of
+// the processors, but no more than four times.
 func Slack() float64 {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -190,5 +190,5 @@ func Slack() float64 {
 	if err != nil {
 		return 1
 	}
-	return max(1, load/float64(runtime.NumCPU()))
+	return min(4, max(1, load/float64(runtime.NumCPU())))
 }
