@@ -27,19 +27,23 @@ type Work struct {
 	Name  string
 	Line  string   // the command, run in a folder with the sound files
 	Saved []string // one of these is there after an exit code of 75
+	Slow  bool     // takes more than three seconds
 }
 
-// Works are the commands that are stopped. Each takes a second or two on an idle core.
+// Signals are what stops a run, SIGKILL more often than others: nothing can be done about it.
+var Signals = []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1}
+
+// Works are the commands that are stopped. Each takes some seconds of the processor.
 var Works = []Work{
-	{"fit-lm", "fit m.yaml -o o --starts 500 --quiet", []string{"o/checkpoint"}},
-	{"fit-adam", "fit m.yaml -o o --optimizer adam --iterations 6000 --quiet", []string{"o/checkpoint"}},
-	{"fit-light", "fit l.yaml -o o --starts 4 --quiet", []string{"o/checkpoint"}},
-	{"sample-hmc", "sample f -o o --chains 2 --draws 600 --warmup 30 --quiet", []string{"o/checkpoint"}},
-	{"sample-batch", "sample f -o o --chains 4 --draws 400 --warmup 30 --quiet", []string{"o/checkpoint"}},
-	{"sample-nuts", "sample f -o o --sampler nuts --chains 2 --draws 150 --warmup 40 --quiet", []string{"o/checkpoint"}},
-	{"sample-beside", "sample f --chains 2 --draws 600 --warmup 20 --quiet", []string{"f/checkpoint"}},
-	{"train-vae", "train-vae g64.fits -o o --channels 4,8,8,8 --hidden 16 --latents 4 --samples 1 --rate 1e-3 --batch 8 --epochs 30 --save-every 150ms --quiet", []string{"o/checkpoint.safetensors"}},
-	{"survey", "survey run s --index 1-2 --quiet", []string{"s/m/checkpoint", "s/l/checkpoint", "s/m/fit.json", "s/l/fit.json"}},
+	{"fit-lm", "fit m.yaml -o o --starts 500 --quiet", []string{"o/checkpoint"}, false},
+	{"fit-adam", "fit m.yaml -o o --optimizer adam --iterations 6000 --quiet", []string{"o/checkpoint"}, false},
+	{"fit-light", "fit l.yaml -o o --starts 2 --quiet", []string{"o/checkpoint"}, true},
+	{"sample-hmc", "sample f -o o --chains 2 --draws 600 --warmup 30 --quiet", []string{"o/checkpoint"}, false},
+	{"sample-batch", "sample f -o o --chains 4 --draws 400 --warmup 30 --quiet", []string{"o/checkpoint"}, false},
+	{"sample-nuts", "sample f -o o --sampler nuts --chains 2 --draws 150 --warmup 40 --quiet", []string{"o/checkpoint"}, false},
+	{"sample-beside", "sample f --chains 2 --draws 600 --warmup 20 --quiet", []string{"f/checkpoint"}, false},
+	{"train-vae", "train-vae g64.fits -o o --channels 4,8,8,8 --hidden 16 --latents 4 --samples 1 --rate 1e-3 --batch 8 --epochs 30 --save-every 150ms --quiet", []string{"o/checkpoint.safetensors"}, false},
+	{"survey", "survey run s --index 1-2 --quiet", []string{"s/m/checkpoint", "s/n/checkpoint", "s/m/fit.json", "s/n/fit.json"}, false},
 }
 
 const config = `data: {size: [24, 24], noise: 0.05, psf: {gaussian: 0.1}, pixel_scale: 0.15}
@@ -51,17 +55,28 @@ source:
   - {type: decoder, model: b, interpolation: bicubic}
 `
 
+// light has lens light, for the stages that a lens galaxy asks for.
+const light = `data: {size: [20, 20], noise: 0.05, pixel_scale: 0.18}
+lens:
+  - type: sie
+    priors:
+      theta_E: {normal: [0.9, 0.1], bounds: [0.5, 1.5], truth: 0.9}
+source:
+  - {type: gaussian, priors: {amp: {truth: 1}, sigma: {truth: 0.2}}}
+lens_light:
+  - {type: gaussian, priors: {amp: {truth: 1}, sigma: {truth: 0.3}}}
+`
+
 // Setup makes the files that the commands need in the folder dir.
 func Setup(binary, dir string) error {
-	light := strings.Replace(config, "[24, 24]", "[16, 16]", 1) + "lens_light:\n  - {type: sersic, priors: {amp: {truth: 1}, r_sersic: {truth: 0.5}, n: {truth: 3}}}\n"
-	for name, text := range map[string]string{"base.yaml": config, "light.yaml": light, "lenses.csv": "config\nm.yaml\nl.yaml\n"} {
+	for name, text := range map[string]string{"base.yaml": config, "light.yaml": light, "lenses.csv": "config\nm.yaml\nn.yaml\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
 	for _, line := range []string{
 		"dataset synth -o g.fits --count 60 --size 16 --quiet", "dataset synth -o g64.fits --count 48 --quiet", "dataset bundle g.fits -o b --latents 4 --quiet",
-		"mock base.yaml -o m.fits --quiet", "mock light.yaml -o l.fits --quiet", "fit m.yaml -o f --starts 2 --quiet", "survey plan lenses.csv -o s --starts 30 --quiet",
+		"mock base.yaml -o m.fits --quiet", "mock light.yaml -o l.fits --quiet", "mock base.yaml -o n.fits --seed 5 --quiet", "fit m.yaml -o f --starts 2 --quiet", "survey plan lenses.csv -o s --starts 200 --quiet",
 	} {
 		r, err := proc.Run(proc.Command{Path: binary, Args: strings.Fields(line), Dir: dir, Wall: 5 * time.Minute})
 		if err != nil {

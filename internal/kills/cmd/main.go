@@ -44,7 +44,7 @@ func main() {
 
 func run(binary string, count int, seed uint64, signal, match string) error {
 	all := map[string]syscall.Signal{"KILL": syscall.SIGKILL, "TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "USR1": syscall.SIGUSR1}
-	signals := []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1}
+	signals := kills.Signals
 	if signal != "" {
 		s, ok := all[strings.TrimPrefix(strings.ToUpper(signal), "SIG")]
 		if !ok {
