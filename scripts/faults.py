@@ -774,10 +774,6 @@ def lengths(f):
     cases = [("fit", ["fit", "m.yaml", "-o", "o", "--starts", "400", "--quiet"]), ("adam", ["fit", "m.yaml", "-o", "o", "--optimizer", "adam", "--quiet"])]
     for name, args in cases:
         shutil.rmtree(f.at("o"), ignore_errors=True)
-        if not stop_in(f, args, "o", "checkpoint"):
-            yield None, name, "could not be stopped"
-            continue
-        text = open(f.at("o/checkpoint")).read()
         places = []
 
         def walk(v, path):
@@ -787,7 +783,19 @@ def lengths(f):
             elif isinstance(v, dict):
                 for k in sorted(v):
                     walk(v[k], path + [k])
-        walk(json.loads(text), [])
+        # one that was stopped early has little to change
+        for start in (.12, .3, .5, .8, 1.2):
+            shutil.rmtree(f.at("o"), ignore_errors=True)
+            if not stop_in(f, args, "o", "checkpoint", start):
+                break
+            text = open(f.at("o/checkpoint")).read()
+            places.clear()
+            walk(json.loads(text), [])
+            if len(places) > 3:
+                break
+        if not places:
+            yield None, name, "could not be stopped with something in its checkpoint"
+            continue
         step = max(1, len(places) // 12)
         for path in places[::step][:14]:
             for how in ("halved", "doubled"):
@@ -935,7 +943,10 @@ def survey_options(f):
         shutil.rmtree(f.at("s/mock"), ignore_errors=True)
         r = f.run("survey", "run", "s", "--index", "1", "--quiet", wall=40)
         ok, found = judged(r, codes=(2,))
-        yield ok and "survey.json" in r.err, f"{key} is {v!r}", found
+        if key == "lenses_per_task" and v > 0:
+            # more than there are lenses is one task
+            ok, found = judged(r, codes=(0, 2, 3))
+        yield ok and (r.rc != 2 or "survey.json" in r.err), f"{key} is {v!r}", found
 
 
 @check("b14")
@@ -951,7 +962,9 @@ def big_prior(f):
             f.write("b/prior.json", json.dumps({"mean": mean, "covariance": cov}))
         r = f.run("plot", "b", "-o", "o", "--quiet")
         ok, found = judged(r, f.size("b/decoder.onnx", "b/encoder.onnx"), codes=(2, 4))
-        yield ok and "prior.json" in r.err, name, found
+        if name == "covariance 1e40":
+            ok, found = judged(r, f.size("b/decoder.onnx", "b/encoder.onnx"))
+        yield ok and (r.rc == 0 or "prior.json" in r.err), name, found
 
 
 @check("b15")
@@ -1514,7 +1527,8 @@ def tiny(f):
     for n, data in (("5 x 5", a[:5, :5]), ("1 x 1", a[:1, :1]), ("7 x 7", a[:7, :7]), ("3 x 40", np.resize(a, (3, 40))), ("pixel of 1e300", b), ("sky of 1e4", a + 1e4), ("pixel of inf", np.where(b > 1, np.inf, a)), ("nothing stands out", a)):
         image(f.at("x.fits"), data)
         r = f.run("fit", "x.fits", "--noise", "0.05", "--psf", "none", "--pixel-scale", "0.1", "-o", "o", "--starts", "1", "--iterations", "3", "--quiet")
-        ok, found = judged(r)
+        # the network in the binary takes some 300 MiB
+        ok, found = judged(r, 400 * MIB)
         names = {"5 x 5": "5|pixels", "pixel of 1e300": "1e\\+?300|12|8"}.get(n)
         yield ok and (r.rc != 2 or names is None or re.search(names, r.err) is not None), n, found
 
