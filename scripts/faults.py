@@ -1248,7 +1248,7 @@ def quoting(f):
     f.write("l.csv", "config\nm.yaml\n")
     f.write("bin/lenskit", "#!/bin/sh\nexit 0\n")
     os.chmod(f.at("bin/lenskit"), 0o755)
-    for k, name in enumerate(("q`touch PWN0`", "q$(touch PWN1)", "q;touch PWN2;", "q&touch PWN3&", "q|touch PWN4", "q>PWN5", "q<PWN6", "q(x)", "q*", "q?", "q#x", "q!x", "~q", "q\tx", "q\\x", "q{a,b}", "q[ab]", "-q", "q\nx", "q\x1bx", "q$HOME", "q'x", 'q"x', "q x")):
+    for k, name in enumerate(("q`id>PWN0`", "q$(id>PWN1)", "q;id>PWN2;", "q&id>PWN3&", "q|tee${IFS}PWN4", "q>PWN5", "q<PWN6", "q(x)", "q*", "q?", "q#x", "q!x", "~q", "q\tx", "q\\x", "q{a,b}", "q[ab]", "-q", "q\nx", "q\x1bx", "q$HOME", "q'x", 'q"x', "q x")):
         for scheduler in ("slurm", "pbs", "lsf", "sge"):
             if k > 2 and scheduler != "slurm":
                 continue
