@@ -211,7 +211,7 @@ func (b *Bench) Stop(w Work, seed uint64, signals []syscall.Signal) (*Trial, err
 			fault("exit code %d after %s at %.2f s: %.200s", r.Code, name(signal), after.Seconds(), r.Stderr)
 		}
 	}
-	for try := 0; !ended; try++ {
+	if !ended {
 		r, err := b.run(w, dir, 0, 0)
 		if err != nil {
 			return nil, err
@@ -220,7 +220,6 @@ func (b *Bench) Stop(w Work, seed uint64, signals []syscall.Signal) (*Trial, err
 		if r.Code != whole.code {
 			fault("the run after the stops ended with exit code %d, the whole one with %d: %s%.300s", r.Code, whole.code, r.Killed, r.Stderr)
 		}
-		break
 	}
 	files, err := results(dir)
 	if err != nil {
