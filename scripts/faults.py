@@ -1234,8 +1234,8 @@ def setup_signals(f):
     for after in (.3, 1.5, 3.):
         r = f.run("train-vae", "g.fits", "-o", "t", "--channels", "1024,1024,1024,1024", "--hidden", "16", "--latents", "8", "--samples", "1", "--epochs", "1", "--quiet", sig=signal.SIGTERM, after=after, rss=5000 * MIB)
         yield not r.killed and (r.obeyed is None or r.obeyed < obey()), f"train-vae while it lays out a wide network, SIGTERM after {after} s", f"{r}, {r.obeyed and round(r.obeyed, 2)} s after it"
-    f.write("big.yaml", "data: {size: [2048, 2048], noise: 0.05, pixel_scale: 0.01}\nlens: [{type: sis}]\nsource: [{type: gaussian}]\n")
-    f.run("mock", "big.yaml", "-o", "big.fits", "--quiet")
+    f.write("bigbase.yaml", "data: {size: [2048, 2048], noise: 0.05, pixel_scale: 0.01}\nlens: [{type: sis}]\nsource: [{type: gaussian}]\n")
+    f.run("mock", "bigbase.yaml", "-o", "big.fits", "--quiet")
     for s, after in ((signal.SIGTERM, .7), (signal.SIGINT, 2.), (signal.SIGUSR1, 4.)):
         for args in (["fit", "big.yaml", "-o", "o"], ["fit", "big.fits", "--noise", "0.05", "--psf", "none", "--pixel-scale", "0.01", "-o", "o"]):
             r = f.run(*args, "--quiet", sig=s, after=after)
