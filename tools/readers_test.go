@@ -384,7 +384,7 @@ func TestAbsurdNumbersAreRefusedByNameAndPlace(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "samples.csv"), []byte("lp__,accept_stat__,a\n-3,0.5,1\n"+rows), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		_, err := readDraws(dir)
+		_, err := readDraws(dir, []string{"samples.csv"})
 		refused(t, rows, err, "samples.csv: draw 2: "+strings.TrimSpace(name))
 	}
 	for text, want := range map[string]string{
@@ -464,7 +464,7 @@ func FuzzChain(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, "samples.csv"), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		d, err := readDraws(dir)
+		d, err := readDraws(dir, []string{"samples.csv"})
 		if err != nil {
 			if exitCode(err) != exitBadInput {
 				t.Error(err)
