@@ -11,7 +11,7 @@ func versionCommand() *cli.Command {
 		Name:        "version",
 		Usage:       "tell the version of lenskit and of what it runs on",
 		UsageText:   "lenskit version [--json]",
-		Description: "The same that fit.json keeps under versions.",
+		Description: "The same that fit.json keeps under versions.\n\nExample: lenskit version --json",
 		Action: func(c *cli.Context) error {
 			if _, err := arguments(c); err != nil {
 				return err

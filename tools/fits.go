@@ -179,7 +179,7 @@ func (d *fitsData) sum() (string, error) {
 func openFITS(path string) ([]fitsHDU, *fitsData, error) {
 	f, size, err := disk.Open(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, badInput("%w, expected a FITS file", err)
 	}
 	data := &fitsData{path: path, file: f}
 	var hdus []fitsHDU

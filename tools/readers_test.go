@@ -77,7 +77,9 @@ func TestNoReaderWaitsForAPipeOrTakesAnythingButAFile(t *testing.T) {
 		"galaxies.csv":  func(p string) error { return readGalaxyTable(p, nil, nil) },
 		"fit.json":      func(p string) error { _, err := readFitRecord(filepath.Dir(p)); return err },
 		"samples_1.csv": func(p string) error { _, err := readDraws(filepath.Dir(p), []string{filepath.Base(p)}); return err },
-		"samples.csv":   func(p string) error { return (&coolestExport{opt: CoolestOptions{Dir: filepath.Dir(p)}}).readSamples() },
+		"samples.csv": func(p string) error {
+			return (&coolestExport{opt: CoolestOptions{Dir: filepath.Dir(p)}, rec: &fitRecord{}}).readSamples()
+		},
 		"prior.json": func(p string) error {
 			return (&bundle{Path: filepath.Dir(p), Latents: 2}).prior(os.DirFS(filepath.Dir(p)), filepath.Dir(p))
 		},

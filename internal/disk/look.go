@@ -31,7 +31,7 @@ func SumUntil(ctx context.Context, path string, limit int64) (string, error) {
 	}
 	defer f.Close()
 	h := sha256.New()
-	if size <= limit {
+	if size > 0 && size <= limit {
 		size, err = io.Copy(h, io.LimitReader(&reading{ctx, f}, limit+1))
 	}
 	switch {

@@ -103,6 +103,9 @@ func Read(path string, limit int64) ([]byte, error) {
 	if size > limit {
 		return nil, &ReadError{path, tooLarge(size, limit)}
 	}
+	if size == 0 { // also files of the system that have no size and may not end
+		return []byte{}, nil
+	}
 	data, err := ReadAll(f, size, limit)
 	if err != nil {
 		return nil, &ReadError{path, err}
@@ -155,14 +158,16 @@ func Size(n int64) string {
 
 // Sum is the SHA-256 of the regular file path in hexadecimal.
 func Sum(path string) (string, error) {
-	f, _, err := Open(path)
+	f, size, err := Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", &ReadError{path, err}
+	if size > 0 {
+		if _, err := io.Copy(h, f); err != nil {
+			return "", &ReadError{path, err}
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -308,7 +308,7 @@ func names(m map[string][]byte) []string {
 }
 
 var (
-	clock = regexp.MustCompile(`(?i)second|elapsed|^started$|^ended$|^pid$|^host$|^path$|^date$|^time$|key$|digest|checksum`)
+	clock = regexp.MustCompile(`(?i)second|elapsed|^started$|^ended$|^pid$|^host$|^path$|^date$|^time$|key$|digest|checksum|sha256$`)
 	timed = regexp.MustCompile(`(?i)second|elapsed|time|date`)
 )
 
