@@ -542,7 +542,7 @@ func TestLoopsOfTheEvaluatorAreBounded(t *testing.T) {
 		x *Array
 	}{
 		"found loops that evaluate more than": {grow("Neg", "s"), FloatArray([]float64{1})},
-		"found values of":      {grow("Neg", "s"), FloatArray(make([]float64, 1<<20), 1<<20)},
+		"found values of":                     {grow("Neg", "s"), FloatArray(make([]float64, 1<<20), 1<<20)},
 	} {
 		e, err := NewEvaluator(c.g)
 		if err != nil {

@@ -541,11 +541,10 @@ func (z *sizes) turnByTurn(n *Node, body *Graph, args []Value, most int64) (h he
 	}
 	if turn == 0 {
 		for i, o := range body.Outputs[1+kept:] {
-			s, ok := known(o.Shape)
-			if !ok && kept+i < len(n.Out) {
+			if _, ok := known(o.Shape); !ok && kept+i < len(n.Out) {
 				return h, false
 			}
-			z.result(n, kept+i, Value{Type: o.Type, Shape: append([]Dim{num(0)}, dimsOf(s...)...)})
+			z.result(n, kept+i, Value{Type: o.Type, Shape: append([]Dim{num(0)}, o.Shape...)})
 		}
 	}
 	return h, h.work <= mostWork
