@@ -250,7 +250,13 @@ var shapeOperands = map[string]int{"Reshape": 1, "Expand": 1, "Tile": 1, "Resize
 
 // verdict judges a node on the way from the input.
 func (p *plan) verdict(n *Node, counts map[string]bool) verdict {
-	if n.Domain != "" || hasGraph(n) {
+	if n.Domain != "" {
+		return unknownRows
+	}
+	if hasGraph(n) {
+		if n.turnsOn(p.active) {
+			return mixes
+		}
 		return unknownRows
 	}
 	for i, s := range n.In {
@@ -450,7 +456,7 @@ func oneByOne(verb string, g *Graph, opt DiffOptions, why error) (*Graph, error)
 			return nil, fmt.Errorf("onnx: %s: %s has shape %v, expected a first axis of 1", verb, Quote(v.Name), s)
 		}
 	}
-	t := newTape(p.g, verb)
+	t := p.tape(verb)
 	var ins, outs []Value
 	wide := func(v Value) Value {
 		s := slices.Clone(p.g.Info[v.Name].Shape)
@@ -494,6 +500,7 @@ func oneByOne(verb string, g *Graph, opt DiffOptions, why error) (*Graph, error)
 		w := wide(v)
 		outs = append(outs, t.result(t.opA("Concat", attrs("axis", 0), columns[i]...), w.Name, w))
 	}
+	t.settleNames()
 	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
 	d.Inputs = append(d.Inputs, ins...)
 	d.Outputs = append(d.Outputs, outs...)

@@ -363,7 +363,56 @@ func (p *plan) crossesBatch(n *Node) bool {
 	return false
 }
 
-// turnsOnBatch is a node that runs one body or another, or the same one more or fewer times, as inputs with a batch say.
+// turnsOn tells whether n, or a node in its bodies, runs one body or another, or the same one more or fewer times, as
+// values say that are in depends or follow from them.
+func (n *Node) turnsOn(depends map[string]bool) bool {
+	if n.Op == "If" && depends[n.inName(0)] || n.Op == "Loop" && (depends[n.inName(0)] || depends[n.inName(1)]) {
+		return true
+	}
+	for _, a := range n.Attr {
+		g := a.Graph
+		if g == nil {
+			continue
+		}
+		inner := maps.Clone(depends)
+		given := len(n.In) - len(g.Inputs) // a condition left out is not among the operands
+		for i, v := range g.Inputs {
+			inner[v.Name] = depends[n.inName(i+max(given, 0))]
+		}
+		last := ""
+		if n.Op == "Loop" && len(g.Outputs) > 0 {
+			last = g.Outputs[0].Name
+		}
+		for more := true; more; { // what goes from turn to turn
+			for _, m := range g.Nodes {
+				if hasGraph(m) && m.turnsOn(inner) {
+					return true
+				}
+				if slices.ContainsFunc(m.uses(), func(s string) bool { return inner[s] }) {
+					for _, s := range m.Out {
+						inner[s] = s != ""
+					}
+				}
+			}
+			if last != "" && inner[last] {
+				return true
+			}
+			more = false
+			for i, v := range g.Outputs {
+				k := i
+				if n.Op == "Loop" {
+					k++
+				}
+				if n.Op != "If" && inner[v.Name] && k < len(g.Inputs) && !inner[g.Inputs[k].Name] {
+					inner[g.Inputs[k].Name], more = true, true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// turnsOnBatch is a node that turns on inputs with a batch.
 func (p *plan) turnsOnBatch() *Node {
 	depends := map[string]bool{}
 	for _, v := range p.g.Inputs {
@@ -372,7 +421,7 @@ func (p *plan) turnsOnBatch() *Node {
 		}
 	}
 	for _, n := range p.g.Nodes {
-		if n.Op == "If" && depends[n.inName(0)] || n.Op == "Loop" && (depends[n.inName(0)] || depends[n.inName(1)]) {
+		if n.turnsOn(depends) {
 			return n
 		}
 		if slices.ContainsFunc(n.uses(), func(s string) bool { return depends[s] }) {

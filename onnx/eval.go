@@ -194,6 +194,7 @@ type evalProgram struct {
 	names    []string // of outputs
 	consts   []evalBinding
 	captures []evalCapture
+	made     []bool // slots that steps fill: what the others hold is not counted
 }
 
 type evalBinding struct {
@@ -334,6 +335,14 @@ func compileNode(n *Node, opset map[string]int, s *evalScope, depth int) (*evalS
 // markFree notes after which step each value is needed no more.
 func (p *evalProgram) markFree() {
 	seen := make([]bool, p.slots)
+	p.made = make([]bool, p.slots)
+	for _, st := range p.steps {
+		for _, slot := range st.out {
+			if slot >= 0 {
+				p.made[slot] = true
+			}
+		}
+	}
 	for _, o := range p.outputs {
 		seen[o] = true
 	}
@@ -389,7 +398,9 @@ func (p *evalProgram) run(vals []*Array, m *evalMeter) ([]*Array, error) {
 			}
 		}
 		for _, slot := range st.free {
-			m.leave(vals[slot])
+			if p.made[slot] {
+				m.leave(vals[slot])
+			}
 			vals[slot] = nil
 		}
 	}
@@ -402,7 +413,7 @@ func (p *evalProgram) run(vals []*Array, m *evalMeter) ([]*Array, error) {
 	return outs, nil
 }
 
-// runSub evaluates the graph attribute name with the given inputs.
+// runSub evaluates the graph attribute name with the given inputs. What it returns is the caller's to count.
 func (c *evalCall) runSub(name string, in ...*Array) ([]*Array, error) {
 	p := c.sub[name]
 	if p == nil {
@@ -421,7 +432,18 @@ func (c *evalCall) runSub(name string, in ...*Array) ([]*Array, error) {
 		}
 		vals[cp.inner] = c.outer[cp.outer]
 	}
-	return p.run(vals, c.meter)
+	out, err := p.run(vals, c.meter)
+	if err != nil {
+		return nil, err
+	}
+	counted := map[int]bool{}
+	for i, slot := range p.outputs {
+		if p.made[slot] && !counted[slot] {
+			counted[slot] = true
+			c.meter.release(out[i])
+		}
+	}
+	return out, nil
 }
 
 // call evaluates the step's node and returns one array for each output that it names. Operators check their operands;

@@ -1,6 +1,10 @@
 package onnx
 
-import "fmt"
+import (
+	"fmt"
+
+	"lenskit/internal/disk"
+)
 
 // maxLoopWork is the largest number of nodes that loops may evaluate in one run of a graph; each turn counts as one more.
 const maxLoopWork = 1 << 21
@@ -40,8 +44,26 @@ func (c *evalCall) turn(p *evalProgram) error {
 
 // stack collects the rows that the turns of a loop give.
 type stack struct {
-	rows []*Array
-	size int
+	rows  []*Array
+	size  int
+	meter *evalMeter
+}
+
+// carry counts what goes into the next turn in the place of what came from the last one.
+func (m *evalMeter) carry(was, now []*Array) {
+	for _, a := range now {
+		m.take(a)
+	}
+	for _, a := range was {
+		m.leave(a)
+	}
+}
+
+// done counts the rows no more.
+func (s *stack) done() {
+	for _, a := range s.rows {
+		s.meter.leave(a)
+	}
 }
 
 func (s *stack) push(a *Array) error {
@@ -52,7 +74,20 @@ func (s *stack) push(a *Array) error {
 		return fmt.Errorf("found more than %d elements in the rows of a loop", maxElements)
 	}
 	s.rows = append(s.rows, a)
+	s.meter.take(a)
+	if all := plus(s.meter.alive, 8*int64(s.size)); all > s.meter.room { // they are put together in a copy
+		return fmt.Errorf("%w: found values of %s at a time, expected at most %s", ErrTooLarge, disk.Size(all), disk.Size(s.meter.room))
+	}
 	return nil
+}
+
+// stacks are as many empty stacks.
+func (c *evalCall) stacks(n int) []stack {
+	s := make([]stack, n)
+	for i := range s {
+		s[i].meter = c.meter
+	}
+	return s
 }
 
 // array puts the rows side by side along a new axis, the last row first with backward. Where there are no rows like
@@ -136,7 +171,8 @@ func evalLoop(c *evalCall) ([]*Array, error) {
 		}
 		state = append(state, c.in[2+i])
 	}
-	rows := make([]stack, len(p.outputs)-1-kept)
+	c.meter.carry(nil, state)
+	rows := c.stacks(len(p.outputs) - 1 - kept)
 	for turn := int64(0); cond && turn != most; turn++ {
 		if err := c.turn(p); err != nil {
 			return nil, err
@@ -149,15 +185,20 @@ func evalLoop(c *evalCall) ([]*Array, error) {
 		if cond, err = truthOf(out[0]); err != nil {
 			return nil, fmt.Errorf("turn %d: condition: %w", turn, err)
 		}
-		state = out[1 : 1+kept]
+		c.meter.carry(state, out[1:1+kept])
+		state = out[1 : 1+kept : 1+kept]
 		for k := range rows {
 			if err := rows[k].push(out[1+kept+k]); err != nil {
 				return nil, err
 			}
 		}
 	}
+	for _, a := range state {
+		c.meter.release(a)
+	}
 	for k := range rows {
 		if !c.names(kept + k) {
+			rows[k].done()
 			state = append(state, nil)
 			continue
 		}
@@ -165,6 +206,7 @@ func evalLoop(c *evalCall) ([]*Array, error) {
 		if err != nil {
 			return nil, err
 		}
+		rows[k].done()
 		state = append(state, a)
 	}
 	return state, nil
@@ -209,7 +251,8 @@ func evalScan(c *evalCall) ([]*Array, error) {
 		turns = x.Shape[axes[i]]
 	}
 	state := append([]*Array{}, c.in[:kept]...)
-	rows := make([]stack, len(p.outputs)-kept)
+	c.meter.carry(nil, state)
+	rows := c.stacks(len(p.outputs) - kept)
 	for turn := range turns {
 		if err := c.turn(p); err != nil {
 			return nil, err
@@ -230,6 +273,7 @@ func evalScan(c *evalCall) ([]*Array, error) {
 		if err != nil {
 			return nil, fmt.Errorf("turn %d: %w", turn, err)
 		}
+		c.meter.carry(state, out[:kept])
 		state = out[:kept:kept]
 		for k := range rows {
 			if err := rows[k].push(out[kept+k]); err != nil {
@@ -237,8 +281,12 @@ func evalScan(c *evalCall) ([]*Array, error) {
 			}
 		}
 	}
+	for _, a := range state {
+		c.meter.release(a)
+	}
 	for k := range rows {
 		if !c.names(kept + k) {
+			rows[k].done()
 			state = append(state, nil)
 			continue
 		}
@@ -246,6 +294,7 @@ func evalScan(c *evalCall) ([]*Array, error) {
 		if err != nil {
 			return nil, err
 		}
+		rows[k].done()
 		state = append(state, a)
 	}
 	return state, nil

@@ -31,6 +31,9 @@ func (a *Array) bytes() int64 {
 
 func (m *evalMeter) take(a *Array) { m.alive += a.bytes() }
 
+// release is leave of an array that something else counts from now on.
+func (m *evalMeter) release(a *Array) { m.alive -= a.bytes() }
+
 // leave counts an array that nothing reads any more.
 func (m *evalMeter) leave(a *Array) {
 	b := a.bytes()

@@ -26,11 +26,13 @@ const (
 // ErrTooLarge is wrapped by the errors of graphs that would take more memory than they may.
 var ErrTooLarge = errors.New("takes too much memory")
 
-// unsizedError is the error of a result whose size depends on the values of the inputs.
-type unsizedError struct{ name string }
+// unsizedError is the error of what depends on the values of the inputs: how large a result is, or how often a loop turns.
+type unsizedError struct{ what string }
 
-func (e *unsizedError) Error() string {
-	return fmt.Sprintf("how large result %s is cannot be told before it is computed", Quote(e.name))
+func (e *unsizedError) Error() string { return e.what }
+
+func unsized(name string) error {
+	return &unsizedError{fmt.Sprintf("how large result %s is cannot be told before it is computed", Quote(name))}
 }
 
 func (e *unsizedError) Unwrap() error { return ErrTooLarge }
@@ -42,6 +44,7 @@ type sizes struct {
 	most   map[string]int64 // the largest value of symbols for numbers that depend on the inputs
 	lists  map[string]int64 // bytes of sequences
 	budget int              // nested graphs that may still be looked into
+	left   *int             // nodes of turns that may still be followed one by one
 }
 
 // held is what runs of a node or a graph take: bytes of results, bytes of working space, and elements and products.
@@ -53,7 +56,8 @@ type held struct {
 const endless = math.MaxInt64 / 4
 
 func newSizes(g *Graph, inGo bool) *sizes {
-	return &sizes{f: newInferer(g), inGo: inGo, most: map[string]int64{}, lists: map[string]int64{}, budget: maxNodes}
+	left := maxUnrolled
+	return &sizes{f: newInferer(g), inGo: inGo, most: map[string]int64{}, lists: map[string]int64{}, budget: maxNodes, left: &left}
 }
 
 // width is the bytes of an element.
@@ -150,8 +154,12 @@ func (z *sizes) bound(n *Node) {
 				continue
 			}
 			switch n.Op {
-			case "NonZero", "Compress", "Unique":
+			case "NonZero", "Compress", "Unique", "StringNormalizer":
 				z.most[d.Sym] = all
+			case "NonMaxSuppression": // no more than there are scores
+				if e, ok := z.elements(z.f.value(n.inName(1)).Shape); ok {
+					z.most[d.Sym] = e
+				}
 			case "Slice", "TopK":
 				if i < len(x) {
 					if e, ok := z.elements(x[i : i+1]); ok {
@@ -191,11 +199,7 @@ func (z *sizes) node(n *Node) (h held, err error) {
 		if !ok || len(x) != 3 {
 			break
 		}
-		hidden := product(2*8, max(n.Int("hidden_size", 1), 1))
-		for _, name := range n.Out {
-			z.lists[name] = product(rows, hidden)
-		}
-		h.scratch = product(product(rows, hidden), 4)
+		h.scratch = product(product(rows, product(2*8, max(n.Int("hidden_size", 1), 1))), 4)
 	}
 	if hasGraph(n) {
 		if h, err = z.nested(n); err != nil {
@@ -209,7 +213,7 @@ func (z *sizes) node(n *Node) (h held, err error) {
 		}
 		b, ok := z.bytes(name)
 		if !ok {
-			return h, &unsizedError{name}
+			return h, unsized(name)
 		}
 		h.results = append(h.results, b)
 		h.work = plus(h.work, b)
@@ -311,103 +315,325 @@ func (z *sizes) einsum(n *Node) int64 {
 	return product(2, most)
 }
 
-// nested is what the graphs in n's attributes take; a loop's turns must be known to be few, and its values to stay as
-// large as they are.
+// inner is what one run of a graph in an attribute takes, with args for its inputs. s knows its values.
+func (z *sizes) inner(g *Graph, args []Value, vals []knownInts) (s *sizes, peak, work int64, err error) {
+	if z.budget--; z.budget < 0 {
+		return nil, 0, 0, fmt.Errorf("%w: found graphs within graphs", ErrTooLarge)
+	}
+	sub := g.shallow()
+	sub.Opset, sub.Info = z.f.g.Opset, map[string]Value{}
+	for i := range sub.Inputs {
+		if i < len(args) {
+			sub.Inputs[i] = Value{Name: sub.Inputs[i].Name, Type: args[i].Type, Shape: args[i].Shape}
+		}
+	}
+	s = &sizes{f: newInferer(sub), inGo: z.inGo, most: z.most, lists: z.lists, budget: z.budget, left: z.left}
+	s.f.outer, s.f.next = z.f, max(s.f.next, z.f.next) // symbols are told apart
+	for i, v := range sub.Inputs {
+		if i < len(vals) && vals[i].elems != nil {
+			s.f.vals[v.Name] = vals[i]
+		}
+	}
+	peak, work, _, err = s.walk(sub)
+	z.budget, z.f.next = s.budget, max(z.f.next, s.f.next)
+	return s, peak, work, err
+}
+
+// result notes what is known of n's result i.
+func (z *sizes) result(n *Node, i int, v Value) {
+	if i < len(n.Out) && n.Out[i] != "" {
+		v.Name = n.Out[i]
+		z.f.g.Info[v.Name] = v
+	}
+}
+
+// nested is what the graphs in n's attributes take.
 func (z *sizes) nested(n *Node) (held, error) {
-	var h held
-	inner := func(g *Graph, args []Value) (*sizes, int64, int64, error) {
-		if z.budget--; z.budget < 0 {
-			return nil, 0, 0, fmt.Errorf("%w: found graphs within graphs", ErrTooLarge)
-		}
-		sub := g.shallow()
-		sub.Opset, sub.Info = z.f.g.Opset, map[string]Value{}
-		for i := range sub.Inputs {
-			if i < len(args) {
-				args[i].Name = sub.Inputs[i].Name
-				sub.Inputs[i] = args[i]
-			}
-		}
-		s := &sizes{f: newInferer(sub), inGo: z.inGo, most: z.most, lists: z.lists, budget: z.budget}
-		s.f.outer = z.f
-		peak, work, _, err := s.walk(sub)
-		z.budget = s.budget
-		return s, peak, work, err
-	}
-	set := func(i int, v Value) {
-		if i < len(n.Out) && n.Out[i] != "" {
-			v.Name = n.Out[i]
-			z.f.g.Info[v.Name] = v
-		}
-	}
 	switch n.Op {
 	case "If":
-		for _, k := range sortedKeys(n.Attr) {
-			g := n.Attr[k].Graph
-			if g == nil {
-				continue
-			}
-			s, peak, work, err := inner(g, nil)
-			if err != nil {
-				return h, err
-			}
-			h.scratch, h.work = max(h.scratch, peak), max(h.work, work)
-			for i, o := range g.Outputs {
-				b, ok := s.bytes(o.Name)
-				if ok && i < len(n.Out) {
-					z.lists[n.Out[i]] = max(z.lists[n.Out[i]], b)
-				}
-			}
-		}
-		return h, nil
+		return z.choice(n)
 	case "Loop":
-		turns, known := int64(0), false
-		if k, ok := z.f.ints(n.inName(0)); ok && len(k.elems) == 1 && k.elems[0].Known() {
-			turns, known = max(k.elems[0].N, 0), true
-		}
-		if !known || turns > mostTurns {
-			what := "an unknown number of turns"
-			if known {
-				what = fmt.Sprintf("%d turns", turns)
-			}
-			return h, fmt.Errorf("%w: found %s, expected a constant of at most %d", ErrTooLarge, what, mostTurns)
-		}
-		g := n.Attr["body"].Graph
+		return z.loop(n)
+	case "Scan":
+		return z.scan(n)
+	}
+	return held{}, fmt.Errorf("%w: how much its graph takes cannot be told", ErrTooLarge)
+}
+
+// choice is what the larger branch of an If takes.
+func (z *sizes) choice(n *Node) (h held, err error) {
+	for k := range n.Out {
+		delete(z.lists, n.Out[k])
+	}
+	most := make([]map[int]int64, len(n.Out)) // extents of the results, by axis
+	for _, key := range sortedKeys(n.Attr) {
+		g := n.Attr[key].Graph
 		if g == nil {
-			return h, errors.New("attribute \"body\": found no graph")
+			continue
 		}
-		carried := len(n.In) - 2
-		args := []Value{{Type: Int64, Shape: []Dim{}}, {Type: Bool, Shape: []Dim{}}}
-		for i := range max(carried, 0) {
-			args = append(args, z.f.value(n.In[2+i]))
-		}
-		s, peak, work, err := inner(g, args)
+		s, peak, work, err := z.inner(g, nil, nil)
 		if err != nil {
 			return h, err
 		}
-		h.scratch, h.work = peak, product(turns, plus(work, int64(len(g.Nodes))))
-		for i, o := range g.Outputs[min(1, len(g.Outputs)):] {
-			v := s.f.value(o.Name)
-			if i < carried {
-				if was := args[2+i]; was.Shape == nil || !slices.Equal(v.Shape, was.Shape) {
-					return h, fmt.Errorf("%w: the carried value %s changes its shape from %v to %v", ErrTooLarge, Quote(o.Name), was.Shape, v.Shape)
+		h.scratch, h.work = max(h.scratch, peak), max(h.work, work)
+		for i, o := range g.Outputs {
+			if i >= len(n.Out) {
+				break
+			}
+			if b, ok := s.bytes(o.Name); ok {
+				z.lists[n.Out[i]] = max(z.lists[n.Out[i]], b)
+			}
+			if most[i] == nil {
+				most[i] = map[int]int64{}
+			}
+			shape := s.f.value(o.Name).Shape
+			for a := range shape {
+				if e, ok := s.elements(shape[a : a+1]); ok {
+					most[i][a] = max(most[i][a], e)
 				}
-				set(i, v)
-				continue
 			}
-			if v.Shape == nil {
-				return h, &unsizedError{o.Name}
+		}
+	}
+	for i, name := range n.Out {
+		for a, d := range z.f.value(name).Shape {
+			if _, seen := z.most[d.Sym]; !seen && d.N == 1 && !d.Known() {
+				z.most[d.Sym] = most[i][a]
 			}
-			v.Shape = append([]Dim{num(turns)}, v.Shape...)
-			b, _ := z.elements(v.Shape)
-			h.scratch = plus(h.scratch, product(b, z.width(v.Type))) // the turns' results, before they are put together
-			set(i, v)
 		}
-		if h.work > mostWork {
-			return h, fmt.Errorf("%w: found %d turns of %d operations, expected at most %d in all", ErrTooLarge, turns, work, int64(mostWork))
+	}
+	return h, nil
+}
+
+// loop is what a Loop takes: as often as its first operand says, or as its condition says where it can be told from turn
+// to turn. Where that cannot be told either, the evaluator counts while it runs.
+func (z *sizes) loop(n *Node) (h held, err error) {
+	body := n.Attr["body"].Graph
+	if body == nil {
+		return h, errors.New("attribute \"body\": found no graph")
+	}
+	carried := max(len(n.In)-2, 0)
+	if len(body.Inputs) != carried+2 || len(body.Outputs) < carried+1 {
+		return h, fmt.Errorf("body: found %d inputs and %d outputs for %d operands", len(body.Inputs), len(body.Outputs), len(n.In))
+	}
+	turns := int64(-1)
+	if k, ok := z.f.ints(n.inName(0)); ok && len(k.elems) == 1 && k.elems[0].Known() {
+		turns = max(k.elems[0].N, 0)
+	}
+	args := []Value{{Type: Int64, Shape: []Dim{}}, {Type: Bool, Shape: []Dim{}}}
+	for i := range 2 {
+		if len(body.Inputs[i].Shape) == 1 {
+			args[i].Shape = []Dim{num(1)}
 		}
+	}
+	for i := range carried {
+		args = append(args, z.f.value(n.In[2+i]))
+	}
+	if turns >= 0 && turns <= mostTurns {
+		if h, err = z.turns(n, body, args, turns, 1); err == nil || !errors.Is(err, ErrTooLarge) {
+			return h, err
+		}
+	}
+	if h, ok := z.turnByTurn(n, body, args, turns); ok {
 		return h, nil
 	}
-	return h, fmt.Errorf("%w: how much its graph takes cannot be told", ErrTooLarge)
+	switch {
+	case err != nil:
+		return h, err
+	case z.inGo && !(turns > mostTurns && body.goesOn()):
+		return h, &unsizedError{"how many turns it takes cannot be told before it runs"}
+	case turns >= 0:
+		return h, fmt.Errorf("%w: found %d turns, expected a constant of at most %d", ErrTooLarge, turns, mostTurns)
+	}
+	return h, &unsizedError{"found an unknown number of turns, which may have no end; --device reference bounds it while it runs"}
+}
+
+// goesOn tells whether the condition that a Loop's body gives is the one that it is given.
+func (g *Graph) goesOn() bool {
+	from := map[string]string{}
+	for _, n := range g.Nodes {
+		if n.Op == "Identity" && len(n.In) == 1 && len(n.Out) == 1 {
+			from[n.Out[0]] = n.In[0]
+		}
+	}
+	name := g.Outputs[0].Name
+	for range g.Nodes {
+		if next, ok := from[name]; ok {
+			name = next
+		}
+	}
+	if t := g.Init[name]; t != nil {
+		return len(t.Ints) == 1 && t.Ints[0] != 0
+	}
+	return name == g.Inputs[1].Name
+}
+
+// turnByTurn follows a Loop's turns while its condition and the values that go from turn to turn can be told; ok is false
+// where they cannot, and where there are too many.
+func (z *sizes) turnByTurn(n *Node, body *Graph, args []Value, most int64) (h held, ok bool) {
+	given := []knownInts{{}, {}}
+	for i := range n.In {
+		if i >= 2 {
+			k, _ := z.f.ints(n.In[i])
+			given = append(given, k)
+		}
+	}
+	on := true
+	if name := n.inName(1); name != "" {
+		k, ok := z.f.ints(name)
+		if !ok || len(k.elems) != 1 || !k.elems[0].Known() {
+			return h, false
+		}
+		on = k.elems[0].N != 0
+	}
+	if n.inName(0) != "" && most < 0 {
+		return h, false
+	}
+	one := func(i int, v int64) knownInts {
+		return knownInts{make([]int64, len(args[i].Shape)), []Dim{num(v)}}
+	}
+	for i := range 2 {
+		given[i] = one(i, 1)
+		for k := range given[i].shape {
+			given[i].shape[k] = 1
+		}
+	}
+	kept := len(args) - 2
+	args = slices.Clone(args)
+	rows := make([][]Dim, len(body.Outputs)-1-kept)
+	stacked := int64(0) // bytes of the rows
+	turn := int64(0)
+	for ; on && (most < 0 || turn < most); turn++ {
+		if *z.left -= 1 + len(body.Nodes); *z.left < 0 {
+			return h, false
+		}
+		given[0].elems = []Dim{num(turn)}
+		s, peak, work, err := z.inner(body, args, given)
+		if err != nil {
+			return h, false
+		}
+		h.scratch, h.work = max(h.scratch, plus(peak, stacked)), plus(h.work, plus(work, int64(len(body.Nodes))))
+		k, ok := s.f.ints(body.Outputs[0].Name)
+		if !ok || len(k.elems) != 1 || !k.elems[0].Known() {
+			return h, false
+		}
+		on = k.elems[0].N != 0
+		for i, o := range body.Outputs[1:] {
+			v := s.f.value(o.Name)
+			if v.Shape == nil {
+				return h, false
+			}
+			if i < kept {
+				args[2+i] = v
+				given[2+i], _ = s.f.ints(o.Name)
+				continue
+			}
+			b, ok := s.bytes(o.Name)
+			if r := rows[i-kept]; !ok || r != nil && !slices.Equal(r, v.Shape) {
+				return h, false
+			}
+			rows[i-kept], stacked = v.Shape, plus(stacked, b)
+			z.result(n, i, Value{Type: v.Type, Shape: append([]Dim{num(turn + 1)}, v.Shape...)})
+		}
+	}
+	h.scratch = max(h.scratch, stacked)
+	for i := range kept {
+		z.result(n, i, args[2+i])
+	}
+	if turn == 0 {
+		for i, o := range body.Outputs[1+kept:] {
+			if _, ok := known(o.Shape); !ok && kept+i < len(n.Out) {
+				return h, false
+			}
+			z.result(n, kept+i, Value{Type: o.Type, Shape: append([]Dim{num(0)}, o.Shape...)})
+		}
+	}
+	return h, h.work <= mostWork
+}
+
+// scan is what a Scan takes: its turns are as many as the scanned axis is long.
+func (z *sizes) scan(n *Node) (h held, err error) {
+	body := n.Attr["body"].Graph
+	taken := int(n.Int("num_scan_inputs", 0))
+	kept := len(n.In) - taken
+	if body == nil || taken < 1 || kept < 0 || len(body.Inputs) != len(n.In) || len(body.Outputs) < kept {
+		return h, errors.New("found a body of other inputs and outputs than the operands")
+	}
+	turns := int64(-1)
+	var args []Value
+	for i, name := range n.In {
+		v := z.f.value(name)
+		if i >= kept {
+			axis, d, ok := scanAxis(n, i-kept, v.Shape)
+			if !ok {
+				return h, unsized(name)
+			}
+			e, ok := z.elements([]Dim{d})
+			if !ok {
+				return h, unsized(name)
+			}
+			turns = max(turns, e)
+			v.Shape = slices.Delete(slices.Clone(v.Shape), axis, axis+1)
+		}
+		args = append(args, v)
+	}
+	if turns > mostTurns {
+		return h, fmt.Errorf("%w: found %d turns, expected at most %d", ErrTooLarge, turns, mostTurns)
+	}
+	return z.turns(n, body, args, turns, 0)
+}
+
+// scanAxis is the axis along which scanned operand i is taken apart, and its extent.
+func scanAxis(n *Node, i int, shape []Dim) (axis int, d Dim, ok bool) {
+	a := int64(0)
+	if v := n.Ints("scan_input_axes"); i < len(v) {
+		a = v[i]
+	}
+	axis, err := normAxis(a, len(shape))
+	if err != nil {
+		return 0, d, false
+	}
+	return axis, shape[axis], true
+}
+
+// turns is what a number of equal turns of a body take. The values that go from turn to turn, which are the body's outputs
+// from first on, must keep their shapes.
+func (z *sizes) turns(n *Node, body *Graph, args []Value, turns int64, first int) (h held, err error) {
+	kept := len(args) - 2
+	if n.Op == "Scan" {
+		kept = len(args) - int(n.Int("num_scan_inputs", 0))
+	}
+	s, peak, work, err := z.inner(body, args, nil)
+	if err != nil {
+		return h, err
+	}
+	h.scratch, h.work = peak, product(turns, plus(work, int64(len(body.Nodes))))
+	for i, o := range body.Outputs[first:] {
+		v := s.f.value(o.Name)
+		if i < kept {
+			if was := args[2*first+i]; was.Shape == nil || !slices.Equal(v.Shape, was.Shape) {
+				return h, fmt.Errorf("%w: the carried value %s changes its shape from %v to %v", ErrTooLarge, Quote(o.Name), was.Shape, v.Shape)
+			}
+			z.result(n, i, v)
+			continue
+		}
+		b, ok := s.bytes(o.Name)
+		if v.Shape == nil || !ok {
+			return h, unsized(o.Name)
+		}
+		h.scratch = plus(h.scratch, product(turns, b)) // the turns' results, before they are put together
+		axis := 0
+		if a := n.Ints("scan_output_axes"); n.Op == "Scan" && i-kept < len(a) {
+			if axis, err = normAxis(a[i-kept], len(v.Shape)+1); err != nil {
+				return h, err
+			}
+		}
+		v.Shape = slices.Insert(slices.Clone(v.Shape), axis, num(turns))
+		z.result(n, i, v)
+	}
+	if h.work > mostWork {
+		return h, fmt.Errorf("%w: found %d turns of %d operations, expected at most %d in all", ErrTooLarge, turns, work, int64(mostWork))
+	}
+	return h, nil
 }
 
 // walk infers the nodes of g in order and adds up what is alive: the most at a time, and the node where that is.

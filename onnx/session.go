@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,6 +143,9 @@ func Open(g *Graph, opt SessionOptions) (*Session, error) {
 	if err := environment(); err != nil {
 		return nil, err
 	}
+	if len(run.Nodes) > manyNodes {
+		debug.FreeOSMemory() // onnxruntime takes a lot for each node too
+	}
 	s := &Session{took: took, inputOf: map[string]*slot{}, outputOf: map[string]*slot{}, graphName: g.Name}
 	if err := s.open(g, data, opt); err != nil {
 		s.Close()
@@ -165,7 +169,7 @@ func (s *Session) open(g *Graph, data []byte, opt SessionOptions) (err error) {
 		}
 		s.in = append(s.in, none)
 	}
-	settings, err := opt.settings()
+	settings, err := opt.settings(len(g.Nodes))
 	if err != nil {
 		return err
 	}
@@ -475,8 +479,11 @@ func bindable(g *Graph) *Graph {
 	return &c
 }
 
-// settings makes the wrapper's options.
-func (o SessionOptions) settings() (settings *ort.SessionOptions, err error) {
+// manyNodes is the number of nodes above which onnxruntime does not rewrite a graph: it looks at all nodes again and again.
+const manyNodes = 5000
+
+// settings makes the wrapper's options for a graph of a number of nodes.
+func (o SessionOptions) settings(nodes int) (settings *ort.SessionOptions, err error) {
 	settings, err = ort.NewSessionOptions()
 	if err != nil {
 		return nil, fmt.Errorf("onnx: open: onnxruntime: %s", plain(err))
@@ -499,7 +506,11 @@ func (o SessionOptions) settings() (settings *ort.SessionOptions, err error) {
 	set(settings.SetIntraOpNumThreads(threads))
 	set(settings.SetInterOpNumThreads(1))
 	set(settings.SetExecutionMode(ort.ExecutionModeSequential))
-	set(settings.SetGraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll))
+	level := ort.GraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll)
+	if nodes > manyNodes {
+		level = ort.GraphOptimizationLevelDisableAll
+	}
+	set(settings.SetGraphOptimizationLevel(level))
 	set(settings.SetLogSeverityLevel(ort.LoggingLevelFatal))
 	if o.Frugal {
 		set(settings.SetMemPattern(false))

@@ -58,7 +58,6 @@ var shapeTable = map[string]shapeFunc{
 	"ReduceL1": reduceShape, "ReduceL2": reduceShape, "ReduceLogSum": reduceShape, "ReduceLogSumExp": reduceShape,
 	"ReduceMax": reduceShape, "ReduceMean": reduceShape, "ReduceMin": reduceShape, "ReduceProd": reduceShape,
 	"ReduceSum": reduceShape, "ReduceSumSquare": reduceShape,
-	// Control flow.
 }
 
 func likeFirst(c *shapeCall) error {
@@ -199,8 +198,9 @@ func matMulShape(c *shapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
-	a, b := c.arg(0), c.arg(1)
-	c.set(0, c.argType(0), nil)
+	k, t := c.quantized()
+	a, b := c.arg(0), c.arg(k)
+	c.set(0, t, nil)
 	if a == nil || b == nil {
 		return nil
 	}
@@ -228,8 +228,20 @@ func matMulShape(c *shapeCall) error {
 	if !col {
 		s = append(s, b[nb-1])
 	}
-	c.set(0, c.argType(0), s)
+	c.set(0, t, s)
 	return nil
+}
+
+// quantized is the operand that holds the second factor of a product or the weights of a convolution, and the type of the
+// result.
+func (c *shapeCall) quantized() (second int, t DType) {
+	switch c.n.Op {
+	case "QLinearMatMul", "QLinearConv":
+		return 3, c.argType(7)
+	case "MatMulInteger", "ConvInteger":
+		return 1, Int32
+	}
+	return 1, c.argType(0)
 }
 
 // einsumShape reads equations with one letter per axis and "..." for the axes before.
@@ -475,7 +487,8 @@ func convShape(c *shapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
-	x, w, t := c.arg(0), c.arg(1), c.argType(0)
+	second, t := c.quantized()
+	x, w := c.arg(0), c.arg(second)
 	c.set(0, t, nil)
 	if x == nil || w == nil {
 		return nil
