@@ -18,6 +18,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"lenskit/internal/disk"
 	"lenskit/internal/task"
 )
 
@@ -94,6 +95,9 @@ func (c *cube) plane(i int) []float32 { return c.Pix[i*c.W*c.H : (i+1)*c.W*c.H] 
 // originKey is the card of a cube that tells the command which made it.
 const originKey = "LKORIGIN"
 
+// mostUnpacked is how much more than its file a training set may take in memory.
+const mostUnpacked = 256 << 20
+
 // readCube reads a set of images; one image is a set as well. Pixels that are not finite become 0 and are counted.
 func readCube(ref string) (c *cube, bad int, err error) {
 	h, data, _, err := fitsRequest{role: roleOther}.open(ref)
@@ -104,6 +108,13 @@ func readCube(ref string) (c *cube, bad int, err error) {
 	axes := h.shape()
 	if h.tileErr == nil && (len(axes) < 2 || len(axes) > 3) {
 		return nil, 0, badInput("%s: found an array of %s, expected a cube of images", ref, shapeText(axes))
+	}
+	if h.tileErr == nil && axes[0]*axes[1] > maxPixels {
+		return nil, 0, badInput("%s: found images of %s, expected at most %d pixels each", ref, shapeText(axes[:2]), maxPixels)
+	}
+	if need, limit := 4*h.size(), data.info.Size()+mostUnpacked; need > limit {
+		return nil, 0, withHint(badInput("%s: found %s of pixels in single precision, expected at most %s", ref, disk.Size(need), disk.Size(limit)),
+			"a cube of float32 that is not packed may be of any size")
 	}
 	c = &cube{N: 1}
 	at := 0
