@@ -61,6 +61,9 @@ func (spec *DecoderSpec) derive(o Options) (*derived, error) {
 // MaxSide is the largest width and height of a decoder's images in pixels.
 const MaxSide = 2048
 
+// MaxNodes is the largest number of nodes of a decoder: as many as are differentiated and opened in seconds.
+const MaxNodes = 20480
+
 // decoderShape is a decoder's graph, for one image at a time, and what its input and output look like.
 type decoderShape struct {
 	file    string
@@ -78,6 +81,9 @@ func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
 	file := spec.File
 	if file == "" {
 		file = fmt.Sprintf("graph %q", g.Name)
+	}
+	if len(g.Nodes) > MaxNodes {
+		return nil, fmt.Errorf("decoder %s: found %d nodes, expected at most %d", file, len(g.Nodes), MaxNodes)
 	}
 	if len(g.Inputs) != 1 {
 		return nil, fmt.Errorf("decoder %s: found %d inputs %s, expected one, of latents", file, len(g.Inputs), listed(g.Inputs))

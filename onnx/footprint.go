@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"lenskit/internal/disk"
 )
@@ -148,7 +149,15 @@ func (z *sizes) bound(n *Node) {
 	if !ok {
 		return
 	}
+	noMore := strings.HasPrefix(n.Op, "Reduce") // than the operand, whatever the values say
+	switch n.Op {
+	case "Reshape", "Squeeze", "Unsqueeze", "Split", "Slice":
+		noMore = true
+	}
 	for _, name := range n.Out {
+		if _, ok := z.elements(z.f.value(name).Shape); !ok && noMore && name != "" {
+			z.lists[name] = product(all, z.width(z.f.value(name).Type))
+		}
 		for i, d := range z.f.value(name).Shape {
 			if _, seen := z.most[d.Sym]; d.Known() || seen || d.N != 1 {
 				continue
@@ -173,6 +182,9 @@ func (z *sizes) bound(n *Node) {
 
 // node is what n takes once its results' shapes are inferred.
 func (z *sizes) node(n *Node) (h held, err error) {
+	for _, s := range n.Out {
+		delete(z.lists, s) // of a body that has the same name
+	}
 	z.bound(n)
 	total := func(from int) (b int64) {
 		for i := range n.In[min(from, len(n.In)):] {
@@ -362,9 +374,6 @@ func (z *sizes) nested(n *Node) (held, error) {
 
 // choice is what the larger branch of an If takes.
 func (z *sizes) choice(n *Node) (h held, err error) {
-	for k := range n.Out {
-		delete(z.lists, n.Out[k])
-	}
 	most := make([]map[int]int64, len(n.Out)) // extents of the results, by axis
 	for _, key := range sortedKeys(n.Attr) {
 		g := n.Attr[key].Graph
@@ -439,10 +448,10 @@ func (z *sizes) loop(n *Node) (h held, err error) {
 	switch {
 	case err != nil:
 		return h, err
-	case z.inGo && !(turns > mostTurns && body.goesOn()):
-		return h, &unsizedError{"how many turns it takes cannot be told before it runs"}
-	case turns >= 0:
+	case turns >= 0 && body.goesOn():
 		return h, fmt.Errorf("%w: found %d turns, expected a constant of at most %d", ErrTooLarge, turns, mostTurns)
+	case z.inGo:
+		return h, &unsizedError{"how many turns it takes cannot be told before it runs"}
 	}
 	return h, &unsizedError{"found an unknown number of turns, which may have no end; --device reference bounds it while it runs"}
 }

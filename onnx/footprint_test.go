@@ -179,6 +179,72 @@ func TestLoopsWithoutEndAreRefused(t *testing.T) {
 	}
 }
 
+// The turns of a Loop that ends by its condition are followed one by one, those of a Scan are as many as the axis is long,
+// and an If takes what its larger branch takes. Sizes are counted by hand: 4 bytes an element.
+func TestFootprintsCountBodies(t *testing.T) {
+	loop := func(less string, more ...*Node) *Graph {
+		body := &Graph{Inputs: []Value{{"i", Int64, []Dim{}}, {"c", Bool, []Dim{}}, {"x", Float32, nil}},
+			Nodes:   append([]*Node{{Op: "Less", In: []string{"i", less}, Out: []string{"c2"}}}, more...),
+			Outputs: []Value{{"c2", Bool, []Dim{}}, {"x2", Float32, nil}, {"x2", Float32, nil}}}
+		return &Graph{Opset: map[string]int{"": 18}, Inputs: []Value{{"z", Float32, dimsOf(1024)}, {"n", Int64, []Dim{}}},
+			Init:    map[string]*Tensor{"many": IntTensor([]int64{math.MaxInt64}), "nine": IntTensor([]int64{9})},
+			Nodes:   []*Node{{Op: "Loop", Name: "turns", In: []string{"many", "", "z"}, Out: []string{"y", "rows"}, Attr: map[string]Attr{"body": {Kind: AttrGraph, Graph: body}}}},
+			Outputs: []Value{{Name: "y", Type: Float32}, {Name: "rows", Type: Float32}}}
+	}
+	same := &Node{Op: "Neg", In: []string{"x"}, Out: []string{"x2"}}
+	double := &Node{Op: "Concat", In: []string{"x", "x"}, Out: []string{"x2"}, Attr: attrs("axis", 0)}
+	peak, _, err := loop("nine", same).footprint(false)
+	if err != nil || peak < 2*10*4096 || peak > 2*10*4096+8*4096 {
+		t.Errorf("10 turns: found %d bytes, %v, expected twice 10 rows of 4096 bytes and a few values", peak, err)
+	}
+	growing := loop("nine", double)
+	growing.Nodes[0].Attr["body"].Graph.Outputs = growing.Nodes[0].Attr["body"].Graph.Outputs[:2]
+	growing.Nodes[0].Out, growing.Outputs = growing.Nodes[0].Out[:1], growing.Outputs[:1]
+	if peak, _, err = growing.footprint(false); err != nil || peak < 4096<<10 || peak > 4*4096<<10 {
+		t.Errorf("10 doublings: found %d bytes, %v, expected about %d", peak, err, 2*4096<<10)
+	}
+	endless := loop("n", same)
+	if _, err = endless.fits(false, DefaultRoom, 0); !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "--device reference") {
+		t.Errorf("turns of an input: found %v, expected a refusal that names --device reference", err)
+	}
+	// The evaluator counts while it runs: a few turns are computed, and rows without end have no room.
+	e, err := NewEvaluator(endless)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		last int64
+		fits bool
+	}{{3, true}, {1 << 40, false}} {
+		out, err := e.Run(map[string]*Array{"z": FloatArray(make([]float64, 1024), 1024), "n": {Type: Int64, Shape: []int64{}, I: []int64{c.last}}})
+		if c.fits && (err != nil || out["rows"].Shape[0] != c.last+1) || !c.fits && !errors.Is(err, ErrTooLarge) {
+			t.Errorf("a last turn of %d: found %v", c.last, err)
+		}
+	}
+
+	scan := &Graph{Inputs: []Value{{"s", Float32, nil}, {"r", Float32, nil}}, Nodes: []*Node{
+		{Op: "Add", In: []string{"s", "r"}, Out: []string{"s2"}}, {Op: "Expand", In: []string{"r", "wide"}, Out: []string{"w"}}}, Outputs: []Value{{Name: "s2"}, {Name: "w"}}}
+	g := &Graph{Opset: map[string]int{"": 18}, Inputs: []Value{{"z", Float32, dimsOf(1024)}, {"rows", Float32, dimsOf(7, 1024)}},
+		Init:    map[string]*Tensor{"wide": IntTensor([]int64{5, 1024}, 2)},
+		Nodes:   []*Node{{Op: "Scan", In: []string{"z", "rows"}, Out: []string{"last", "all"}, Attr: map[string]Attr{"body": {Kind: AttrGraph, Graph: scan}, "num_scan_inputs": IntAttr(1)}}},
+		Outputs: []Value{{Name: "last", Type: Float32}, {Name: "all", Type: Float32}}}
+	if peak, _, err = g.footprint(false); err != nil || peak < 2*7*5*4096 || peak > 2*7*5*4096+30*4096 {
+		t.Errorf("scan: found %d bytes, %v, expected twice 7 rows of 5 · 4096 and a few values", peak, err)
+	}
+
+	branch := func(turns int64) Attr {
+		return Attr{Kind: AttrGraph, Graph: &Graph{Init: map[string]*Tensor{"k": IntTensor([]int64{turns}, 1)},
+			Nodes: []*Node{{Op: "Tile", In: []string{"z", "k"}, Out: []string{"v"}}}, Outputs: []Value{{Name: "v"}}}}
+	}
+	g = &Graph{Opset: map[string]int{"": 18}, Inputs: []Value{{"z", Float32, dimsOf(1024)}, {"c", Bool, []Dim{}}},
+		Nodes: []*Node{{Op: "If", In: []string{"c"}, Out: []string{"a"}, Attr: map[string]Attr{"then_branch": branch(3), "else_branch": branch(20)}},
+			{Op: "Neg", In: []string{"a"}, Out: []string{"y"}}},
+		Outputs: []Value{{Name: "y", Type: Float32}}}
+	if peak, _, err = g.footprint(false); err != nil || peak < 2*20*4096 || peak > 2*20*4096+4*4096 {
+		t.Errorf("branches: found %d bytes, %v, expected two values of 20 · 4096", peak, err)
+	}
+}
+
 // A chain of activations keeps two values at a time, however long it is: 2 · 4 · 2²² bytes.
 func TestFootprintCountsWhatIsAliveAtATime(t *testing.T) {
 	g := bombGraph(t, func(b *Builder) string {

@@ -508,7 +508,7 @@ func (o SessionOptions) settings(nodes int) (settings *ort.SessionOptions, err e
 	set(settings.SetExecutionMode(ort.ExecutionModeSequential))
 	level := ort.GraphOptimizationLevel(ort.GraphOptimizationLevelEnableAll)
 	if nodes > manyNodes {
-		level = ort.GraphOptimizationLevelDisableAll
+		level = ort.GraphOptimizationLevelEnableBasic
 	}
 	set(settings.SetGraphOptimizationLevel(level))
 	set(settings.SetLogSeverityLevel(ort.LoggingLevelFatal))
