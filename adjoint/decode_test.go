@@ -1,6 +1,7 @@
 package adjoint
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -217,5 +218,20 @@ func TestNetworksAreTheSameOnEveryDevice(t *testing.T) {
 		for i, v := range results[0].img {
 			check.Close(t, c.name+": image", results[1].img[i], v, 1e-5, 1)
 		}
+	}
+}
+
+func TestDecodersOfTooManyNodesAreRefused(t *testing.T) {
+	g := tinyNetwork(t, false, image)
+	in := g.Nodes[0].In[0]
+	var chain []*onnx.Node
+	for k := range MaxNodes {
+		out := fmt.Sprint("chain", k)
+		chain = append(chain, &onnx.Node{Op: "Relu", In: []string{in}, Out: []string{out}})
+		in = out
+	}
+	_, err := shapeOf(&DecoderSpec{Graph: &onnx.Graph{Name: "chain", Opset: g.Opset, Init: g.Init, Inputs: g.Inputs, Outputs: g.Outputs, Nodes: append(chain, g.Nodes...)}})
+	if err == nil || !strings.Contains(err.Error(), "nodes, expected at most 20480") {
+		t.Errorf("found error %v, expected a refusal by the number of nodes", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -179,6 +180,40 @@ func TestJacobianOfNetworksThatMixRowsIsThatOfOneRow(t *testing.T) {
 					t.Errorf("%s: ∂y[%d]/∂z[%d] is %g, differences give %g", c.name, i, k, got.F[k*n+i], want)
 				}
 			}
+		}
+	}
+}
+
+// A condition of all rows of a batch mixes them at every depth, also where no run of a few rows shows it: here the sum
+// of squares would have to reach 1e12.
+func TestConditionsInBodiesMixRows(t *testing.T) {
+	one := func(op, in string) Attr {
+		return Attr{Kind: AttrGraph, Graph: &Graph{Nodes: []*Node{{Op: op, In: []string{in}, Out: []string{op + "v"}}}, Outputs: []Value{{Name: op + "v"}}}}
+	}
+	nodes := []*Node{
+		{Op: "ReduceSumSquare", In: []string{"z"}, Out: []string{"s"}, Attr: attrs("keepdims", 0)}, {Op: "Less", In: []string{"s", "far"}, Out: []string{"c"}},
+		{Op: "If", Name: "inner", In: []string{"c"}, Out: []string{"v"}, Attr: map[string]Attr{"then_branch": one("Sin", "z"), "else_branch": one("Cos", "z")}},
+	}
+	loop := &Graph{Inputs: []Value{{"i", Int64, []Dim{}}, {"on", Bool, []Dim{}}, {"x", Float32, nil}},
+		Nodes: []*Node{
+			{Op: "Sin", In: []string{"x"}, Out: []string{"x2"}}, {Op: "ReduceSumSquare", In: []string{"x2"}, Out: []string{"t"}, Attr: attrs("keepdims", 0)},
+			{Op: "Greater", In: []string{"t", "far"}, Out: []string{"on2"}},
+		}, Outputs: []Value{{Name: "on2"}, {Name: "x2"}}}
+	for name, n := range map[string]*Node{
+		"loop": {Op: "Loop", Name: "turns", In: []string{"three", "", "z"}, Out: []string{"y"}, Attr: map[string]Attr{"body": {Kind: AttrGraph, Graph: loop}}},
+		"branch": {Op: "If", Name: "outer", In: []string{"yes"}, Out: []string{"y"}, Attr: map[string]Attr{"else_branch": one("Tanh", "z"),
+			"then_branch": {Kind: AttrGraph, Graph: &Graph{Nodes: nodes, Outputs: []Value{{Name: "v"}}}}}},
+	} {
+		g := &Graph{Opset: map[string]int{"": 18}, Inputs: []Value{{"z", Float32, []Dim{{1, "N"}, {N: 4}}}}, Outputs: []Value{{"y", Float32, []Dim{{1, "N"}, {N: 4}}}},
+			Init:  map[string]*Tensor{"far": FloatTensor([]float32{1e12}, []int64{}...), "three": IntTensor([]int64{3}), "yes": {Type: Bool, Shape: []int64{}, Ints: []int64{1}}},
+			Nodes: []*Node{n}}
+		if name == "branch" {
+			g.Nodes = []*Node{{Op: "ReduceSumSquare", In: []string{"k"}, Out: []string{"q"}, Attr: attrs("keepdims", 0)}, {Op: "Less", In: []string{"q", "far"}, Out: []string{"yes"}}, n}
+			delete(g.Init, "yes")
+			g.Inputs = append(g.Inputs, Value{"k", Float32, dimsOf(2)})
+		}
+		if err := g.Apart(DiffOptions{Wrt: []string{"z"}}, nil); !errors.Is(err, ErrRows) || !strings.Contains(err.Error(), "works across them") {
+			t.Errorf("%s: found %v, expected that it works across the rows", name, err)
 		}
 	}
 }

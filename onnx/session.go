@@ -479,7 +479,7 @@ func bindable(g *Graph) *Graph {
 	return &c
 }
 
-// manyNodes is the number of nodes above which onnxruntime does not rewrite a graph: it looks at all nodes again and again.
+// manyNodes is the number of nodes above which onnxruntime makes only its simple rewrites: it looks at all nodes again and again.
 const manyNodes = 5000
 
 // settings makes the wrapper's options for a graph of a number of nodes.
