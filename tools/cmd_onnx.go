@@ -259,10 +259,10 @@ func (m *modelSummary) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	var opsets []string
 	for domain, v := range m.Opset {
-		opsets = append(opsets, fmt.Sprintf("%s %d", cmp.Or(domain, "ai.onnx"), v))
+		opsets = append(opsets, fmt.Sprintf("%s %d", cmp.Or(shown(domain), "ai.onnx"), v))
 	}
 	slices.Sort(opsets)
-	fmt.Fprintf(t, "model\t%s, opset %s, %d nodes, %d parameters\n", cmp.Or(m.Name, "without a name"), strings.Join(opsets, ", "), m.Nodes, m.Parameters)
+	fmt.Fprintf(t, "model\t%s, opset %s, %d nodes, %d parameters\n", cmp.Or(shown(m.Name), "without a name"), strings.Join(opsets, ", "), m.Nodes, m.Parameters)
 	for _, list := range []struct {
 		what   string
 		values []valueSummary
@@ -270,9 +270,9 @@ func (m *modelSummary) print(w io.Writer) error {
 		for _, v := range list.values {
 			shape := "of unknown rank"
 			if v.Shape != nil {
-				shape = "[" + strings.Join(v.Shape, ", ") + "]"
+				shape = shown("[" + strings.Join(v.Shape, ", ") + "]")
 			}
-			fmt.Fprintf(t, "%s\t%s %s %s\n", list.what, v.Name, v.Type, shape)
+			fmt.Fprintf(t, "%s\t%s %s %s\n", list.what, shown(v.Name), v.Type, shape)
 		}
 	}
 	ops := make([]string, 0, len(m.Operators))
@@ -281,7 +281,7 @@ func (m *modelSummary) print(w io.Writer) error {
 	}
 	slices.Sort(ops)
 	for i, op := range ops {
-		ops[i] = fmt.Sprintf("%s %d", op, m.Operators[op])
+		ops[i] = fmt.Sprintf("%s %d", shown(op), m.Operators[op])
 	}
 	line, title := "", "operators"
 	for i, op := range ops {
@@ -300,7 +300,7 @@ func (m *modelSummary) print(w io.Writer) error {
 			fmt.Fprintf(t, "gradient\tcan be taken through every node\n")
 		}
 		for _, reason := range *m.NotDifferentiable {
-			fmt.Fprintf(t, "no gradient\t%s\n", strings.TrimPrefix(reason, "onnx: differentiate: "))
+			fmt.Fprintf(t, "no gradient\t%s\n", oneLine(strings.TrimPrefix(reason, "onnx: differentiate: ")))
 		}
 	}
 	return t.Flush()
@@ -347,7 +347,7 @@ func onnxRun(c *cli.Context) error {
 	}
 	for _, v := range g.Inputs {
 		if feeds[v.Name] == nil {
-			return badInput("onnx run: input %s of %s is not given, expected --input %s=FILE.npy", v.Name, path, v.Name)
+			return badInput("onnx run: input %s of %s is not given, expected --input %s=FILE.npy", shown(v.Name), path, shown(v.Name))
 		}
 	}
 	if c.Int("threads") < 0 {
@@ -384,7 +384,7 @@ func onnxRun(c *cli.Context) error {
 		}
 		results[v.Name] = result{file, outputs[i].Type.String(), append([]int64{}, outputs[i].Shape...)}
 		if !c.Bool("json") {
-			fmt.Fprintf(t, "%s\t%s %v\t%s\n", v.Name, outputs[i].Type, outputs[i].Shape, file)
+			fmt.Fprintf(t, "%s\t%s %v\t%s\n", shown(v.Name), outputs[i].Type, outputs[i].Shape, file)
 		}
 	}
 	if c.Bool("json") {

@@ -367,6 +367,8 @@ func (r *fitRecord) print(w io.Writer, dir string) error {
 		switch {
 		case strings.Contains(n, ".z."):
 			latents++
+		case r.Limits[n] != nil && r.Limits[n].near:
+			fmt.Fprintf(&b, "  %-*s  %s ± %s, %v\n", width, n, withDigits(v, s), withDigits(s, s), r.Limits[n])
 		case r.Limits[n] != nil:
 			fmt.Fprintf(&b, "  %-*s  %s (on a bound), %v\n", width, n, withDigits(r.Limits[n].bound, 0), r.Limits[n])
 		case slices.Contains(r.onBound, n):

@@ -16,6 +16,7 @@ type limit struct {
 	Lower *jsonFloat `json:"lower,omitempty"`
 	Level jsonFloat  `json:"level"` // share of the posterior on this side of the limit
 	bound float64
+	near  bool // the maximum is off the bound
 }
 
 const limitLevel = 0.95
@@ -68,7 +69,7 @@ func (p *problem) bounds() [][2]float64 {
 	return out
 }
 
-// limitsAt are the limits of the parameters that at the maximum u lie on a bound of their priors.
+// limitsAt are the limits of the parameters that at the maximum u lie on a bound of their priors, or near one.
 func (p *problem) limitsAt(u, theta, sigma []float64) map[string]*limit {
 	out := map[string]*limit{}
 	for i, b := range p.bounds() {
@@ -81,15 +82,21 @@ func (p *problem) limitsAt(u, theta, sigma []float64) map[string]*limit {
 		if lower {
 			bound = b[0]
 		}
-		if math.IsInf(bound, 0) || math.Abs(u[f]) <= edge && !(sigma[i] <= boundSigma*math.Abs(theta[i])) {
+		at := math.Abs(u[f]) > edge || sigma[i] <= boundSigma*math.Abs(theta[i])
+		if math.IsInf(bound, 0) || !at && !(math.Abs(theta[i]-bound) < nearBound*sigma[i]) {
 			continue
 		}
 		if v, ok := p.limitFrom(u, i, b, lower); ok {
-			out[p.Post.Names()[i]] = newLimit(v, bound, lower)
+			l := newLimit(v, bound, lower)
+			l.near = !at
+			out[p.Post.Names()[i]] = l
 		}
 	}
 	return out
 }
+
+// nearBound is how close to a bound, in standard deviations, a maximum is no detection: of a Gaussian 2 % are beyond.
+const nearBound = 2
 
 // edge is the coordinate, in standard deviations of a prior, from which a parameter has ended at the prior's edge.
 const edge = 4
