@@ -144,8 +144,8 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 	if o.Torch != "" && !strings.EqualFold(filepath.Ext(o.Torch), ".safetensors") {
 		return badInput("export-vae: --to-torch: found %s, expected a name that ends in .safetensors", o.Torch)
 	}
-	table := report.w
-	if report.quiet {
+	table := out // what was looked for and what is there is a result, the error a line
+	if o.JSON || report.quiet {
 		table = io.Discard
 	}
 	s, err := loadExport(o.Input, table)
