@@ -434,16 +434,9 @@ func oneByOne(verb string, g *Graph, opt DiffOptions, why error) (*Graph, error)
 			}
 		}
 	}
-	p, err := newPlan(verb, g, opt)
+	p, err := newRuledPlan(verb, g, opt)
 	if err != nil {
 		return nil, err
-	}
-	for _, n := range p.g.Nodes {
-		if p.onPath(n) {
-			if _, err := p.ruleFor(n); err != nil {
-				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
-			}
-		}
 	}
 	if opt.Columns == 0 {
 		return nil, fmt.Errorf("onnx: %s: %w; expected a number of columns, which are then computed one at a time", verb, why)

@@ -380,6 +380,22 @@ func guarded(n *Node, opset int, f func()) (err error) {
 	return nil
 }
 
+// newRuledPlan is newPlan of a graph in which every node on a path has a rule.
+func newRuledPlan(verb string, g *Graph, opt DiffOptions) (*plan, error) {
+	p, err := newPlan(verb, g, opt)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range p.g.Nodes {
+		if p.onPath(n) {
+			if _, err := p.ruleFor(n); err != nil {
+				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
+			}
+		}
+	}
+	return p, nil
+}
+
 // ruleFor is the rule of a node on a path, or the reason why there is none.
 func (p *plan) ruleFor(n *Node) (*rule, error) {
 	opset := p.g.Opset[""]

@@ -31,16 +31,9 @@ func Jacobian(g *Graph, opt DiffOptions) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlan(verb, h, opt)
+	p, err := newRuledPlan(verb, h, opt)
 	if err != nil {
 		return nil, err
-	}
-	for _, n := range p.g.Nodes {
-		if p.onPath(n) {
-			if _, err := p.ruleFor(n); err != nil {
-				return nil, fmt.Errorf("onnx: %s: %w", verb, err)
-			}
-		}
 	}
 	for _, v := range p.of {
 		if s := p.g.Info[v.Name].Shape; len(s) == 0 || s[0] != (Dim{N: 1, Sym: batchSym}) {

@@ -156,6 +156,10 @@ func loadModel(c *cli.Context) (*onnx.Graph, string, error) {
 	return g, args[0], nil
 }
 
+// mostDerived is the number of nodes of a model up to which its derivatives are made: those of so many take some 15 s and
+// 400 MB.
+const mostDerived = 1 << 16
+
 // onnxDerive writes what derive makes of the model.
 func onnxDerive(c *cli.Context, derive func(*onnx.Graph) (*onnx.Graph, error)) error {
 	g, path, err := loadModel(c)
@@ -165,6 +169,9 @@ func onnxDerive(c *cli.Context, derive func(*onnx.Graph) (*onnx.Graph, error)) e
 	file, err := output(c, "FILE")
 	if err != nil {
 		return err
+	}
+	if n := len(g.Nodes); n > mostDerived {
+		return badInput("%s: found %d nodes, expected at most %d for a derivative", path, n, mostDerived)
 	}
 	d, err := derive(g)
 	if err != nil {
