@@ -148,10 +148,10 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err := p.writeRun(dir, theta, rec); err != nil {
 		return err
 	}
+	defer guard.trusting()() // all is written, and from here on nothing says that it is not
 	if err := check.remove(); err != nil {
 		return err
 	}
-	defer guard.trusting()() // all is written
 	if opt.JSON {
 		err = encodeJSON(stdout, rec)
 	} else {

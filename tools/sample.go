@@ -180,7 +180,10 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 	if err != nil {
 		return err
 	}
-	defer guardOf(ctx).trusting()() // all is written
+	defer guardOf(ctx).trusting()() // all is written, and from here on nothing says that it is not
+	if err := run.check.remove(); err != nil {
+		return err
+	}
 	if opt.JSON {
 		err = encodeJSON(stdout, sum)
 	} else {
