@@ -9,7 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sync"
+	"unicode/utf8"
 
 	"lenskit/internal/disk"
 )
@@ -90,12 +92,26 @@ func writeJSON(path string, v any) error {
 	return writeAtomic(path, func(w io.Writer) error { return encodeJSON(w, v) })
 }
 
-// encodeJSON writes v to w, indented, with a newline at the end.
+// encodeJSON writes v to w, indented, with a newline at the end and no character in its strings that a terminal acts on.
 func encodeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	e := json.NewEncoder(escaped{w})
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
+}
+
+// escaped writes JSON with the control characters that JSON lets stand, U+007F to U+009F, as escapes. The encoder gives it
+// whole documents.
+type escaped struct{ w io.Writer }
+
+var jsonControl = regexp.MustCompile("[\u007f-\u009f]")
+
+func (e escaped) Write(p []byte) (int, error) {
+	_, err := e.w.Write(jsonControl.ReplaceAllFunc(p, func(c []byte) []byte {
+		r, _ := utf8.DecodeRune(c)
+		return fmt.Appendf(nil, `\u%04x`, r)
+	}))
+	return len(p), err
 }
 
 // prepareFolder is openFolder for those who leave the folder where it is.

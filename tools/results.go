@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"lenskit/internal/disk"
@@ -178,6 +179,10 @@ func readFitRecord(dir string) (*fitRecord, error) {
 	if err := json.Unmarshal(data, &rec); err != nil {
 		return nil, badInput("%s: %s", path, jsonReason(err))
 	}
+	if !slices.Contains([]string{statusConverged, statusNotConverged, statusFailed}, rec.Status) {
+		return nil, badInput("%s: status: found %q, expected %s, %s or %s", path, rec.Status, statusConverged, statusNotConverged, statusFailed)
+	}
+	rec.Reason = oneLine(rec.Reason)
 	for i, v := range rec.Parameters.values {
 		if math.Abs(v) > maxMagnitude {
 			return nil, badInput("%s: parameters: %s is %g, expected a number of size up to %g", path, shown(rec.Parameters.names[i]), v, maxMagnitude)
