@@ -233,7 +233,44 @@ func graphFrom(data []byte) (g *Graph, unknown bool) {
 		Inputs:  []Value{{"x", Float32, shape}, {"u", Float32, shape}},
 		Outputs: []Value{{Name: y, Type: Float32}},
 	}
+	if m.next(2) == 1 {
+		leaveOut(g.Nodes, readIn(g, map[string]bool{}))
+	}
 	return g, m.unknown
+}
+
+// readIn adds the names that g and its bodies read to read.
+func readIn(g *Graph, read map[string]bool) map[string]bool {
+	for _, v := range g.Outputs {
+		read[v.Name] = true
+	}
+	for _, n := range g.Nodes {
+		for _, s := range n.In {
+			read[s] = true
+		}
+		for _, a := range n.Attr {
+			if a.Graph != nil {
+				readIn(a.Graph, read)
+			}
+		}
+	}
+	return read
+}
+
+// leaveOut takes the names of results that nothing reads from the nodes with bodies; one result keeps its name.
+func leaveOut(nodes []*Node, read map[string]bool) {
+	for _, n := range nodes {
+		for _, a := range n.Attr {
+			if a.Graph != nil {
+				leaveOut(a.Graph.Nodes, read)
+			}
+		}
+		for i, s := range n.Out {
+			if hasGraph(n) && !read[s] && (i+1 < len(n.Out) || n.firstResult() != s) {
+				n.Out[i] = ""
+			}
+		}
+	}
 }
 
 // differentiated compares every mode of differentiation of g by x and u with central differences of the evaluator. It
