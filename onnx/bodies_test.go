@@ -49,6 +49,23 @@ type block struct {
 	*maker
 	nodes []*Node
 	pool  []string
+	turns []string           // numbers of the turns of the loops around
+	own   map[string]*Tensor // the initialisers of a body
+}
+
+// constant is an initialiser of the block or of the whole graph.
+func (b *block) constant(t *Tensor) string {
+	if b.own == nil || b.next(2) == 0 {
+		return b.maker.constant(t)
+	}
+	s := b.name("k")
+	b.own[s] = t
+	return s
+}
+
+// within is an empty body that reads the values of b, and extra ones.
+func (b *block) within(extra ...string) *block {
+	return &block{maker: b.maker, pool: slices.Concat(b.pool, extra), turns: slices.Clone(b.turns), own: map[string]*Tensor{}}
 }
 
 func (b *block) op(op string, attr map[string]Attr, in ...string) string {
@@ -61,7 +78,7 @@ func (b *block) pick() string { return b.pool[len(b.pool)-1-b.next(min(len(b.poo
 
 // inner is a body whose nodes read the values of b, and extra ones.
 func (b *block) inner(depth int, extra ...string) *block {
-	c := &block{maker: b.maker, pool: slices.Concat(b.pool, extra)}
+	c := b.within(extra...)
 	c.fill(1+b.next(3), depth+1)
 	return c
 }
@@ -98,7 +115,7 @@ func (b *block) fill(steps, depth int) {
 }
 
 func body(name string, b *block, in []Value, out ...string) Attr {
-	g := &Graph{Name: name, Inputs: in, Nodes: b.nodes}
+	g := &Graph{Name: name, Inputs: in, Nodes: b.nodes, Init: b.own}
 	for _, s := range out {
 		g.Outputs = append(g.Outputs, Value{Name: s})
 	}
@@ -107,12 +124,18 @@ func body(name string, b *block, in []Value, out ...string) Attr {
 
 func (b *block) addIf(depth int) {
 	var cond string
-	switch b.next(4) {
+	kind := b.next(5)
+	if kind == 4 && len(b.turns) == 0 {
+		kind = 0
+	}
+	switch kind {
 	case 0:
 		cond = b.constant(&Tensor{Type: Bool, Shape: []int64{}, Ints: []int64{int64(b.next(2))}})
 	case 1:
 		shape := b.op("Shape", nil, b.pick())
 		cond = b.op("Greater", nil, b.op("Gather", nil, shape, b.constant(IntTensor([]int64{1}))), b.constant(IntTensor([]int64{int64(b.next(5))})))
+	case 4: // known as soon as the loop is written out
+		cond = b.op("Equal", nil, b.turns[b.next(len(b.turns))], b.constant(&Tensor{Type: Int64, Shape: []int64{}, Ints: []int64{int64(b.next(3))}}))
 	default:
 		sum := b.op("ReduceSum", attrs("keepdims", 0), b.pick())
 		cond = b.op("Greater", nil, sum, b.constant(FloatTensor([]float32{float32(b.next(5)-2) * 0.3})))
@@ -166,8 +189,10 @@ func (b *block) addLoop(depth int) {
 		in = append(in, Value{Name: s, Type: Float32})
 		operands = append(operands, b.pick())
 	}
-	kind := b.next(6)
-	c := b.inner(depth, state...)
+	kind := b.next(8)
+	c := b.within(state...)
+	c.turns = append(c.turns, turn)
+	c.fill(1+b.next(3), depth+1)
 	keep := c.op("Identity", nil, cond)
 	switch kind {
 	case 0: // ends earlier than the number of turns says
@@ -184,6 +209,19 @@ func (b *block) addLoop(depth int) {
 	for _, s := range state {
 		next = append(next, c.op("Tanh", nil, c.op("Add", nil, s, c.made(0))))
 	}
+	switch kind {
+	case 3: // only the condition ends it
+		operands[0] = ""
+		keep = c.op("Less", nil, turn, c.constant(IntTensor([]int64{most - 1})))
+	case 4: // only the number of turns ends it
+		operands[1] = ""
+	case 5: // what goes from turn to turn changes places, and one value is that of the graph around
+		slices.Reverse(next)
+		next[0] = c.pick()
+		if len(next) > 1 {
+			next[1] = state[0]
+		}
+	}
 	row := c.op("Mul", nil, next[0], c.pick())
 	n := &Node{Op: "Loop", Name: b.name("turns"), In: operands, Attr: map[string]Attr{"body": body("body", c, in, slices.Concat([]string{keep}, next, []string{row})...)}}
 	for range state {
@@ -198,19 +236,28 @@ func (b *block) addLoop(depth int) {
 }
 
 func (b *block) addScan(depth int) {
-	state, slice := b.name("state"), b.name("slice")
-	in := []Value{{Name: state, Type: Float32}, {Name: slice, Type: Float32}}
-	operands := []string{b.pick(), b.pick()}
-	c := &block{maker: b.maker, pool: slices.Concat(b.pool, []string{state})}
-	column := c.op("Unsqueeze", nil, slice, c.constant(IntTensor([]int64{1}, 1)))
-	c.pool = append(c.pool, c.op("Mul", nil, column, state))
+	state := b.name("state")
+	in := []Value{{Name: state, Type: Float32}}
+	operands := []string{b.pick()}
+	c := b.within(state)
+	taken := 1 + b.next(3)/2
+	var directions []int64
+	for range taken {
+		slice := b.name("slice")
+		in = append(in, Value{Name: slice, Type: Float32})
+		operands = append(operands, b.pick())
+		directions = append(directions, int64(b.next(2)))
+		column := c.op("Unsqueeze", nil, slice, c.constant(IntTensor([]int64{1}, 1)))
+		c.pool = append(c.pool, c.op("Mul", nil, column, c.last()))
+	}
 	c.fill(1+b.next(2), depth+1)
 	next := c.op("Sin", nil, c.op("Add", nil, c.pick(), c.made(0)))
 	row := c.op("Mul", nil, next, c.pick())
 	axis := int64(b.next(3))
+	given := axis - 3*int64(b.next(2)) // from the front or from the end
 	attr := map[string]Attr{
-		"num_scan_inputs": IntAttr(1), "scan_input_axes": IntsAttr(1), "scan_output_axes": IntsAttr(axis),
-		"scan_input_directions": IntsAttr(int64(b.next(2))), "scan_output_directions": IntsAttr(int64(b.next(2))),
+		"num_scan_inputs": IntAttr(int64(taken)), "scan_input_axes": IntsAttr([]int64{1, -1}[:taken]...), "scan_output_axes": IntsAttr(given),
+		"scan_input_directions": IntsAttr(directions...), "scan_output_directions": IntsAttr(int64(b.next(2))),
 		"body": body("body", c, in, next, row),
 	}
 	final, rows := b.name("scan"), b.name("rows")
@@ -450,6 +497,65 @@ func TestCapturedValuesHaveTheGradientsOfOnnxruntime(t *testing.T) {
 			}
 			near(t, got, gradient, 2e-5)
 		})
+	}
+}
+
+// A loop that comes to the top only when a branch is chosen beforehand is written out too, and loops go by a result that
+// has a name. With x > 0 the derivative is that of x² + x³ and, with the choice between x² and x, of 2x² + x³.
+func TestLoopsAreWrittenOutWhereverTheyStand(t *testing.T) {
+	scalar := func(typ DType, v int64) *Tensor { return &Tensor{Type: typ, Shape: []int64{}, Ints: []int64{v}} }
+	loop := func() *Node {
+		return &Node{Op: "Loop", Name: "turns", In: []string{"two", "", "x"}, Out: []string{"", "rows"}, Attr: map[string]Attr{"body": {Kind: AttrGraph, Graph: &Graph{
+			Inputs: []Value{{"turn", Int64, []Dim{}}, {"cond", Bool, []Dim{}}, {Name: "s", Type: Float32}},
+			Nodes: []*Node{
+				{Op: "Identity", In: []string{"cond"}, Out: []string{"on"}}, {Op: "Mul", In: []string{"s", "x"}, Out: []string{"power"}},
+			},
+			Outputs: []Value{{Name: "on"}, {Name: "power"}, {Name: "power"}},
+		}}}}
+	}
+	sum := func(out string) *Node {
+		return &Node{Op: "ReduceSum", In: []string{"rows", "first"}, Out: []string{out}, Attr: attrs("keepdims", 0)}
+	}
+	branch := func(nodes []*Node, out ...string) Attr { return body("branch", &block{nodes: nodes}, nil, out...) }
+	for _, c := range []struct {
+		name        string
+		nodes       []*Node
+		below, over float64 // the derivative at -2 and at 2
+	}{
+		{"in a chosen branch", []*Node{{Op: "If", In: []string{"yes"}, Out: []string{"y"}, Attr: map[string]Attr{
+			"then_branch": branch([]*Node{loop(), sum("t")}, "t"), "else_branch": branch([]*Node{{Op: "Neg", In: []string{"x"}, Out: []string{"e"}}}, "e")}}}, 8, 16},
+		{"in a branch of a branch", []*Node{{Op: "If", In: []string{"yes"}, Out: []string{"y"}, Attr: map[string]Attr{
+			"then_branch": branch([]*Node{{Op: "If", In: []string{"yes"}, Out: []string{"b"}, Attr: map[string]Attr{
+				"then_branch": branch([]*Node{loop(), sum("t")}, "t"), "else_branch": branch([]*Node{{Op: "Neg", In: []string{"x"}, Out: []string{"e"}}}, "e")}}}, "b"),
+			"else_branch": branch([]*Node{{Op: "Neg", In: []string{"x"}, Out: []string{"f"}}}, "f")}}}, 8, 16},
+		{"beside a choice whose first result is left out", []*Node{
+			{Op: "Greater", In: []string{"x", "none"}, Out: []string{"over"}},
+			{Op: "If", Name: "choice", In: []string{"over"}, Out: []string{"", "i"}, Attr: map[string]Attr{
+				"then_branch": branch([]*Node{{Op: "Neg", In: []string{"x"}, Out: []string{"n"}}, {Op: "Mul", In: []string{"x", "x"}, Out: []string{"xx"}}}, "n", "xx"),
+				"else_branch": branch([]*Node{{Op: "Neg", In: []string{"x"}, Out: []string{"m"}}, {Op: "Identity", In: []string{"x"}, Out: []string{"xi"}}}, "m", "xi")}},
+			loop(), sum("l"), {Op: "Add", In: []string{"i", "l"}, Out: []string{"y"}},
+		}, 9, 20},
+	} {
+		g := &Graph{
+			Opset: map[string]int{"": 18}, Inputs: []Value{{"x", Float32, []Dim{{N: 1}}}}, Outputs: []Value{{Name: "y", Type: Float32, Shape: []Dim{{N: 1}}}},
+			Init:  map[string]*Tensor{"two": scalar(Int64, 2), "yes": scalar(Bool, 1), "first": IntTensor([]int64{0}, 1), "none": FloatTensor([]float32{0}, 1)},
+			Nodes: c.nodes,
+		}
+		for _, exact := range []bool{true, false} {
+			opt := DiffOptions{Exact: exact}
+			if errs := Unsupported(g, opt); len(errs) > 0 {
+				t.Errorf("%s: found %v", c.name, errs)
+			}
+			vjp, err := VJP(g, opt)
+			if err != nil {
+				t.Errorf("%s, exact %v: %v", c.name, exact, err)
+				continue
+			}
+			for x, want := range map[float64]float64{-2: c.below, 2: c.over} {
+				out := runGraph(t, vjp, map[string]*Array{"x": FloatArray([]float64{x}, 1), "grad_y": FloatArray([]float64{1}, 1)})
+				near(t, out["grad_x"].F, []float64{want}, 1e-9)
+			}
+		}
 	}
 }
 
