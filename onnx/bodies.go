@@ -18,6 +18,16 @@ func hasGraph(n *Node) bool {
 	return false
 }
 
+// firstResult is the first of the node's results that has a name, "" when none has.
+func (n *Node) firstResult() string {
+	for _, s := range n.Out {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
 // uses are the names that the node reads: its operands, then what its bodies capture. A name may come twice, and "" is
 // an operand left out. The list is not to be written into.
 func (n *Node) uses() []string {

@@ -178,7 +178,7 @@ type plan struct {
 	params map[string]*Tensor // initialisers among wrt: inputs of g while it is differentiated
 	active map[string]bool    // values that depend on wrt
 	needed map[string]bool    // values that lead to of
-	why    map[string]string  // why a loop is not differentiated, by its first result
+	why    map[string]string  // why a loop is not differentiated, by its first result that has a name
 	exact  bool
 }
 
@@ -352,8 +352,8 @@ func (p *plan) onPath(n *Node) bool {
 // where names a node in an error.
 func where(n *Node, opset int) string {
 	name := n.Name
-	if name == "" && len(n.Out) > 0 {
-		name = n.Out[0]
+	if name == "" {
+		name = n.firstResult()
 	}
 	op := n.Op
 	if n.Domain != "" {
@@ -403,8 +403,8 @@ func (p *plan) ruleFor(n *Node) (*rule, error) {
 	switch {
 	case r == nil:
 		return nil, fmt.Errorf("%s: %w", where(n, opset), ErrNoRule)
-	case p.why[n.Out[0]] != "":
-		return nil, fmt.Errorf("%s: %w: %s", where(n, opset), ErrNoRule, p.why[n.Out[0]])
+	case p.why[n.firstResult()] != "":
+		return nil, fmt.Errorf("%s: %w: %s", where(n, opset), ErrNoRule, p.why[n.firstResult()])
 	case r.refuse != "":
 		return nil, fmt.Errorf("%s: %w: %s", where(n, opset), ErrNoRule, r.refuse)
 	}

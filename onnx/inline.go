@@ -161,12 +161,12 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 			return z.branch(branch, n, s)
 		}
 	}
-	if s.top && z.unroll != nil && len(n.Out) > 0 && z.unroll.loops[n.Out[0]] {
+	if s.top && z.unroll != nil && z.unroll.loops[n.firstResult()] {
 		why, err := z.unrolled(n, c.In, attr["body"].Graph, s)
 		if why == "" || err != nil {
 			return err
 		}
-		z.unroll.why[n.Out[0]] = why
+		z.unroll.why[n.firstResult()] = why
 	}
 	for _, v := range n.Out {
 		c.Out = append(c.Out, z.define(s, v))

@@ -27,8 +27,8 @@ func (p *plan) unroll(verb string, opt DiffOptions) error {
 		}
 		u := &unroller{loops: map[string]bool{}, why: p.why, left: &left}
 		for _, n := range p.g.Nodes {
-			if (n.Op == "Loop" || n.Op == "Scan") && n.Domain == "" && p.onPath(n) && p.why[n.Out[0]] == "" {
-				u.loops[n.Out[0]] = true
+			if (n.Op == "Loop" || n.Op == "Scan") && n.Domain == "" && p.onPath(n) && p.why[n.firstResult()] == "" {
+				u.loops[n.firstResult()] = true
 			}
 		}
 		before := bodies(p.g)
@@ -46,16 +46,21 @@ func (p *plan) unroll(verb string, opt DiffOptions) error {
 	return nil
 }
 
-// bodies is the number of nodes with a body.
+// bodies is the number of bodies in g, those within bodies too: it falls when a branch is put in the place of its If,
+// also where a loop in the branch comes to the top.
 func bodies(g *Graph) int {
 	count := 0
 	for _, n := range g.Nodes {
-		count += boolInt(hasGraph(n))
+		for _, a := range n.Attr {
+			if a.Graph != nil {
+				count += 1 + bodies(a.Graph)
+			}
+		}
 	}
 	return count
 }
 
-// unroller says which loops a normaliser writes out. A loop goes by the name of its first result.
+// unroller says which loops a normaliser writes out. A loop goes by its first result that has a name.
 type unroller struct {
 	loops map[string]bool
 	why   map[string]string // why a loop was not written out
