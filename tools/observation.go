@@ -42,7 +42,9 @@ func (c *config) observe() (*observation, error) {
 		if d.Size[0] == 0 {
 			return nil, c.fail("data", "has neither image nor size, expected image: a FITS path")
 		}
-		o.W, o.H = d.Size[0], d.Size[1]
+		if o.W, o.H = d.Size[0], d.Size[1]; o.W*o.H > maxPixels {
+			return nil, c.fail("data.size", "found %d x %d pixels, expected at most %d in all", o.W, o.H, maxPixels)
+		}
 		o.Data = make([]float64, o.W*o.H)
 	} else if err = o.readImage(c); err != nil {
 		return nil, err

@@ -180,7 +180,9 @@ func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunO
 		}
 		return ran, err
 	}
+	release = sync.OnceFunc(release)
 	defer release()
+	guardOf(ctx).onExit(release)
 	// another run may have ended since
 	if was, err = look(); err != nil {
 		return ran, stoppedOr(ctx, err)

@@ -367,7 +367,10 @@ func (n node) anyNumber() (float64, error) {
 	}
 	s := strings.NewReplacer("_", "", ".inf", "inf", ".Inf", "inf", ".nan", "nan", ".NaN", "nan").Replace(n.n.GetToken().Value)
 	v, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(v) {
+	switch {
+	case math.Abs(v) > maxMagnitude && finite(v) || errors.Is(err, strconv.ErrRange):
+		return 0, n.fail("found %s, expected a number of size up to %g", n.describe(), maxMagnitude)
+	case err != nil || math.IsNaN(v):
 		return 0, n.fail("found %s, expected a number", n.describe())
 	}
 	return v, nil
