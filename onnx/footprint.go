@@ -112,20 +112,6 @@ func (z *sizes) bytes(name string) (int64, bool) {
 	return product(n, z.width(v.Type)), ok
 }
 
-// operand is the number of elements of operand i at most, 0 where it is left out.
-func (z *sizes) operand(n *Node, i int) int64 {
-	s := n.inName(i)
-	if s == "" {
-		return 0
-	}
-	e, ok := z.elements(z.f.value(s).Shape)
-	if !ok {
-		b, _ := z.bytes(s)
-		return b
-	}
-	return e
-}
-
 // bound notes how large the numbers in n's results can be that its operands' values decide.
 func (z *sizes) bound(n *Node) {
 	if n.Op == "Range" && len(n.In) == 3 {

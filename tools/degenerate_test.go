@@ -106,7 +106,7 @@ func (s *scene) write(t *testing.T, dir string, size int) (image string, scale, 
 }
 
 // fit fits a scene with a model and returns what is left of it.
-func (s *scene) fit(t *testing.T, model string, size int, opt searchOptions) (error, string) {
+func (s *scene) fit(t *testing.T, model string, size int, opt searchOptions) (string, error) {
 	t.Helper()
 	dir := t.TempDir()
 	image, scale, sigma := s.write(t, dir, size)
@@ -125,7 +125,7 @@ func (s *scene) fit(t *testing.T, model string, size int, opt searchOptions) (er
 		}
 	}
 	err := Fit(context.Background(), fit, io.Discard, newProgress(io.Discard, true))
-	return err, fit.Output
+	return fit.Output, err
 }
 
 // smallScenes are scenes that need no full size to show what they show.
@@ -154,7 +154,7 @@ func TestScenesWithoutALensEndInAVerdict(t *testing.T) {
 					size = 100
 				}
 				begun := time.Now()
-				err, dir := s.fit(t, model, size, searchOptions{Seed: 1})
+				dir, err := s.fit(t, model, size, searchOptions{Seed: 1})
 				t.Logf("%.1f s, exit %d: %v", time.Since(begun).Seconds(), exitCode(err), err)
 				checkVerdict(t, err, dir)
 			})

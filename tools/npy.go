@@ -214,12 +214,10 @@ func (y npyType) decode(t *onnx.Tensor, r io.Reader, n int, fortran bool) error 
 	default:
 		t.Ints = make([]int64, n)
 	}
-	next := func() int { return 0 }
+	i := -1
+	next := func() int { i++; return i }
 	if fortran && len(t.Shape) > 1 {
 		next = fortranOrder(t.Shape)
-	} else {
-		i := -1
-		next = func() int { i++; return i }
 	}
 	buf := make([]byte, min(1<<16, n*y.width))
 	for left := n; left > 0; {
