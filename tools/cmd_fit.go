@@ -19,7 +19,7 @@ func fitCommand() *cli.Command {
 			"lens galaxy is to be; the model is in config.yaml. Of a file with several images IMAGE[EXT] chooses: EXT is the number of the HDU, its\n" +
 			"EXTNAME, or EXTNAME,EXTVER; without it the only one that is no noise, PSF, mask or the like is taken, and else none. DIR holds one\n" +
 			"run: what another left there is moved to DIR/before-1, and so on; two at one time are refused.\n\n" +
-			"Examples: lenskit fit examples/paper.yaml -o out/paper\n" +
+			"Examples: lenskit fit out/demo/mock.yaml -o out/paper\n" +
 			"          lenskit fit lens.fits --noise lens_rms.fits --psf lens_psf.fits --pixel-scale 0.05 -o out/lens",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "folder of the run (default: the input's name with -fit)"},

@@ -21,7 +21,7 @@ func sampleCommand() *cli.Command {
 			"Samplers: hmc (jittered trajectories) and nuts (trajectories that find their length) draw from the posterior, in coordinates\n" +
 			"made round by its curvature at the maximum. laplace, advi and advi-fullrank fit a Gaussian, a quick look, and tell how good it is.\n\n" +
 			"Examples: lenskit sample out/paper\n" +
-			"          lenskit sample examples/paper.yaml -o out/paper --sampler nuts --chains 2 --draws 1000",
+			"          lenskit sample out/demo/mock.yaml -o out/paper --sampler nuts --chains 2 --draws 1000",
 		Flags:  append(append([]cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "folder of the run (default: DIR, or the config's name with -fit)"}}, samplingFlags()...), computeFlags()...),
 		Action: runSample,
 	}

@@ -101,7 +101,10 @@ func (x *coolestExport) read() (err error) {
 	} else if !info.IsDir() {
 		return badInput("%s: is a file, expected the folder of a run", dir)
 	}
-	if x.rec, err = readFitRecord(dir); err != nil {
+	if x.rec, err = readFitRecord(dir); err == nil {
+		err = x.rec.asWritten(dir)
+	}
+	if err != nil {
 		return err
 	}
 	if x.cfg, err = loadConfig(filepath.Join(dir, fileConfig)); err != nil {

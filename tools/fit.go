@@ -37,6 +37,9 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	if err != nil {
 		return err
 	}
+	if cfg.Data.Image == "" {
+		return withHint(cfg.fail("data", "has no image to fit, expected image: a FITS path"), "lenskit mock simulates one, and writes a config that names it")
+	}
 	dir := opt.folder()
 	own := ownFolder
 	if opt.Locked {

@@ -173,6 +173,8 @@ func (o *observation) findScale(c *config) error {
 		if math.Abs(sky.local/sky.linear-1) > 0.01 {
 			o.Notices = append(o.Notices, fmt.Sprintf("the image's header says %.5g arcsec per pixel at the image's centre, and %.5g by its linear terms alone, without projection and distortion: %.5g is used", sky.local, sky.linear, sky.local))
 		}
+	case ok && !sky.square():
+		o.Notices = append(o.Notices, fmt.Sprintf("the image's header says that its pixels are not square: they are taken for squares of %g arcsec, as the config says", o.Scale))
 	case ok && math.Abs(o.Scale/sky.scale()-1) > 0.02:
 		o.Notices = append(o.Notices, fmt.Sprintf("the config says %g arcsec per pixel, the image's header %.5g: %g is used", o.Scale, sky.scale(), o.Scale))
 	}

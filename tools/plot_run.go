@@ -16,6 +16,9 @@ func plotRun(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := rec.asWritten(dir); err != nil {
+		return err
+	}
 	return drawRun(dir, rec)
 }
 

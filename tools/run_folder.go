@@ -51,6 +51,19 @@ func (f fileSums) hold(dir string) bool {
 	return len(f) > 0
 }
 
+// asWritten is an error where the images in dir are not those that the record of the fit sums up.
+func (r *fitRecord) asWritten(dir string) error {
+	want, path := r.Files[fileFitFITS], filepath.Join(dir, fileFitFITS)
+	if want == "" { // of an earlier version
+		return nil
+	}
+	got, err := disk.Sum(path)
+	if err == nil && got != want {
+		err = withHint(badInput("%s: has changed since the fit that %s records", path, fileFitJSON), "the fit's command writes it anew")
+	}
+	return err
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

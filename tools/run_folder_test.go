@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -399,6 +400,22 @@ func halve(v any) any {
 	return v
 }
 
+// countdown is a context that is cancelled once it has been asked so often whether it is.
+type countdown struct {
+	context.Context
+	mu   sync.Mutex
+	left int
+}
+
+func (c *countdown) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.left--; c.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
 // A stopped fit whose checkpoint has lists of other lengths, under a sum that is right, ends as if it had not been stopped.
 func TestLengthsInACheckpointOfAFitAreChecked(t *testing.T) {
 	dir := t.TempDir()
@@ -410,9 +427,7 @@ func TestLengthsInACheckpointOfAFitAreChecked(t *testing.T) {
 	opt := FitOptions{Input: config, Output: run, Search: searchOptions{Starts: 4, Seed: 3}}
 	stops := 0
 	for ; ; stops++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(stops+1)*30*time.Millisecond)
-		err := Fit(ctx, opt, io.Discard, newProgress(io.Discard, true))
-		cancel()
+		err := Fit(&countdown{Context: context.Background(), left: 20 * (stops + 1)}, opt, io.Discard, newProgress(io.Discard, true))
 		if err == nil {
 			break
 		}
@@ -549,5 +564,39 @@ func TestNotedEvaluationsAreNotMadeAgain(t *testing.T) {
 	data = append(fmt.Appendf(nil, "%s", whole[:len(whole)/3]), 9, 9, 9)
 	if g, noted, err := run(data, 0); err != nil || !bytes.Equal(noted, whole) || !reflect.DeepEqual(g.normal, want.normal) {
 		t.Errorf("a journal with an end of its own: %v", err)
+	}
+}
+
+// One changed byte of the images is noticed before they are drawn or exported.
+func TestImagesThatHaveChangedAreNotDrawn(t *testing.T) {
+	dir := t.TempDir()
+	surveyMocks(t, dir, 1)
+	run := filepath.Join(dir, "run")
+	if code, _, msg := runCommand(t, "fit", filepath.Join(dir, "m1.yaml"), "-o", run, "--starts", "4"); code != 0 && code != exitNotConverged {
+		t.Fatal(msg)
+	}
+	path := filepath.Join(run, fileFitFITS)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(path, data, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"plot", run}, {"export-coolest", run, "--lens-redshift", "0.3", "--source-redshift", "1"}} {
+		if code, _, msg := runCommand(t, args...); code != exitBadInput || !strings.Contains(msg, "fit.fits: has changed since the fit") {
+			t.Errorf("%s: exit %d: %s", args[0], code, msg)
+		}
+	}
+}
+
+func TestAConfigWithoutAnImageIsNotFitted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yaml")
+	if err := os.WriteFile(path, []byte("data: {size: 20, pixel_scale: 0.1, noise: 1}\nlens: [{type: sis}]\nsource: [{type: sersic}]\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, msg := runCommand(t, "fit", path, "-o", filepath.Join(t.TempDir(), "o")); code != exitBadInput || !strings.Contains(msg, "data: has no image to fit") {
+		t.Errorf("exit %d: %s", code, msg)
 	}
 }
