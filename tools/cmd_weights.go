@@ -39,7 +39,7 @@ func weightsCommand() *cli.Command {
 				for i, s := range list {
 					tensors[f.list[i].name] = s
 				}
-				return json.NewEncoder(c.App.Writer).Encode(map[string]any{"tensors": tensors})
+				return json.NewEncoder(escaped{c.App.Writer}).Encode(map[string]any{"tensors": tensors})
 			}
 			t := tabwriter.NewWriter(c.App.Writer, 0, 8, 2, ' ', 0)
 			fmt.Fprintln(t, "tensor\ttype\tshape\tsum")
