@@ -113,7 +113,7 @@ func (b *bundle) model(files fs.FS, dir, file string) (*onnx.Graph, error) {
 }
 
 func (b *bundle) addInput(file string) error {
-	sum, err := hashFile(file)
+	sum, err := disk.Sum(file)
 	if err != nil {
 		return err
 	}

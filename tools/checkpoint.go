@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -135,6 +136,14 @@ func (c *checkpoint) last() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.write()
+}
+
+// stop is last and then the error of a run that has been stopped with its state saved.
+func (c *checkpoint) stop(ctx context.Context) error {
+	if err := c.last(); err != nil {
+		return err
+	}
+	return stateSaved(ctx, c.path, false)
 }
 
 func (c *checkpoint) keep(v any, files []string) error {

@@ -104,7 +104,7 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 		return nil, withHint(badInput("%s: %w", s.file, err), "tables D1 and D2 are what export-vae knows; export other networks with torch.onnx and name the .onnx file as the model")
 	}
 	s.net = s.Shape
-	s.sha256, err = hashFile(s.file)
+	s.sha256, err = disk.Sum(s.file)
 	return s, err
 }
 
@@ -118,7 +118,7 @@ func (s *exportSource) customised(ws []weight) error {
 	if s.Tensors, err = custom.tensorsOf(ws); err != nil {
 		return badInput("%s: %w", s.file, err)
 	}
-	s.sha256, err = hashFile(s.file)
+	s.sha256, err = disk.Sum(s.file)
 	return err
 }
 

@@ -105,12 +105,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		}
 	}
 	// what a guard can say of the state of another goroutine is that there is one
-	done := guard.during(func() error {
-		if err := check.last(); err != nil {
-			return err
-		}
-		return stateSaved(ctx, check.path, false)
-	})
+	done := guard.during(func() error { return check.stop(ctx) })
 	defer done()
 	res, err := s.find(ctx)
 	pr.end()

@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"lenskit/internal/disk"
 	"lenskit/physics"
 )
 
@@ -110,9 +109,6 @@ func (o *observation) record(path, sum string) error {
 	o.Inputs = append(o.Inputs, input{path, sum})
 	return nil
 }
-
-// hashFile is the SHA-256 of a file in hexadecimal.
-func hashFile(path string) (string, error) { return disk.Sum(path) }
 
 // Limits on the images of an observation: the sides in pixels of those that are fitted, and the pixels of all.
 const (

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -103,30 +102,24 @@ func (p *problem) same(dir string, rec *fitRecord, opt searchOptions) bool {
 	if rec.Versions["lenskit"] != version() || !p.isOf(dir, rec) {
 		return false
 	}
-	var want, have any
-	a, err1 := json.Marshal(opt.defaults())
-	b, err2 := json.Marshal(rec.Options)
-	return err1 == nil && err2 == nil && json.Unmarshal(a, &want) == nil && json.Unmarshal(b, &have) == nil && reflect.DeepEqual(want, have)
+	want, err1 := json.Marshal(opt.defaults())
+	have, err2 := json.Marshal(rec.Options)
+	return err1 == nil && err2 == nil && sameJSON(want, have)
 }
 
 // isOf tells whether rec, in dir, is the record of a fit of this problem.
 func (p *problem) isOf(dir string, rec *fitRecord) bool {
 	text, err := os.ReadFile(filepath.Join(dir, fileConfig))
-	return err == nil && string(text) == p.Config.text(dir) && p.inputsOf(rec.Inputs)
+	return err == nil && string(text) == p.Config.text(dir) && recorded(p.Inputs, rec.Inputs)
 }
 
-// inputsOf tells whether the problem's inputs are among those of a record.
-func (p *problem) inputsOf(rec []input) bool {
+// recorded tells whether inputs are among those of a record, by their sums.
+func recorded(inputs, rec []input) bool {
 	sums := map[string]bool{}
 	for _, in := range rec {
 		sums[in.SHA256] = true
 	}
-	for _, in := range p.Inputs {
-		if !sums[in.SHA256] {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(inputs, func(in input) bool { return !sums[in.SHA256] })
 }
 
 // makeRoom moves aside what must not stand beside the results of a fit of this problem: another fit and all draws. Files
@@ -235,11 +228,7 @@ func (d *drawnRecord) check(dir string) error {
 		if err != nil {
 			return err
 		}
-		sums := map[string]bool{}
-		for _, in := range rec.Inputs {
-			sums[in.SHA256] = true
-		}
-		if d.FitSum != "" && d.FitSum != rec.sum || d.FitSum == "" && slices.ContainsFunc(d.Inputs, func(in input) bool { return !sums[in.SHA256] }) {
+		if d.FitSum != "" && d.FitSum != rec.sum || d.FitSum == "" && !recorded(d.Inputs, rec.Inputs) {
 			return redraw(badInput("%s: found draws of another fit, expected those of %s", path, fit))
 		}
 	}

@@ -165,12 +165,7 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 	if err := run.save(); err != nil { // the draws need not be made again if the rest is stopped
 		return err
 	}
-	defer guardOf(ctx).during(func() error {
-		if err := run.check.last(); err != nil {
-			return err
-		}
-		return stateSaved(ctx, run.check.path, false)
-	})()
+	defer guardOf(ctx).during(func() error { return run.check.stop(ctx) })()
 	if dir != at.dir {
 		if err := p.Config.save(filepath.Join(dir, fileConfig)); err != nil {
 			return err

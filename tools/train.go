@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"time"
 
+	"lenskit/internal/disk"
 	"lenskit/onnx"
 )
 
@@ -156,7 +157,7 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 		}
 		r.net = custom
 		for _, file := range []string{o.Encoder, o.Decoder} {
-			sum, err := hashFile(file)
+			sum, err := disk.Sum(file)
 			if err != nil {
 				return err
 			}
@@ -226,7 +227,7 @@ func (r *trainRun) load() (*batchSource, error) {
 	r.record = &trainRecord{Shape: o.Shape, Models: r.models, Command: o.Command, Options: *o}
 	latents, width, height := r.net.size()
 	read := func(path string) (*cube, error) {
-		sum, err := hashFile(path)
+		sum, err := disk.Sum(path)
 		if err != nil {
 			return nil, err
 		}
