@@ -124,10 +124,7 @@ func TestAcceptancePaperMocks(t *testing.T) {
 			if err := os.WriteFile(config, []byte(strings.Replace(string(text), "noise: 0.1", fmt.Sprintf("noise: %g", noise), 1)), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			args := []string{"lenskit", "mock", config, "--draw", "--seed", fmt.Sprint(seed + 1), "-o", filepath.Join(dir, "mock.fits"), "--quiet"}
-			if code := Run(context.Background(), args, io.Discard, os.Stderr); code != 0 {
-				t.Fatalf("mock: exit %d", code)
-			}
+			mustRun(t, "mock", config, "--draw", "--seed", fmt.Sprint(seed+1), "-o", filepath.Join(dir, "mock.fits"), "--quiet")
 			cfg, err := loadConfig(filepath.Join(dir, "mock.yaml"))
 			if err != nil {
 				t.Fatal(err)

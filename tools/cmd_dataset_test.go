@@ -17,23 +17,6 @@ import (
 	"lenskit/onnx"
 )
 
-// lenskit runs a command in this process.
-func lenskit(args ...string) (code int, stdout, stderr string) {
-	var out, err bytes.Buffer
-	code = Run(context.Background(), append([]string{"lenskit"}, args...), &out, &err)
-	return code, out.String(), err.String()
-}
-
-// mustRun is lenskit for a command that has to succeed.
-func mustRun(t *testing.T, args ...string) string {
-	t.Helper()
-	code, out, err := lenskit(args...)
-	if code != 0 {
-		t.Fatalf("lenskit %s: exit %d: %s", strings.Join(args, " "), code, err)
-	}
-	return out
-}
-
 func TestDatasetIsTheSameForTheSameSeed(t *testing.T) {
 	dir := t.TempDir()
 	a, b, more := filepath.Join(dir, "a.fits"), filepath.Join(dir, "b.fits"), filepath.Join(dir, "c.fits")
@@ -192,7 +175,7 @@ func TestDatasetCommandsRefuseBadInput(t *testing.T) {
 		{[]string{"bundle", flat, "-o", filepath.Join(dir, "m"), "--latents", "2"}, "only 0 independent components"},
 		{[]string{"check", flat, "--model", filepath.Join(dir, "none")}, "none"},
 	} {
-		code, _, err := lenskit(append([]string{"dataset"}, c.args...)...)
+		code, _, err := runCommand(t, append([]string{"dataset"}, c.args...)...)
 		if code != exitBadInput || !strings.Contains(err, c.want) {
 			t.Errorf("dataset %s: exit %d, %q, want exit 2 and %q", strings.Join(c.args, " "), code, err, c.want)
 		}

@@ -65,7 +65,7 @@ func TestOnnxInspectTellsOfAModel(t *testing.T) {
 	if !strings.Contains(out, "no gradient") || !strings.Contains(out, "odd") {
 		t.Errorf("a model with Det: got %s, want the node named that has no gradient", out)
 	}
-	code, _, err := lenskit("onnx", "vjp", bad, "-o", filepath.Join(t.TempDir(), "v.onnx"))
+	code, _, err := runCommand(t, "onnx", "vjp", bad, "-o", filepath.Join(t.TempDir(), "v.onnx"))
 	if code != exitBadInput || !strings.Contains(err, "odd") || !strings.Contains(err, "hint: lenskit onnx inspect") {
 		t.Errorf("its vjp: exit %d, %q, want exit 2, the node and a hint", code, err)
 	}
@@ -207,7 +207,7 @@ func TestOnnxRefusesBadInput(t *testing.T) {
 		{[]string{"train", model, "-o", out + ".onnx", "--loss", "a/y"}, "expected float32 with one element"},
 		{[]string{"vjp", model, "-o", filepath.Join(out, "no", "folder.onnx")}, "folder"},
 	} {
-		code, stdout, err := lenskit(append([]string{"onnx"}, c.args...)...)
+		code, stdout, err := runCommand(t, append([]string{"onnx"}, c.args...)...)
 		if code != exitBadInput || !strings.Contains(err, c.want) || strings.Count(strings.TrimSpace(err), "\n") > 1 || stdout != "" {
 			t.Errorf("onnx %s: exit %d, %q, want exit 2 and %q", strings.Join(c.args, " "), code, err, c.want)
 		}
@@ -242,7 +242,7 @@ func TestIntegersAreConvertedOnlyWhereTheyFit(t *testing.T) {
 }
 
 func TestDoctorSaysWhatWasFound(t *testing.T) {
-	code, out, _ := lenskit("doctor", "--json")
+	code, out, _ := runCommand(t, "doctor", "--json")
 	var d diagnosis
 	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		t.Fatal(err)

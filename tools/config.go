@@ -98,15 +98,30 @@ var (
 	nameRule      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 )
 
-// loadConfig reads a config file, or a COOLEST template in place of one. It checks all that can be said without the files it names.
+// format is a kind of file other than YAML that a model may be written in.
+type format struct {
+	is   func(text []byte) bool
+	read func(path string, text []byte) (*config, error)
+}
+
+var formats []format
+
+// registerFormat lets loadConfig read another kind of file: one whose text is accepted goes to read.
+func registerFormat(is func(text []byte) bool, read func(path string, text []byte) (*config, error)) {
+	formats = append(formats, format{is, read})
+}
+
+// loadConfig reads a config file, or one of a registered format. It checks all that can be said without the files it names.
 func loadConfig(path string) (*config, error) {
 	text, err := readFile(path, "a config file", maxCOOLESTFile)
 	if err != nil {
 		return nil, err
 	}
 	read := parseConfig
-	if isCOOLEST(text) {
-		read = coolestConfig
+	for _, f := range formats {
+		if f.is(text) {
+			read = f.read
+		}
 	}
 	c, err := read(path, text)
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
+func init() { registerFormat(isCOOLEST, coolestConfig) }
+
 // coolestConfig makes a config of a COOLEST template: the data with noise, PSF and mask, and a component for each
 // profile. Point estimates become where to start, in a template of mode MOCK the truth; priors of parameters that lenskit
 // has too become theirs. Light of the source that is no Sersic becomes the shipped decoder.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -588,12 +587,4 @@ func FuzzCOOLEST(f *testing.F) {
 			t.Fatalf("its config cannot be read: %v\n%s", err, c.text("."))
 		}
 	})
-}
-
-// runCommand runs a command line and returns its exit code and output.
-func runCommand(t *testing.T, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	var out, msg strings.Builder
-	code = Run(t.Context(), append([]string{"lenskit"}, args...), io.Writer(&out), io.Writer(&msg))
-	return code, out.String(), msg.String()
 }

@@ -50,7 +50,7 @@ func TestRealGalaxyCatalogCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	code, out, stderr := lenskit("dataset", "cosmos", filepath.Join(lone, "real_galaxy_catalog.fits"), "-o", filepath.Join(lone, "out"), "--test", "0", "--validation", "0")
+	code, out, stderr := runCommand(t, "dataset", "cosmos", filepath.Join(lone, "real_galaxy_catalog.fits"), "-o", filepath.Join(lone, "out"), "--test", "0", "--validation", "0")
 	if code != 0 || !strings.Contains(out, "7 images") || !strings.Contains(stderr, "no galaxy is left out for its Sersic fit") {
 		t.Errorf("exit %d: %s%s", code, out, stderr)
 	}

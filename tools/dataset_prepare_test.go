@@ -133,7 +133,7 @@ func TestPreparingNamesWhatIsWrong(t *testing.T) {
 		{dir + " --catalog " + short, "--catalog goes with a cube"},
 		{cubePath + " --size 4", "--size"},
 	} {
-		code, _, stderr := lenskit(append([]string{"dataset", "prepare", "-o", filepath.Join(dir, "out.fits")}, strings.Fields(c.args)...)...)
+		code, _, stderr := runCommand(t, append([]string{"dataset", "prepare", "-o", filepath.Join(dir, "out.fits")}, strings.Fields(c.args)...)...)
 		if code != exitBadInput || !strings.Contains(stderr, c.want) {
 			t.Errorf("%s: exit %d: %s", c.args, code, stderr)
 		}

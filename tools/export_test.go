@@ -134,12 +134,12 @@ func sameTensors(t *testing.T, torch, back string) {
 
 func TestOtherNetworksAreRefusedWithATable(t *testing.T) {
 	for _, file := range []string{"decoders/res_att.pt", "decoders/res_att.safetensors", "data/torch_files/burn/layer_norm__layer_norm.pt", "data/torch_files/burn/reader_broken.pt"} {
-		code, _, stderr := lenskit("export-vae", check.Shared(t, file), "-o", t.TempDir())
+		code, _, stderr := runCommand(t, "export-vae", check.Shared(t, file), "-o", t.TempDir())
 		if code != exitBadInput || !strings.Contains(stderr, file[strings.LastIndexByte(file, '/')+1:]) {
 			t.Errorf("%s: exit %d: %s", file, code, stderr)
 		}
 	}
-	_, table, _ := lenskit("export-vae", check.Shared(t, "decoders/res_att.pt"), "-o", t.TempDir())
+	_, table, _ := runCommand(t, "export-vae", check.Shared(t, "decoders/res_att.pt"), "-o", t.TempDir())
 	for _, word := range []string{"expected", "dec.0.weight", "r1.a.weight", "[16 16 3 3]"} {
 		if !strings.Contains(table, word) {
 			t.Errorf("the table lacks %q:\n%s", word, table)

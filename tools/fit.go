@@ -94,7 +94,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	}
 	before := saved.Seconds
 	elapsed := func() float64 { return before + time.Since(begun).Seconds() }
-	s := &search{p: p, opt: opt.Search, run: opt.Compute, tell: pr.search, saved: saved}
+	s := &search{p: p, opt: opt.Search, run: opt.Compute, tell: tellOn(pr), saved: saved}
 	s.save = func() error {
 		saved.Seconds = elapsed()
 		return check.save(saved)
@@ -223,19 +223,6 @@ func searchError(err error) error {
 		return numerical("%w", err)
 	}
 	return err
-}
-
-// search reports what a search tells: each of its stages is one of the progress.
-func (p *progress) search(s searchState) {
-	if s.Stage != p.name {
-		p.stage(s.Stage, s.Steps)
-	}
-	p.total, p.budget = s.Steps, s.Budget
-	st := progressState{Step: s.Step, LogPost: s.LogPosterior, ReducedChi2: s.ReducedChi2, Evaluations: s.Evaluations}
-	if s.ReducedChi2 == 0 {
-		st.ReducedChi2 = math.NaN()
-	}
-	p.step(st)
 }
 
 // record turns a search's result into that of a run, and returns the named parameters.

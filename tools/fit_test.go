@@ -21,31 +21,6 @@ import (
 	"lenskit/samplers"
 )
 
-const fitTestModel = `
-data: {size: 48, pixel_scale: 0.1, noise: 0.05, psf: {gaussian: 0.1}}
-lens:
-  - {type: sie, priors: {theta_E: {truth: 1.2}, e1: {truth: 0.1}, e2: {truth: -0.05}, center_x: {fixed: 0}, center_y: {fixed: 0}}}
-source:
-  - {type: sersic, priors: {amp: {truth: 1}, r_sersic: {truth: 0.3}, n: {fixed: 1}}}
-`
-
-// fitTestMock simulates fitTestModel into dir and returns the config of the mock.
-func fitTestMock(t *testing.T, dir string) string { return testMock(t, dir, fitTestModel) }
-
-// testMock simulates a model into dir and returns the config of the mock.
-func testMock(t *testing.T, dir, text string) string {
-	t.Helper()
-	model := filepath.Join(dir, "model.yaml")
-	if err := os.WriteFile(model, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	made, err := Mock(context.Background(), MockOptions{Config: model, Output: filepath.Join(dir, "mock.fits"), Seed: 1}, newProgress(io.Discard, true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made.Config
-}
-
 func TestAStoppedFitSavesItselfAndEndsWhereAnUnstoppedOneDoes(t *testing.T) {
 	dir := t.TempDir()
 	config := fitTestMock(t, dir)

@@ -5,10 +5,10 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -54,17 +54,10 @@ func TestAParameterOnItsBoundHasALimit(t *testing.T) {
 	const name = "lens.perturber.theta_E"
 	found := false
 	for seed := uint64(1); seed < 6 && !found; seed++ { // noise of which the perturber does not make use
-		model := filepath.Join(dir, "model.yaml")
-		if err := os.WriteFile(model, []byte(boundModel), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		made, err := Mock(context.Background(), MockOptions{Config: model, Output: filepath.Join(dir, "mock.fits"), Seed: seed}, newProgress(io.Discard, true))
-		if err != nil {
-			t.Fatal(err)
-		}
+		config := testMock(t, dir, boundModel, "--seed", strconv.FormatUint(seed, 10))
 		out := filepath.Join(dir, "fit")
 		var told strings.Builder
-		Fit(context.Background(), FitOptions{Input: made.Config, Output: out, Search: searchOptions{Seed: 1, Starts: 4}}, &told, newProgress(io.Discard, true))
+		Fit(context.Background(), FitOptions{Input: config, Output: out, Search: searchOptions{Seed: 1, Starts: 4}}, &told, newProgress(io.Discard, true))
 		rec, err := readFitRecord(out)
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +73,7 @@ func TestAParameterOnItsBoundHasALimit(t *testing.T) {
 		if !regexp.MustCompile(`lens\.perturber\.theta_E +0 \(on a bound\), < 0\.0\d+ \(95 %\)`).MatchString(told.String()) {
 			t.Errorf("no limit in\n%s", told.String())
 		}
-		cfg, err := loadConfig(made.Config)
+		cfg, err := loadConfig(config)
 		if err != nil {
 			t.Fatal(err)
 		}

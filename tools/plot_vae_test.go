@@ -54,7 +54,7 @@ func TestBundleFigures(t *testing.T) {
 	if strings.Contains(out, fileVAEReconstructions) || !strings.Contains(out, fileVAEDraws) {
 		t.Errorf("got %q", out)
 	}
-	if code, _, stderr := lenskit("plot", dir, "--data", data); code != exitBadInput || !strings.Contains(stderr, "--data") {
+	if code, _, stderr := runCommand(t, "plot", dir, "--data", data); code != exitBadInput || !strings.Contains(stderr, "--data") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }

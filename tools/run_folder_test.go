@@ -25,6 +25,11 @@ func quickFit(t *testing.T, config, out string) error {
 	return Fit(context.Background(), FitOptions{Input: config, Output: out, Search: searchOptions{Starts: 4, Seed: 3}}, io.Discard, newProgress(io.Discard, true))
 }
 
+// drawTo draws from the posterior of a fit into a folder.
+func drawTo(ctx context.Context, fit, out string, opt samplingOptions) error {
+	return Sample(ctx, SampleOptions{Input: fit, Output: out, Sampling: opt}, io.Discard, newProgress(io.Discard, true))
+}
+
 var fewDraws = samplingOptions{Warmup: 10, Draws: 20, Chains: 2, Seed: 1}
 
 // folder tells the names in dir, without those of folders.
@@ -89,7 +94,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	}
 	whole := []string{fileConfig, fileCorner, fileFitFITS, fileFitJSON, fileFitPNG, fileMoments, "samples.csv", fileSamplesFITS, "samples_1.csv", "samples_2.csv", "samples_mine.csv", fileSummary, fileTrace}
 	for range 2 { // the draws of the same fit take the place of those before
-		if err := sampleTo(context.Background(), run, "", fewDraws); err != nil {
+		if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
 			t.Fatal(err)
 		}
 		if got := folder(t, run); !slices.Equal(got, whole) || exists(filepath.Join(run, "before-1")) {
@@ -129,7 +134,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	if _, _, err := ExportCOOLEST(CoolestOptions{Dir: run}); exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "draws of another fit") {
 		t.Errorf("draws of another fit: got %v", err)
 	}
-	if err := sampleTo(context.Background(), run, "", fewDraws); err != nil {
+	if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
 		t.Fatal(err)
 	}
 	if got := folder(t, filepath.Join(run, "before-2")); len(got) != 4 {
@@ -141,10 +146,10 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	if err := quickFit(t, config, first); err != nil {
 		t.Fatal(err)
 	}
-	if err := sampleTo(context.Background(), first, third, fewDraws); err != nil {
+	if err := drawTo(context.Background(), first, third, fewDraws); err != nil {
 		t.Fatal(err)
 	}
-	if err := sampleTo(context.Background(), run, third, fewDraws); err != nil {
+	if err := drawTo(context.Background(), run, third, fewDraws); err != nil {
 		t.Fatal(err)
 	}
 	if a, _ := disk.Sum(filepath.Join(third, fileConfig)); a != mustSum(t, filepath.Join(run, fileConfig)) {
@@ -160,7 +165,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 		t.Errorf("an edited file of draws: got %v", err)
 	}
 	edit(t, filepath.Join(run, fileConfig), "noise: 0.06", "noise: 0.07")
-	if err := sampleTo(context.Background(), run, "", fewDraws); exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "config.yaml: has changed since the fit") {
+	if err := drawTo(context.Background(), run, "", fewDraws); exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "config.yaml: has changed since the fit") {
 		t.Errorf("an edited config: got %v", err)
 	}
 }
@@ -182,7 +187,7 @@ func TestFoldersWithoutSumsAreRead(t *testing.T) {
 	if err := quickFit(t, config, run); err != nil {
 		t.Fatal(err)
 	}
-	if err := sampleTo(context.Background(), run, "", fewDraws); err != nil {
+	if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
 		t.Fatal(err)
 	}
 	for file, keys := range map[string][]string{fileFitJSON: {"files"}, fileSummary: {"files", "fit_sha256", "config_sha256"}} {
@@ -206,7 +211,7 @@ func TestFoldersWithoutSumsAreRead(t *testing.T) {
 	if _, _, err := ExportCOOLEST(CoolestOptions{Dir: run}); err != nil {
 		t.Error(err)
 	}
-	if err := sampleTo(context.Background(), run, "", fewDraws); err != nil {
+	if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
 		t.Error(err)
 	}
 	if got := folder(t, filepath.Join(run, "before-1")); !slices.Contains(got, "samples_1.csv") {
@@ -227,7 +232,7 @@ func TestAFolderHasOneRunAtATime(t *testing.T) {
 	}
 	works := map[string]func() error{
 		"fit":    func() error { return quickFit(t, config, run) },
-		"sample": func() error { return sampleTo(context.Background(), run, "", fewDraws) },
+		"sample": func() error { return drawTo(context.Background(), run, "", fewDraws) },
 		"plot":   func() error { _, err := Plot(run); return err },
 		"export": func() error { _, _, err := ExportCOOLEST(CoolestOptions{Dir: run}); return err },
 	}
@@ -452,7 +457,7 @@ func TestDamageOfStoppedSamplingIsNoticed(t *testing.T) {
 	}
 	whole, stoppedAt := filepath.Join(dir, "whole"), filepath.Join(dir, "stopped")
 	opt := samplingOptions{Warmup: 20, Draws: 400, Chains: 2, Seed: 4}
-	if err := sampleTo(context.Background(), fit, whole, opt); err != nil {
+	if err := drawTo(context.Background(), fit, whole, opt); err != nil {
 		t.Fatal(err)
 	}
 	for rows := 0; rows < 20; {
@@ -464,7 +469,7 @@ func TestDamageOfStoppedSamplingIsNoticed(t *testing.T) {
 				}
 			}
 		}()
-		err := sampleTo(ctx, fit, stoppedAt, opt)
+		err := drawTo(ctx, fit, stoppedAt, opt)
 		cancel()
 		if exitCode(err) != exitInterrupted {
 			t.Fatal(err)
@@ -536,7 +541,7 @@ func TestNotedEvaluationsAreNotMadeAgain(t *testing.T) {
 			}
 			return nil
 		}}
-		g, err := p.round(ctx, notes, theta, fewDraws.stream(3))
+		g, err := p.round(ctx, notes, theta, (&samplingOptions{Warmup: 10, Draws: 20, Chains: 2, Seed: 1}).stream(3))
 		return g, notes.Data(), err
 	}
 	want, whole, err := run(nil, 0)

@@ -34,16 +34,8 @@ source:
 
 func sampleTestProblem(t *testing.T) (*problem, []float64) {
 	t.Helper()
-	dir := t.TempDir()
-	model := filepath.Join(dir, "model.yaml")
-	if err := os.WriteFile(model, fmt.Appendf(nil, sampleTestModel, filepath.Join(check.Root(), "models", "linear")), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	made, err := Mock(context.Background(), MockOptions{Config: model, Output: filepath.Join(dir, "mock.fits"), Seed: 1, Compute: adjoint.Options{Device: "reference"}}, newProgress(io.Discard, true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := openProblem(made.Config, adjoint.Options{Device: "reference", Threads: 1})
+	config := testMock(t, t.TempDir(), fmt.Sprintf(sampleTestModel, filepath.Join(check.Root(), "models", "linear")), "--device", "reference")
+	p, err := openProblem(config, adjoint.Options{Device: "reference", Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,7 @@
 package tools
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -26,11 +24,8 @@ lens: [{type: sie, priors: {theta_E: {fixed: 1.2}, e1: {fixed: 0.1}, e2: {fixed:
 source: [{type: sersic, priors: {amp: {fixed: 1}, r_sersic: {fixed: 0.1}, n: {fixed: 4}, e1: {fixed: 0.1}, e2: {fixed: 0}, center_x: {fixed: 0.053}, center_y: {fixed: 0.071}}}]
 lens_light: [{type: sersic, priors: {amp: {fixed: 0.3}, r_sersic: {fixed: 0.5}, n: {fixed: 3}, e1: {fixed: 0.1}, e2: {fixed: 0}, center_x: {fixed: 0}, center_y: {fixed: 0}}}]
 `, noise, psf)
-	made, err := Mock(context.Background(), MockOptions{Config: model, Output: filepath.Join(dir, "mock.fits"), Seed: 1}, newProgress(io.Discard, true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(made.Config)
+	mustRun(t, "mock", model, "-o", filepath.Join(dir, "mock.fits"), "--seed", "1", "--quiet")
+	text, err := os.ReadFile(filepath.Join(dir, "mock.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,6 +67,21 @@ type searchState struct {
 	Evaluations  int
 }
 
+// tellOn reports on pr what a search tells: each of its stages is one of the progress.
+func tellOn(pr *progress) func(searchState) {
+	return func(s searchState) {
+		if s.Stage != pr.name {
+			pr.stage(s.Stage, s.Steps)
+		}
+		pr.total, pr.budget = s.Steps, s.Budget
+		st := progressState{Step: s.Step, LogPost: s.LogPosterior, ReducedChi2: s.ReducedChi2, Evaluations: s.Evaluations}
+		if s.ReducedChi2 == 0 {
+			st.ReducedChi2 = math.NaN()
+		}
+		pr.step(st)
+	}
+}
+
 // search finds the maximum a posteriori of a config's model without a start given by hand: simple sources on a small
 // image from draws of the priors, then the decoder below the best lenses, then everything at full size.
 type search struct {

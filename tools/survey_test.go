@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"image/png"
 	"io/fs"
 	"math"
@@ -15,27 +14,6 @@ import (
 	"strings"
 	"testing"
 )
-
-// surveyMocks simulates lenses with a Sersic source into dir, m1.yaml and so on.
-func surveyMocks(t *testing.T, dir string, n int) {
-	t.Helper()
-	model := filepath.Join(dir, "model.txt")
-	text := `
-data: {size: 24, pixel_scale: 0.2, noise: 0.05, psf: {gaussian: 0.2}}
-lens:
-  - {type: sie, priors: {theta_E: {truth: 1.2}, e1: {truth: 0.1}, e2: {truth: -0.05}, center_x: {fixed: 0}, center_y: {fixed: 0}}}
-source:
-  - {type: sersic, priors: {amp: {truth: 1}, r_sersic: {truth: 0.3}, n: {fixed: 1}, e1: {fixed: 0}, e2: {fixed: 0}}}
-`
-	if err := os.WriteFile(model, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for i := 1; i <= n; i++ {
-		if code, _, msg := runCommand(t, "mock", model, "-o", filepath.Join(dir, fmt.Sprintf("m%d.fits", i)), "--seed", strconv.Itoa(i), "--quiet"); code != 0 {
-			t.Fatal(msg)
-		}
-	}
-}
 
 // noTask takes the variables of batch systems out of the environment of a test.
 func noTask(t *testing.T) {

@@ -294,11 +294,11 @@ func TestCustomTrainingGoesOnAndBecomesABundle(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags[5] = filepath.Join(file("bundle"), "decoder.onnx")
-	code, _, stderr := lenskit(append(flags, "-o", file("whole"))...)
+	code, _, stderr := runCommand(t, append(flags, "-o", file("whole"))...)
 	if now, err := os.ReadFile(filepath.Join(file("whole"), fileCustomDecoder)); code != exitBadInput || err != nil || !bytes.Equal(kept, now) {
 		t.Errorf("another architecture: exit %d: %s; the kept one is the same: %v (%v)", code, stderr, bytes.Equal(kept, now), err)
 	}
-	code, _, stderr = lenskit("export-vae", file("whole"), "--to-torch", file("x.safetensors"))
+	code, _, stderr = runCommand(t, "export-vae", file("whole"), "--to-torch", file("x.safetensors"))
 	if code != exitBadInput || !strings.Contains(stderr, "custom architecture") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
@@ -344,7 +344,7 @@ func TestCustomArchitecturesThatDoNotFitAreRefused(t *testing.T) {
 		{"--encoder " + encoder + " --decoder " + single, []string{single, "dynamic batch"}},
 		{"--encoder " + filepath.Join(dir, "none.onnx") + " --decoder " + decoder, []string{"none.onnx"}},
 	} {
-		code, _, stderr := lenskit(append([]string{"train-vae", "none.fits", "-o", filepath.Join(dir, "run")}, strings.Fields(c.flags)...)...)
+		code, _, stderr := runCommand(t, append([]string{"train-vae", "none.fits", "-o", filepath.Join(dir, "run")}, strings.Fields(c.flags)...)...)
 		if code != exitBadInput {
 			t.Errorf("%s: exit %d: %s", c.flags, code, stderr)
 		}

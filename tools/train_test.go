@@ -281,12 +281,12 @@ func TestTrainingNamesBadOptions(t *testing.T) {
 		{"--batch 1", "--batch"}, {"--rate 0", "--rate"}, {"--channels 1,2", "channels"}, {"--channels a,b,c,d", "--channels"},
 		{"--schedule step", "--schedule"}, {"--hold 2", "--hold"}, {"--sigma -1", "--sigma"}, {"--samples 0", "--samples"}, {"--device tpu", "--device"},
 	} {
-		code, _, stderr := lenskit(append([]string{"train-vae", "none.fits", "-o", dir}, strings.Fields(c[0])...)...)
+		code, _, stderr := runCommand(t, append([]string{"train-vae", "none.fits", "-o", dir}, strings.Fields(c[0])...)...)
 		if code != exitBadInput || !strings.Contains(stderr, c[1]) {
 			t.Errorf("%s: exit %d: %s", c[0], code, stderr)
 		}
 	}
-	if code, _, stderr := lenskit("train-vae", "none.fits", "-o", dir); code != exitBadInput || !strings.Contains(stderr, "none.fits") {
+	if code, _, stderr := runCommand(t, "train-vae", "none.fits", "-o", dir); code != exitBadInput || !strings.Contains(stderr, "none.fits") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 }
@@ -473,7 +473,7 @@ func TestDamageOfTrainingIsNoticed(t *testing.T) {
 	if err := os.WriteFile(best, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, msg := lenskit("export-vae", parts.Output, "-o", filepath.Join(t.TempDir(), "bundle")); !strings.Contains(msg, "its checksum is not that of its content") {
+	if _, _, msg := runCommand(t, "export-vae", parts.Output, "-o", filepath.Join(t.TempDir(), "bundle")); !strings.Contains(msg, "its checksum is not that of its content") {
 		t.Errorf("damaged weights: got %q", msg)
 	}
 }
