@@ -50,6 +50,9 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return err
 	}
 	defer leave()
+	if err := runFolder.checkFor(dir); err != nil {
+		return err
+	}
 	p, err := newProblem(cfg, opt.Compute)
 	if err != nil {
 		return err
@@ -78,7 +81,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	case err != nil:
 		return err
 	case notice != "":
-		pr.say("%s", notice)
+		pr.warn("%s", notice)
 	case found:
 		pr.say("going on from %s after %s", check.path, seconds(time.Duration(saved.Seconds*float64(time.Second))))
 	}
@@ -89,7 +92,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 			return err
 		}
 		if moved != "" {
-			pr.say("%s", moved)
+			pr.warn("%s", moved)
 		}
 	}
 	before := saved.Seconds
@@ -141,7 +144,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		if err != nil {
 			return err
 		}
-		pr.say("%s", moved)
+		pr.warn("%s", moved)
 	}
 	if err := p.writeRun(dir, theta, rec); err != nil {
 		return err
