@@ -640,6 +640,12 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 		if err != nil {
 			return nil, err
 		}
+		end, err = s.turned(ctx, end, func(ctx context.Context, u []float64) (*stageEnd, error) {
+			return s.lm(ctx, fmt.Sprintf("basin %d: other copy", i+1), full, full.MAP(), u, jointSteps)
+		})
+		if err != nil {
+			return nil, err
+		}
 		tried = append(tried, end)
 	}
 	sort.SliceStable(tried, func(a, b int) bool { return tried[a].LogProb > tried[b].LogProb })
@@ -649,6 +655,11 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 	hold := slices.ContainsFunc(full.Names(), isEinsteinRadius)
 	if hold && s.p.Config.Data.Noise.Fraction > 0 && res.Lensed.disagrees() {
 		held, err := s.between(ctx, full, top, placed, res.Lensed)
+		if err == nil {
+			held, err = s.turned(ctx, held, func(ctx context.Context, u []float64) (*stageEnd, error) {
+				return s.heldRadius(ctx, "between: other copy", full, full.MAP(), u)
+			})
+		}
 		if err != nil {
 			return nil, err
 		}
