@@ -185,6 +185,20 @@ func writeDecoder(ts *testscript.TestScript, _ bool, args []string) {
 		g.Nodes[0].Out[0] = "m"
 		g.Nodes = append(g.Nodes, &onnx.Node{Op: "RandomNormalLike", Name: "noise", In: []string{"m"}, Out: []string{"r"}},
 			&onnx.Node{Op: "Add", In: []string{"m", "r"}, Out: []string{"x"}})
+	case "zero", "steps", "still":
+		// images that do not follow their latents: a factor of zero, steps, and one that is no function of them
+		g.Nodes[0].Out[0] = "m"
+		g.Init["c"] = onnx.FloatTensor(weights[:pixels], 1, pixels)
+		g.Init["none"] = onnx.FloatTensor([]float32{0}, 1)
+		middle := []*onnx.Node{{Op: "Mul", In: []string{"m", "none"}, Out: []string{"n"}}}
+		switch args[1] {
+		case "steps":
+			middle = []*onnx.Node{{Op: "Floor", In: []string{"m"}, Out: []string{"n"}}}
+		case "still":
+			middle = []*onnx.Node{{Op: "Shape", In: []string{"m"}, Out: []string{"d"}},
+				{Op: "ConstantOfShape", In: []string{"d"}, Out: []string{"n"}}}
+		}
+		g.Nodes = append(append(g.Nodes, middle...), &onnx.Node{Op: "Add", In: []string{"n", "c"}, Out: []string{"x"}})
 	case "input":
 		g.Inputs[0].Shape = []onnx.Dim{n, dim(1), dim(latents)}
 		g.Outputs[0].Shape = []onnx.Dim{n, dim(1), dim(pixels)}
