@@ -34,7 +34,7 @@ type input struct {
 
 // observe reads the files of the data section. Without an image (for a mock) the data are zeros of the size given.
 func (c *config) observe() (*observation, error) {
-	o := &observation{}
+	o := &observation{Notices: slices.Clone(c.notices)}
 	d := &c.Data
 	var err error
 	if d.Image == "" {
