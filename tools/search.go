@@ -906,7 +906,7 @@ func (s *search) lmAlone(ctx context.Context, key string, post *adjoint.Posterio
 	if err != nil {
 		if ctx.Err() == nil && res == nil {
 			// a start from which nothing can be computed is no start
-			res, err = &samplers.Result{X: from, LogProb: -math.MaxFloat64, Status: samplers.Stalled, Reason: err.Error()}, nil
+			res, err = &samplers.Result{X: from, LogProb: -math.MaxFloat64, Status: samplers.Stalled, Reason: plain(err.Error())}, nil
 		} else {
 			return nil, err
 		}
@@ -1083,11 +1083,11 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	}
 	img, err := post.Images(theta)
 	if err != nil {
-		return nil, append(out, err.Error())
+		return nil, append(out, plain(err.Error()))
 	}
 	if lit {
 		if seen, err = s.lensing(post, named, img); err != nil {
-			return nil, append(out, err.Error())
+			return nil, append(out, plain(err.Error()))
 		}
 		out = append(out, seen.doubts()...)
 		out = append(out, s.strange(post, named, top)...)
@@ -1108,7 +1108,7 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	for _, other := range tried[1:] {
 		d, err := s.apart(named, namedTheta(post, other.U))
 		if err != nil {
-			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %v", err))
+			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %s", plain(err.Error())))
 			continue
 		}
 		gap := top.LogProb - other.LogProb

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +70,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// packageName is the beginning of an error that names a package of lenskit.
+var packageName = regexp.MustCompile(`(^|\s)(adjoint|physics|samplers|onnx|onnx: load): `)
+
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND ARGS...")
@@ -90,6 +94,9 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	text := strings.TrimSuffix(ts.ReadFile("stderr"), "\n")
+	if name := packageName.FindString(text); name != "" {
+		ts.Fatalf("stderr names the package %q:\n%s", name, text)
+	}
 	for i, line := range strings.Split(text, "\n") {
 		if !(i == 0 && strings.HasPrefix(line, "lenskit: ")) && !(i == 1 && strings.HasPrefix(line, "hint: ")) {
 			ts.Fatalf("stderr is not one line and at most one hint:\n%s", text)
