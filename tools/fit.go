@@ -354,7 +354,7 @@ func covariance(m *samplers.Metric) *mat.SymDense {
 // print writes the record for people: a line each for the lens and the other parameters but the latents.
 func (r *fitRecord) print(w io.Writer, dir string) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: log posterior %.2f, χ²/N %.4f (%d pixels), %s\n", strings.ReplaceAll(r.Status, "_", " "), float64(r.LogPosterior), float64(r.ReducedChi2), r.Pixels,
+	fmt.Fprintf(&b, "%s: log posterior %s, χ²/N %s (%d pixels), %s\n", strings.ReplaceAll(r.Status, "_", " "), decimals(float64(r.LogPosterior), 2), decimals(float64(r.ReducedChi2), 4), r.Pixels,
 		seconds(time.Duration(float64(r.Seconds)*float64(time.Second))))
 	width := 0
 	for _, n := range r.Parameters.names {
@@ -390,14 +390,31 @@ func (r *fitRecord) print(w io.Writer, dir string) error {
 	return err
 }
 
-// withDigits writes v to two digits of its uncertainty s.
+// Sizes from which numbers are written by few digits and a power of ten: those of the table, and those that have decimals of their own.
+const (
+	largeNumber = 1e6
+	hugeNumber  = 1e9
+)
+
+// withDigits writes v to two digits of its uncertainty s, a large v to at most nine digits.
 func withDigits(v, s float64) string {
 	if !(s > 0) || math.IsInf(s, 0) {
 		return fmt.Sprintf("%.6g", v)
 	}
 	digits := 1 - int(math.Floor(math.Log10(s)))
+	if a := math.Abs(v); a >= largeNumber && !math.IsInf(a, 0) {
+		return fmt.Sprintf("%.*g", max(3, min(9, int(math.Floor(math.Log10(a)))+digits+1)), v)
+	}
 	if digits < 0 || digits > 12 {
 		return fmt.Sprintf("%.3g", v)
 	}
 	return fmt.Sprintf("%.*f", digits, v)
+}
+
+// decimals writes v to so many decimals, a huge one to six digits.
+func decimals(v float64, n int) string {
+	if math.Abs(v) >= hugeNumber {
+		return fmt.Sprintf("%.6g", v)
+	}
+	return fmt.Sprintf("%.*f", n, v)
 }

@@ -205,10 +205,10 @@ func (p *progress) numbers() []string {
 		s = append(s, p.state.Text)
 	}
 	if !math.IsNaN(p.state.LogPost) {
-		s = append(s, fmt.Sprintf("log posterior %.2f", p.state.LogPost))
+		s = append(s, "log posterior "+decimals(p.state.LogPost, 2))
 	}
 	if !math.IsNaN(p.state.ReducedChi2) {
-		s = append(s, fmt.Sprintf("χ²/N %.4f", p.state.ReducedChi2))
+		s = append(s, "χ²/N "+decimals(p.state.ReducedChi2, 4))
 	}
 	if p.state.Evaluations > 0 {
 		text := counted(p.state.Evaluations, "evaluation")
