@@ -82,7 +82,7 @@ var fits = []Case{
 	{
 		Name: "decoder-light", Files: map[string]string{"c.yaml": lightConfig},
 		Lines: []string{
-			"dataset synth -o g.fits --count 60 --size 16", "dataset bundle g.fits -o b --latents 6", "dataset check b g.fits", "dataset show g.fits -o g.png",
+			"dataset synth -o g.fits --count 60 --size 16", "dataset bundle g.fits -o b --latents 6", "dataset check g.fits --model b -o check.png", "dataset show g.fits -o g.png", "dataset prepare g.fits --hold 0.2 --held held.fits --size 16 -o train.fits",
 			"mock c.yaml -o m.fits --seed 3 --threads 1 --draw", "mock c.yaml -o m.fits --seed 3 --threads 1", "fit m.yaml -o f --starts 2 --threads 1",
 			"sample f --chains 8 --draws 12 --warmup 8 --threads 1", "export-coolest f -o c --lens-redshift 0.5 --source-redshift 2",
 		},

@@ -6,16 +6,18 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
 // What may differ between two runs of one commit, and nothing else.
 var (
-	// keys are those of JSON objects, and columns of CSV tables, whose values tell the time, the version, who ran, or are
+	// keys are those of JSON objects, and columns of CSV and FITS tables, whose values tell the time, the version, who ran, or are
 	// the hash of a file that holds such a value.
-	keys = regexp.MustCompile(`^(seconds|seconds_.*|.*_seconds|.*_per_second|elapsed.*|versions?|commit|host|hostname|pid|started|ended|fit_sha256|samples(_\d+)?\.csv)$`)
+	keys = regexp.MustCompile(`^(seconds|seconds_.*|.*_seconds|.*_per_second|elapsed.*|versions?|commit|host|hostname|pid|started|ended|fit_sha256|lenskit_sha256|samples(_\d+)?\.csv)$`)
 	// passing are lines of stderr that are written as time goes by.
 	passing = regexp.MustCompile(`(?m)^lenskit: .*: step \d+( of|,).*\n`)
 	// rates, and what is estimated only when there is time for it, are left out of what is said; they come and go.
@@ -24,13 +26,15 @@ var (
 	lengths = regexp.MustCompile(`\b\d+(\.\d+)?(e[-+]\d+)? ?(h \d\d min|min \d\d s|seconds?|min|ms|µs|s)\b`)
 	// clocks are comments of a CSV table with a time in them.
 	clocks = regexp.MustCompile(`(?i)elapsed|seconds|(start|end)_datetime|version`)
+	// sums are hashes of files that tell the time, in a bundle's card.
+	sums = regexp.MustCompile(`\.safetensors, sha256 [0-9a-f]{64}`)
 )
 
 // normal is a file without what may differ; its name tells the format.
 func normal(name string, b []byte) []byte {
 	switch path.Ext(name) {
 	case ".stdout", ".stderr":
-		if name[strings.LastIndexByte(name, '.'):] == ".stdout" && json.Valid(b) {
+		if json.Valid(b) {
 			return normalJSON(b)
 		}
 		b = passing.ReplaceAll(b, nil)
@@ -39,6 +43,10 @@ func normal(name string, b []byte) []byte {
 		return normalJSON(b)
 	case ".csv":
 		return normalCSV(b)
+	case ".fits":
+		return normalFITS(b)
+	case ".md":
+		return sums.ReplaceAll(b, []byte(".safetensors"))
 	case ".safetensors":
 		if len(b) < 8 {
 			return b
@@ -128,4 +136,63 @@ func normalCSV(b []byte) []byte {
 		out = append(out, strings.Join(cells, ","))
 	}
 	return []byte(strings.Join(out, "\n"))
+}
+
+// normalFITS writes zeros for the columns of binary tables that may differ.
+func normalFITS(b []byte) []byte {
+	const block, card = 2880, 80
+	out := bytes.Clone(b)
+	for at := 0; at < len(b); {
+		number := map[string]int{"GCOUNT": 1}
+		text := map[string]string{}
+		ended := false
+		for !ended && at+block <= len(b) {
+			for i := at; i < at+block; i += card {
+				key := strings.TrimSpace(string(b[i : i+8]))
+				value, _, _ := strings.Cut(string(b[i+10:i+card]), "/")
+				value = strings.Trim(value, "' ")
+				ended = ended || key == "END"
+				if n, err := strconv.Atoi(value); err == nil {
+					number[key] = n
+				}
+				text[key] = strings.TrimSpace(value)
+			}
+			at += block
+		}
+		if !ended {
+			return b
+		}
+		size := 0
+		if number["NAXIS"] > 0 {
+			size = max(number["BITPIX"], -number["BITPIX"]) / 8 * number["GCOUNT"]
+			elements := 1
+			for i := range number["NAXIS"] {
+				elements *= number[fmt.Sprintf("NAXIS%d", i+1)]
+			}
+			size *= number["PCOUNT"] + elements
+		}
+		if size < 0 || at+size > len(b) {
+			return b
+		}
+		if text["XTENSION"] == "BINTABLE" {
+			column := 0
+			for i := 1; i <= number["TFIELDS"]; i++ {
+				form := text[fmt.Sprintf("TFORM%d", i)]
+				digits := strings.TrimRight(form, "ABDEIJKL")
+				count, err := strconv.Atoi(digits)
+				if len(form) != len(digits)+1 || err != nil {
+					return b
+				}
+				width := count * map[byte]int{'A': 1, 'B': 1, 'L': 1, 'I': 2, 'J': 4, 'E': 4, 'K': 8, 'D': 8}[form[len(digits)]]
+				if keys.MatchString(text[fmt.Sprintf("TTYPE%d", i)]) && column+width <= number["NAXIS1"] {
+					for row := range number["NAXIS2"] {
+						clear(out[at+row*number["NAXIS1"]+column:][:width])
+					}
+				}
+				column += width
+			}
+		}
+		at += (size + block - 1) / block * block
+	}
+	return out
 }
