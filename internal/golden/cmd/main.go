@@ -73,10 +73,10 @@ func shared(root string) string {
 
 // bench is a comparison.
 type bench struct {
-	root, keep, shared, scratch string
-	jobs                        int
-	cases                       []golden.Case
-	quiet                       bool
+	root, keep, shared, scratch, base string
+	jobs                              int
+	cases                             []golden.Case
+	quiet                             bool
 }
 
 func (b *bench) list() {
@@ -110,6 +110,7 @@ func (b *bench) compare(names []string) (err error) {
 	if err != nil {
 		return err
 	}
+	b.base = base
 	before, err := b.outputs(base, "base", true)
 	if err != nil {
 		return err
@@ -151,28 +152,39 @@ func (b *bench) compare(names []string) (err error) {
 	return nil
 }
 
-// outputs builds and runs a commit, "" being the working tree, and returns the folder of what it left. What is kept of a
-// commit on this machine, of these cases, is taken as it is where reuse says so.
+// outputs builds and runs a commit, "" being the working tree, and returns the folder of what it left. Cases that are kept of
+// a commit, run on this machine, are taken as they are where reuse says so.
 func (b *bench) outputs(commit, role string, reuse bool) (string, error) {
-	out, name := filepath.Join(b.scratch, role), "the working tree"
+	out, name, keeps := filepath.Join(b.scratch, role), "the working tree", false
+	cases := b.cases
 	if commit != "" {
 		name = commit[:12]
 	}
-	stamp := ""
 	if b.keep != "" && commit != "" {
-		kept := filepath.Join(b.keep, commit)
-		stamp = b.stamp()
-		if s, err := os.ReadFile(filepath.Join(kept, "set")); err == nil && string(s) == stamp {
-			if reuse {
-				fmt.Fprintf(os.Stderr, "golden: %s has been run: %s\n", name, kept)
-				return kept, nil
+		keeps = true
+		out = filepath.Join(b.keep, commit)
+		if !reuse && b.base == commit {
+			out += "-again" // the kept outputs are the base of this comparison
+		}
+		cases = nil
+		for _, c := range b.cases {
+			stamp, err := os.ReadFile(filepath.Join(out, c.Name+".stamp"))
+			if reuse && err == nil && string(stamp) == b.stamp(c) {
+				continue
 			}
-			kept += "-again" // the kept outputs may be the base of this comparison
+			for _, old := range []string{c.Name + ".stamp", c.Name, c.Name + ".opened"} {
+				if err := os.RemoveAll(filepath.Join(out, old)); err != nil {
+					return "", err
+				}
+			}
+			cases = append(cases, c)
 		}
-		if err := os.RemoveAll(kept); err != nil {
-			return "", err
+		if n := len(b.cases) - len(cases); n > 0 {
+			fmt.Fprintf(os.Stderr, "golden: %s: %d cases have been run: %s\n", name, n, out)
 		}
-		out = kept
+		if len(cases) == 0 {
+			return out, nil
+		}
 	}
 	tree := b.root
 	if commit != "" {
@@ -189,28 +201,28 @@ func (b *bench) outputs(commit, role string, reuse bool) (string, error) {
 		return "", err
 	}
 	begun := time.Now()
-	took, err := golden.Run(golden.Place{Binary: binary, Tree: tree, Shared: b.shared, Out: out}, b.cases, b.jobs)
+	took, err := golden.Run(golden.Place{Binary: binary, Tree: tree, Shared: b.shared, Out: out}, cases, b.jobs)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	total := time.Duration(0)
-	for _, t := range took {
+	for i, t := range took {
 		total += t.CPU
 		fmt.Fprintf(os.Stderr, "golden: %s: %s took %.1f s of the processor\n", name, t.Case, t.CPU.Seconds())
+		if keeps {
+			if err := os.WriteFile(filepath.Join(out, t.Case+".stamp"), []byte(b.stamp(cases[i])), 0o644); err != nil {
+				return "", err
+			}
+		}
 	}
 	fmt.Fprintf(os.Stderr, "golden: %s: %.0f s of the processor, %.0f s in all\n", name, total.Seconds(), time.Since(begun).Seconds())
-	if stamp != "" {
-		return out, os.WriteFile(filepath.Join(out, "set"), []byte(stamp), 0o644)
-	}
 	return out, nil
 }
 
-// stamp tells of which cases, machine and libraries kept outputs are.
-func (b *bench) stamp() string {
+// stamp tells of which commands, machine and libraries the kept outputs of a case are.
+func (b *bench) stamp(c golden.Case) string {
 	h := sha256.New()
-	for _, c := range b.cases {
-		fmt.Fprintf(h, "%v\n", c)
-	}
+	fmt.Fprintf(h, "%v\n", c)
 	if cpu, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range bytes.Lines(cpu) {
 			if bytes.HasPrefix(line, []byte("model name")) || bytes.HasPrefix(line, []byte("flags")) {
