@@ -201,7 +201,7 @@ func (b *bench) outputs(commit, role string, reuse bool) (string, error) {
 		return "", err
 	}
 	begun := time.Now()
-	took, err := golden.Run(golden.Place{Binary: binary, Tree: tree, Shared: b.shared, Out: out}, cases, b.jobs)
+	took, err := golden.Run(golden.Place{Binary: binary, Tree: tree, Shared: b.shared, Out: out, Strict: reuse}, cases, b.jobs)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
