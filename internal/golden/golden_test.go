@@ -40,6 +40,7 @@ func TestDifferSeesAllButTheTime(t *testing.T) {
 		{"t.fits", table("chi2", 1, 5), table("chi2", 2, 5), "is another"},
 		{"f.png", picture(png.BestSpeed, 7), picture(png.NoCompression, 7), ""},
 		{"f.png", picture(png.BestSpeed, 7), picture(png.BestSpeed, 8), "1 pixels are others, the first at (2,1)"},
+		{"s/corner.png", picture(png.BestSpeed, 7), picture(png.BestSpeed, 8), ""},
 		{"m.onnx", model("x", "y"), model("x", "z"), `node 0 is "" Relu(x) -> z`},
 		{"b/card.md", "best.safetensors, sha256 " + strings.Repeat("a", 64), "best.safetensors, sha256 " + strings.Repeat("b", 64), ""},
 		{"config.yaml", "a: 1 # 2 s\n", "a: 1 # 3 s\n", "line 1"},
