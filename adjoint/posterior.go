@@ -288,8 +288,8 @@ func (p *Posterior) Free() []int { return p.params.freeOf }
 // Dim is the number of free coordinates.
 func (p *Posterior) Dim() int { return p.params.dim }
 
-// Notices say what was changed in the observation, the PSF normalised or centred, and which networks run one image at a
-// time.
+// Notices say what was changed in the observation, the PSF normalised or centred, which networks run one image at a
+// time, and whose images do not follow their latents.
 func (p *Posterior) Notices() []string {
 	list := slices.Clone(p.notices)
 	for i, d := range p.derived {
@@ -301,6 +301,9 @@ func (p *Posterior) Notices() []string {
 			c := &p.model.Components[i]
 			list = append(list, fmt.Sprintf("%s.%s: the network mixes the images of a batch: they run one at a time (%s)", c.Group, c.Name, why))
 		}
+	}
+	for _, name := range p.deafDecoders() {
+		list = append(list, name+": the gradient of the decoder by its latents is zero wherever it was tried: the data cannot tell them, and they stay where their prior has them")
 	}
 	return list
 }

@@ -5,6 +5,7 @@ type Param struct {
 	Name   string
 	Unit   Unit
 	Lo, Hi float64 // open range of validity; ±Inf where there is none
+	Period float64 // of an angle: values that differ by it are the same; 0 of all others
 }
 
 // Unit names what a parameter is measured in.

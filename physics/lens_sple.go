@@ -21,7 +21,7 @@ func newSPLE() *sple {
 var spleParams = []Param{
 	positive("r_ein", Arcsec),
 	{Name: "q", Unit: One, Lo: 0, Hi: unitHi},
-	anywhere("phi", Radian),
+	direction("phi"),
 	{Name: "gamma", Unit: One, Lo: 1, Hi: 3},
 	anywhere("x", Arcsec),
 	anywhere("y", Arcsec),

@@ -41,6 +41,13 @@ func anywhere(name string, unit Unit) Param {
 	return Param{Name: name, Unit: unit, Lo: math.Inf(-1), Hi: math.Inf(1)}
 }
 
+// direction is the range of the direction of an axis: half a turn more is the same.
+func direction(name string) Param {
+	p := anywhere(name, Radian)
+	p.Period = math.Pi
+	return p
+}
+
 // positive is the range of a parameter that any finite number above 0 suits.
 func positive(name string, unit Unit) Param {
 	return Param{Name: name, Unit: unit, Lo: 0, Hi: math.Inf(1)}

@@ -54,8 +54,7 @@ func (p *Pixels) Size() (w, h int) { return p.w, p.h }
 
 // Params are iota, the factor of the image; s, its width; and x, y, its centre.
 func (p *Pixels) Params() []Param {
-	inf := math.Inf(1)
-	return []Param{{"iota", Brightness, -inf, inf}, {"s", Arcsec, 0, inf}, {"x", Arcsec, -inf, inf}, {"y", Arcsec, -inf, inf}}
+	return []Param{anywhere("iota", Brightness), positive("s", Arcsec), anywhere("x", Arcsec), anywhere("y", Arcsec)}
 }
 
 // Set takes iota, s, x, y.

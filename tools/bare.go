@@ -2,6 +2,7 @@ package tools
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
@@ -50,6 +51,7 @@ func isFITS(arg string) bool {
 // NOISE and PSF, they stand in for what b leaves out.
 func bareConfig(b bareImage) (*config, error) {
 	path, _ := splitExtension(b.Image)
+	var notices []string
 	if b.Noise == "" || b.PSF == "" {
 		hdus, data, err := openFITS(path)
 		if err != nil {
@@ -63,8 +65,10 @@ func bareConfig(b bareImage) (*config, error) {
 			switch name := strings.ToUpper(hdus[i].name()); {
 			case b.Noise == "" && name == "NOISE":
 				b.Noise = path + "[NOISE]"
+				notices = append(notices, fmt.Sprintf("%s (HDU %d) is taken as the noise: --noise names another", b.Noise, hdus[i].index))
 			case b.PSF == "" && name == "PSF":
 				b.PSF = path + "[PSF]"
+				notices = append(notices, fmt.Sprintf("%s (HDU %d) is taken as the PSF: --psf names another, or none", b.PSF, hdus[i].index))
 			}
 		}
 	}
@@ -78,7 +82,7 @@ func bareConfig(b bareImage) (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.where = nil
+	c.where, c.notices = nil, notices
 	c.flags = map[string]string{"data": "image", "data.noise": "--noise", "data.psf": "--psf", "data.pixel_scale": "--pixel-scale"}
 	if b.Neighbours {
 		c.flags["data.mask"] = "--mask-neighbours"

@@ -66,15 +66,15 @@ func loadBundle(p string) (*bundle, error) {
 func readBundle(name string, files fs.FS, dir string) (*bundle, error) {
 	b := &bundle{Path: name}
 	var err error
-	if b.Decoder, err = b.model(files, dir, "decoder.onnx"); err != nil {
+	if b.Decoder, err = b.model(files, dir, fileDecoder); err != nil {
 		return nil, err
 	}
 	if b.Decoder == nil {
 		return nil, badInput("%s: has no decoder.onnx, expected a decoder bundle", name)
 	}
-	if _, err := fs.Stat(files, "encoder.onnx"); dir == "" && err == nil {
-		b.Encoder = sync.OnceValues(func() (*onnx.Graph, error) { return b.model(files, dir, "encoder.onnx") })
-	} else if e, err := b.model(files, dir, "encoder.onnx"); err != nil {
+	if _, err := fs.Stat(files, fileEncoder); dir == "" && err == nil {
+		b.Encoder = sync.OnceValues(func() (*onnx.Graph, error) { return b.model(files, dir, fileEncoder) })
+	} else if e, err := b.model(files, dir, fileEncoder); err != nil {
 		return nil, err
 	} else if e != nil {
 		b.Encoder = func() (*onnx.Graph, error) { return e, nil }

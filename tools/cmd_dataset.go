@@ -316,6 +316,9 @@ func datasetBundle(c *cli.Context) error {
 	if err := prepareFolder(dir); err != nil {
 		return err
 	}
+	if err := bundleFolder.checkFor(dir); err != nil {
+		return err
+	}
 	start := time.Now()
 	report := newProgress(c.App.ErrWriter, c.Bool("quiet"))
 	if bad > 0 {
@@ -326,7 +329,7 @@ func datasetBundle(c *cli.Context) error {
 		return err
 	}
 	rms := p.heldBack(set)
-	if err := p.write(dir, card{
+	k := card{
 		name:    filepath.Base(filepath.Clean(dir)),
 		data:    set,
 		latents: latents,
@@ -334,7 +337,15 @@ func datasetBundle(c *cli.Context) error {
 		file:    filepath.Base(args[0]),
 		kept:    p.kept,
 		rms:     rms,
-	}); err != nil {
+	}
+	moved, err := bundleRoom(dir, cardHas(dir, k.text()), bundleFiles...)
+	if err != nil {
+		return err
+	}
+	if moved != "" {
+		report.warn("%s", moved)
+	}
+	if err := p.write(dir, k); err != nil {
 		return err
 	}
 	if c.Bool("json") {

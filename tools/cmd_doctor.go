@@ -111,7 +111,7 @@ func diagnose(ctx context.Context) diagnosis {
 		}
 	}
 	if err != nil {
-		d.ONNXRuntime.Error = err.Error()
+		d.ONNXRuntime.Error = plain(err.Error())
 		d.Advice = append(d.Advice, "onnxruntime: run `make onnxruntime` in the repository, or install release 1.24 or later (pip install onnxruntime, brew install onnxruntime) and set LENSKIT_ONNXRUNTIME to its shared library; until then `--device reference` computes in Go, slowly")
 	}
 	d.ONNXRuntime.Usable = err == nil

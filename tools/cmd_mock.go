@@ -1,6 +1,7 @@
 package tools
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -95,11 +96,13 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	}
 	base := strings.TrimSuffix(strings.TrimSuffix(opt.Output, filepath.Ext(opt.Output)), ".")
 	made = MockFiles{Image: opt.Output, Config: base + ".yaml", Truth: base + ".truth.json"}
-	input, _ := splitExtension(cfg.path(cfg.Data.Image))
-	if made.Config == opt.Output || sameFile(made.Config, opt.Config) || sameFile(made.Image, input) {
-		return made, badInput("%s: would overwrite the input, expected another name", opt.Output)
+	if made.Config == opt.Output {
+		return made, badInput("%s: is the name of the config that mock writes beside the image, expected another for --output", opt.Output)
 	}
-	for _, path := range []string{made.Image, made.Config, made.Truth} {
+	for _, path := range made.all() {
+		if err := made.spares(path, opt.Config); err != nil {
+			return made, err
+		}
 		if err := disk.CheckTarget(path); err != nil {
 			return made, err
 		}
@@ -114,6 +117,14 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 		return made, err
 	}
 	defer p.Close()
+	for _, in := range p.Inputs {
+		file, _ := splitExtension(in.Path)
+		for _, path := range made.all() {
+			if err := made.spares(path, file); err != nil {
+				return made, err
+			}
+		}
+	}
 	for _, n := range p.notices() {
 		pr.say("%s", n)
 	}
@@ -138,9 +149,6 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	if s := img.Source; s != nil {
 		images = append(images, fitsOut{Name: "SOURCE", Bitpix: -64, Axes: []int{s.W, s.H}, Pix: s.Pix, Cards: gridWCS(s.W, s.H, s.Scale, img.SourceX, img.SourceY)})
 	}
-	if err := writeFITS(made.Image, images...); err != nil {
-		return made, err
-	}
 	p.setTruth(theta)
 	name := filepath.Join(absDir(opt.Output), filepath.Base(opt.Output))
 	if from, err := filepath.Abs(cfg.dir); err == nil {
@@ -156,11 +164,75 @@ func Mock(ctx context.Context, opt MockOptions, pr *progress) (MockFiles, error)
 	if d.PSFFile != "" {
 		d.PSFFile = name + "[PSF]"
 	}
-	text := cfg.text(absDir(opt.Output))
-	if err := writeAtomic(made.Config, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
+	var truth bytes.Buffer
+	if err := encodeJSON(&truth, p.named(theta)); err != nil {
 		return made, err
 	}
-	return made, writeJSON(made.Truth, p.named(theta))
+	beside := []companion{{made.Config, mockConfigSum, []byte(cfg.text(absDir(opt.Output)))}, {made.Truth, mockTruthSum, truth.Bytes()}}
+	if err := made.spareOthers(beside); err != nil {
+		return made, err
+	}
+	for _, c := range beside { // the image that tells their sums comes last: a run that was killed can be made again
+		images[0].Cards = append(images[0].Cards, fitsKey{c.card, disk.SumOf(c.text), ""})
+		if err := writeAtomic(c.path, func(w io.Writer) error { _, err := w.Write(c.text); return err }); err != nil {
+			return made, err
+		}
+	}
+	return made, writeFITS(made.Image, images...)
+}
+
+// Keywords of a mock's image for the SHA-256 of the files beside it.
+const (
+	mockConfigSum = "LKCONFIG"
+	mockTruthSum  = "LKTRUTH"
+)
+
+// companion is a file that a mock leaves beside its image.
+type companion struct {
+	path, card string // the latter of its sum
+	text       []byte
+}
+
+// all are the paths of the files.
+func (m *MockFiles) all() []string { return []string{m.Image, m.Config, m.Truth} }
+
+// spares refuses to write path where it is one of the files that the mock reads.
+func (m *MockFiles) spares(path string, inputs ...string) error {
+	for _, in := range inputs {
+		if sameFile(path, in) {
+			return withHint(badInput("%s: would overwrite the input, expected another name", path), "%s", m.hint())
+		}
+	}
+	return nil
+}
+
+// spareOthers refuses to write over a file that is neither as an earlier mock of this name left it, which its image tells,
+// nor what would be written.
+func (m *MockFiles) spareOthers(beside []companion) error {
+	var before fitsHeader
+	if exists(m.Image) {
+		if img, err := readFITS(m.Image + "[0]"); err == nil {
+			before = img.Header
+		}
+	}
+	for _, c := range beside {
+		if !exists(c.path) {
+			continue
+		}
+		sum, err := disk.Sum(c.path)
+		if err != nil {
+			return err
+		}
+		if sum != disk.SumOf(c.text) && sum != before.text(c.card) {
+			return withHint(badInput("%s: is not as lenskit mock wrote it and would be overwritten, expected another name for --output or that file moved away", c.path), "%s", m.hint())
+		}
+	}
+	return nil
+}
+
+// hint says which files a mock writes.
+func (m *MockFiles) hint() string {
+	return fmt.Sprintf("the mock %s comes with %s and %s", shown(m.Image), shown(filepath.Base(m.Config)), shown(filepath.Base(m.Truth)))
 }
 
 // mockStream is the second word of the generator's seed, so that mocks and fits of the same seed do not share numbers.

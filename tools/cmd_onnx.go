@@ -252,7 +252,7 @@ func onnxInspect(c *cli.Context) error {
 	m := describeModel(g)
 	bad := []string{}
 	for _, err := range onnx.Unsupported(g, onnx.DiffOptions{}) {
-		bad = append(bad, err.Error())
+		bad = append(bad, plain(err.Error()))
 	}
 	m.NotDifferentiable = &bad
 	if c.Bool("json") {

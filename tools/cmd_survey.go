@@ -69,6 +69,9 @@ func runSurveyPlan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.moved != "" {
+		newProgress(c.App.ErrWriter, c.Bool("quiet")).warn("%s", p.moved)
+	}
 	if c.Bool("json") {
 		return encodeJSON(c.App.Writer, p)
 	}

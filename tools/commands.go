@@ -124,7 +124,7 @@ func finish(c *cli.Command) *cli.Command {
 	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return asBadInput(err) }
 	c.Flags = append(slices.Clip(c.Flags),
 		&cli.BoolFlag{Name: "json", Usage: "write one JSON document to stdout"},
-		&cli.BoolFlag{Name: "quiet", Usage: "no progress and no notices"})
+		&cli.BoolFlag{Name: "quiet", Usage: "no progress, and no notices but of what was lost or moved"})
 	return c
 }
 

@@ -31,6 +31,8 @@ type config struct {
 	StudentT   float64           // degrees of freedom of the residuals' distribution; 0: Gaussian
 	Cosmology  physics.Cosmology // read where redshifts are stated
 
+	notices []string // what was chosen without being asked for
+
 	follow bool // priors of the lens's centre and ellipticity are still to be taken from its light
 }
 

@@ -34,6 +34,7 @@ type CoolestOptions struct {
 
 // Files of a COOLEST folder.
 const (
+	folderCOOLEST    = "coolest" // in that of the run, where no other is asked for
 	fileCOOLEST      = "coolest.json"
 	fileCOOLESTChain = "coolest_chain.csv"
 )
@@ -70,7 +71,7 @@ type coolestColumn struct {
 func ExportCOOLEST(opt CoolestOptions) (made, notices []string, err error) {
 	x := &coolestExport{opt: opt, out: opt.Output, meta: map[string]any{}}
 	if x.out == "" {
-		x.out = filepath.Join(opt.Dir, "coolest")
+		x.out = filepath.Join(opt.Dir, folderCOOLEST)
 	}
 	if opt.Output == "" && exists(opt.Dir) {
 		release, err := disk.Lock(opt.Dir)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -126,11 +127,17 @@ func report(w io.Writer, err error) {
 // longestLine is the number of bytes that a line of a message may have.
 const longestLine = 1600
 
-// oneLine makes a message fit for a terminal and a log: one line, no control characters, and of a long one the beginning
-// and the end.
+// packageNames is what the errors of lenskit's packages begin with, within the errors of others too.
+var packageNames = regexp.MustCompile(`(^|[:;,] |\()(?:(?:adjoint|physics|samplers|onnx: load|onnx: read|onnx): )+`)
+
+// plain leaves the names of lenskit's packages out of a message: they tell programmers where it is from, and users nothing.
+func plain(s string) string { return packageNames.ReplaceAllString(s, "$1") }
+
+// oneLine makes a message fit for a terminal and a log: one line, no control characters, no names of packages, and of a long
+// one the beginning and the end.
 func oneLine(s string) string {
 	const head, tail = longestLine * 3 / 4, longestLine / 4
-	s = strings.TrimSpace(s)
+	s = plain(strings.TrimSpace(s))
 	if cut := len(s) - head - tail; cut > 100 {
 		s = strings.ToValidUTF8(s[:head], "") + fmt.Sprintf(" … (%d bytes left out) … ", cut) + strings.ToValidUTF8(s[len(s)-tail:], "")
 	}

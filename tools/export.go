@@ -50,7 +50,7 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 	if info.IsDir() {
 		if _, err := os.Stat(filepath.Join(path, fileTrainBest)); err == nil {
 			s.file = filepath.Join(path, fileTrainBest)
-		} else if _, err := os.Stat(filepath.Join(path, "decoder.onnx")); err == nil {
+		} else if _, err := os.Stat(filepath.Join(path, fileDecoder)); err == nil {
 			b, err := loadBundle(path)
 			if err != nil {
 				return nil, err
@@ -63,7 +63,7 @@ func loadExport(path string, table io.Writer) (*exportSource, error) {
 				}
 				ws = append(ws, initialisers(e)...)
 			}
-			s.file = filepath.Join(path, "decoder.onnx")
+			s.file = filepath.Join(path, fileDecoder)
 		} else {
 			return nil, badInput("%s: holds neither %s nor decoder.onnx, expected a training run or a bundle", path, fileTrainBest)
 		}
@@ -178,6 +178,9 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 	if err := prepareFolder(o.Bundle); err != nil {
 		return err
 	}
+	if err := bundleFolder.checkFor(o.Bundle); err != nil {
+		return err
+	}
 	mean, cov, note, err := s.prior(o.Data, report)
 	if err != nil {
 		return err
@@ -186,24 +189,39 @@ func Export(o ExportOptions, out io.Writer, report *progress) error {
 	if err != nil {
 		return err
 	}
-	if err := decoder.Save(filepath.Join(o.Bundle, "decoder.onnx")); err != nil {
-		return asBadInput(err)
+	var encoder *onnx.Graph
+	names := []string{fileDecoder, fileCard}
+	if cov != nil {
+		names = append(names, filePrior)
 	}
 	if s.HasEncoder {
-		encoder, err := encoderGraph(s.net, s.Tensors)
-		if err != nil {
+		if encoder, err = encoderGraph(s.net, s.Tensors); err != nil {
 			return err
 		}
-		if err := encoder.Save(filepath.Join(o.Bundle, "encoder.onnx")); err != nil {
+		names = append(names, fileEncoder)
+	}
+	same := sameFile(s.file, filepath.Join(o.Bundle, fileDecoder)) || cardHas(o.Bundle, "sha256 "+s.sha256)
+	moved, err := bundleRoom(o.Bundle, same, names...)
+	if err != nil {
+		return err
+	}
+	if moved != "" {
+		report.warn("%s", moved)
+	}
+	if err := decoder.Save(filepath.Join(o.Bundle, fileDecoder)); err != nil {
+		return asBadInput(err)
+	}
+	if encoder != nil {
+		if err := encoder.Save(filepath.Join(o.Bundle, fileEncoder)); err != nil {
 			return asBadInput(err)
 		}
 	}
 	if cov != nil {
-		if err := writePrior(filepath.Join(o.Bundle, "prior.json"), mean, cov); err != nil {
+		if err := writePrior(filepath.Join(o.Bundle, filePrior), mean, cov); err != nil {
 			return err
 		}
 	}
-	err = writeAtomic(filepath.Join(o.Bundle, "card.md"), func(w io.Writer) error {
+	err = writeAtomic(filepath.Join(o.Bundle, fileCard), func(w io.Writer) error {
 		_, err := io.WriteString(w, s.card(filepath.Base(filepath.Clean(o.Bundle)), note, o.Licence))
 		return err
 	})

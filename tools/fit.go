@@ -50,6 +50,9 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		return err
 	}
 	defer leave()
+	if err := runFolder.checkFor(dir); err != nil {
+		return err
+	}
 	p, err := newProblem(cfg, opt.Compute)
 	if err != nil {
 		return err
@@ -78,7 +81,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 	case err != nil:
 		return err
 	case notice != "":
-		pr.say("%s", notice)
+		pr.warn("%s", notice)
 	case found:
 		pr.say("going on from %s after %s", check.path, seconds(time.Duration(saved.Seconds*float64(time.Second))))
 	}
@@ -89,7 +92,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 			return err
 		}
 		if moved != "" {
-			pr.say("%s", moved)
+			pr.warn("%s", moved)
 		}
 	}
 	before := saved.Seconds
@@ -141,7 +144,7 @@ func Fit(ctx context.Context, opt FitOptions, stdout io.Writer, pr *progress) er
 		if err != nil {
 			return err
 		}
-		pr.say("%s", moved)
+		pr.warn("%s", moved)
 	}
 	if err := p.writeRun(dir, theta, rec); err != nil {
 		return err
@@ -338,7 +341,7 @@ func covariance(m *samplers.Metric) *mat.SymDense {
 // print writes the record for people: a line each for the lens and the other parameters but the latents.
 func (r *fitRecord) print(w io.Writer, dir string) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: log posterior %.2f, χ²/N %.4f (%d pixels), %s\n", strings.ReplaceAll(r.Status, "_", " "), float64(r.LogPosterior), float64(r.ReducedChi2), r.Pixels,
+	fmt.Fprintf(&b, "%s: log posterior %s, χ²/N %s (%d pixels), %s\n", strings.ReplaceAll(r.Status, "_", " "), decimals(float64(r.LogPosterior), 2), decimals(float64(r.ReducedChi2), 4), r.Pixels,
 		seconds(time.Duration(float64(r.Seconds)*float64(time.Second))))
 	width := 0
 	for _, n := range r.Parameters.names {
@@ -374,14 +377,31 @@ func (r *fitRecord) print(w io.Writer, dir string) error {
 	return err
 }
 
-// withDigits writes v to two digits of its uncertainty s.
+// Sizes from which numbers are written by few digits and a power of ten: those of the table, and those that have decimals of their own.
+const (
+	largeNumber = 1e6
+	hugeNumber  = 1e9
+)
+
+// withDigits writes v to two digits of its uncertainty s, a large v to at most nine digits.
 func withDigits(v, s float64) string {
 	if !(s > 0) || math.IsInf(s, 0) {
 		return fmt.Sprintf("%.6g", v)
 	}
 	digits := 1 - int(math.Floor(math.Log10(s)))
+	if a := math.Abs(v); a >= largeNumber && !math.IsInf(a, 0) {
+		return fmt.Sprintf("%.*g", max(3, min(9, int(math.Floor(math.Log10(a)))+digits+1)), v)
+	}
 	if digits < 0 || digits > 12 {
 		return fmt.Sprintf("%.3g", v)
 	}
 	return fmt.Sprintf("%.*f", digits, v)
+}
+
+// decimals writes v to so many decimals, a huge one to six digits.
+func decimals(v float64, n int) string {
+	if math.Abs(v) >= hugeNumber {
+		return fmt.Sprintf("%.6g", v)
+	}
+	return fmt.Sprintf("%.*f", n, v)
 }

@@ -68,8 +68,20 @@ func (r fitsRole) pick(path, ext string, hdus []fitsHDU) (h *fitsHDU, notice str
 	case len(some) == 1:
 		return some[0], fmt.Sprintf("%s holds %d images: %s is taken", path, len(all), some[0].label()), nil
 	}
-	err = badInput("%s: holds %d images, expected a choice: found %s", path, len(all), listHDUs(all))
-	return nil, "", withHint(err, "%s[%s] chooses the first of them", path, all[0].choice(all))
+	example := all[0]
+	if len(some) > 0 {
+		example = some[0]
+	}
+	return nil, "", badInput("%s: holds %d images, expected a choice: found %s; %s[%s] takes %s", path, len(all), listHDUs(all), path, example.choice(all), example.label())
+}
+
+// chooseOne is the hint to an extension that is none: the file's first image as an example.
+func chooseOne(path string, hdus []fitsHDU, err error) error {
+	images := slices.DeleteFunc(pointers(hdus), func(h *fitsHDU) bool { return !h.isImage() || h.size() == 0 })
+	if len(images) == 0 {
+		return err
+	}
+	return withHint(err, "%s[%s] takes %s, %s", path, images[0].choice(images), images[0].label(), shapeText(images[0].shape()))
 }
 
 // namedHDU finds the image that ext names.
@@ -77,7 +89,7 @@ func namedHDU(path, ext string, hdus []fitsHDU) (*fitsHDU, error) {
 	var found []*fitsHDU
 	if n, err := strconv.Atoi(ext); err == nil {
 		if n < 0 || n >= len(hdus) {
-			return nil, badInput("%s[%s]: no such HDU: found %d, numbered from 0", path, ext, len(hdus))
+			return nil, chooseOne(path, hdus, badInput("%s[%s]: no such HDU: found %d, numbered from 0", path, ext, len(hdus)))
 		}
 		found = append(found, &hdus[n])
 	} else {
@@ -103,21 +115,20 @@ func namedHDU(path, ext string, hdus []fitsHDU) (*fitsHDU, error) {
 				names[i] = shown(names[i])
 			}
 			if name != ext && slices.ContainsFunc(hdus, func(h fitsHDU) bool { return strings.EqualFold(h.name(), name) }) {
-				return nil, badInput("%s[%s]: no such extension: found %s", path, ext, listHDUs(pointers(hdus)))
+				return nil, chooseOne(path, hdus, badInput("%s[%s]: no such extension: found %s", path, ext, listHDUs(pointers(hdus))))
 			}
-			return nil, badInput("%s[%s]: no such extension: found %s%s", path, ext, cmp.Or(strings.Join(names, ", "), "none with a name"), near)
+			return nil, chooseOne(path, hdus, badInput("%s[%s]: no such extension: found %s%s", path, ext, cmp.Or(strings.Join(names, ", "), "none with a name"), near))
 		}
 	}
 	if len(found) > 1 {
 		images := slices.DeleteFunc(slices.Clone(found), func(h *fitsHDU) bool { return !h.isImage() || h.size() == 0 })
 		if len(images) > 1 {
-			return nil, withHint(badInput("%s[%s]: names %d images, expected one: found %s", path, ext, len(images), listHDUs(images)),
-				"%s[%s] chooses the first of them", path, images[0].choice(images))
+			return nil, badInput("%s[%s]: names %d images, expected one: found %s; %s[%s] takes %s", path, ext, len(images), listHDUs(images), path, images[0].choice(images), images[0].label())
 		}
 		found = append(images, found...)
 	}
 	if h := found[0]; !h.isImage() || h.size() == 0 {
-		return nil, badInput("%s[%s]: is not an image: found %s", path, ext, h.describe())
+		return nil, chooseOne(path, hdus, badInput("%s[%s]: is not an image: found %s", path, ext, h.describe()))
 	}
 	return found[0], nil
 }
@@ -145,18 +156,24 @@ func (h *fitsHDU) label() string {
 	return fmt.Sprintf("HDU %d, without a name", h.index)
 }
 
-// choice is what chooses an HDU among others: its name, with its version where others have the same, or its number.
+// choice is what chooses an HDU among others: its name, with its version where others have the same, or its number where
+// these do not tell.
 func (h *fitsHDU) choice(among []*fitsHDU) string {
-	same := 0
+	named, versioned := 0, 0
 	for _, o := range among {
 		if strings.EqualFold(o.name(), h.name()) {
-			same++
+			named++
+			if o.version() == h.version() {
+				versioned++
+			}
 		}
 	}
-	switch n := shown(h.name()); {
-	case n == "":
+	n := h.name()
+	_, err := strconv.Atoi(n)
+	switch {
+	case n == "" || err == nil || n != shown(n) || strings.ContainsAny(n, "[],") || versioned > 1:
 		return strconv.Itoa(h.index)
-	case same > 1:
+	case named > 1:
 		return fmt.Sprintf("%s,%d", n, h.version())
 	default:
 		return n

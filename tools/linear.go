@@ -246,10 +246,10 @@ func (p *linearModel) encoder() *onnx.Graph {
 
 // write writes the bundle into dir.
 func (p *linearModel) write(dir string, k card) error {
-	if err := p.decoder().Save(filepath.Join(dir, "decoder.onnx")); err != nil {
+	if err := p.decoder().Save(filepath.Join(dir, fileDecoder)); err != nil {
 		return asBadInput(err)
 	}
-	if err := p.encoder().Save(filepath.Join(dir, "encoder.onnx")); err != nil {
+	if err := p.encoder().Save(filepath.Join(dir, fileEncoder)); err != nil {
 		return asBadInput(err)
 	}
 	n := len(p.sigma)
@@ -257,10 +257,10 @@ func (p *linearModel) write(dir string, k card) error {
 	for i := range n {
 		unit.SetSym(i, i, 1)
 	}
-	if err := writePrior(filepath.Join(dir, "prior.json"), make([]float64, n), unit); err != nil {
+	if err := writePrior(filepath.Join(dir, filePrior), make([]float64, n), unit); err != nil {
 		return err
 	}
-	return writeAtomic(filepath.Join(dir, "card.md"), func(w io.Writer) error {
+	return writeAtomic(filepath.Join(dir, fileCard), func(w io.Writer) error {
 		_, err := io.WriteString(w, k.text())
 		return err
 	})

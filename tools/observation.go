@@ -34,7 +34,7 @@ type input struct {
 
 // observe reads the files of the data section. Without an image (for a mock) the data are zeros of the size given.
 func (c *config) observe() (*observation, error) {
-	o := &observation{}
+	o := &observation{Notices: slices.Clone(c.notices)}
 	d := &c.Data
 	var err error
 	if d.Image == "" {
@@ -323,6 +323,9 @@ func (o *observation) check(c *config) error {
 	}
 	n, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
 	if err != nil {
+		if err := o.hugeNoise(c); err != nil {
+			return err
+		}
 		return c.fail("data", "no pixel can be used: %s", oneLine(err.Error()))
 	}
 	if n.BadData > 0 {
@@ -348,6 +351,34 @@ func (o *observation) check(c *config) error {
 	}
 	o.Brightness = twoDigits(b)
 	return nil
+}
+
+// hugeNoise is an error where the noise of every pixel in use is so large that it counts as masked.
+func (o *observation) hugeNoise(c *config) error {
+	found := o.Sigma[0]
+	if len(o.Sigma) > 1 {
+		found = math.Inf(1)
+		for k, v := range o.Data {
+			if v-v != 0 || o.Mask != nil && !o.Mask[k] {
+				continue
+			}
+			if found = math.Min(found, o.Sigma[k]); !(found >= physics.MaskedSigma) {
+				return nil
+			}
+		}
+	}
+	if math.IsInf(found, 1) || !(found >= physics.MaskedSigma) {
+		return nil
+	}
+	what := fmt.Sprintf("found %g and more", found)
+	switch q := c.Data.Noise.Sigma; {
+	case q.File != "":
+		what = q.File + ": " + what
+	case q.isSet():
+		what = fmt.Sprintf("found %g", q.Value)
+	}
+	return withHint(c.fail("data.noise", "%s, expected a standard deviation below %g: pixels of that noise and more are masked", what, physics.MaskedSigma),
+		"divide the image and its noise by the same number, so that the noise is about 1")
 }
 
 // maxValue bounds the values of pixels and what they are in units of the noise, so that squares and sums stay finite.

@@ -1,6 +1,10 @@
 package tools
 
-import "lenskit/physics"
+import (
+	"strings"
+
+	"lenskit/physics"
+)
 
 // defaultCosmology is the universe of a config that names none.
 func defaultCosmology() physics.Cosmology { return physics.FlatCosmology(70, 0.3) }
@@ -31,7 +35,7 @@ func parseCosmology(n node) (physics.Cosmology, error) {
 		c = physics.FlatCosmology(c.H0, c.OmegaM)
 	}
 	if err := c.Validate(); err != nil {
-		return c, n.fail("%v", err)
+		return c, n.fail("%s", strings.TrimPrefix(plain(err.Error()), "cosmology: "))
 	}
 	return c, nil
 }

@@ -1,7 +1,6 @@
 package tools
 
 import (
-	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -160,7 +159,7 @@ func fitPanels(planes map[string]plane, unit string, reducedChi2 float64) ([]pan
 	shared.Lo = math.Min(shared.Lo, 0)
 	residual := panelOf("residual", data, used(planes["RESIDUAL"].Pix), "(data − model) / σ", colorScale{Lo: -5, Hi: 5, Map: blueRed()})
 	if !math.IsNaN(reducedChi2) {
-		residual.Title = fmt.Sprintf("residual, χ²/N = %.3f", reducedChi2)
+		residual.Title = "residual, χ²/N = " + decimals(reducedChi2, 3)
 	}
 	panels := []panel{
 		panelOf("data", data, used(data.Pix), unit, shared),

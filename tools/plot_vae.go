@@ -529,7 +529,7 @@ func isBundle(path string) bool {
 	if strings.EqualFold(filepath.Ext(path), ".onnx") {
 		return true
 	}
-	_, err := os.Stat(filepath.Join(path, "decoder.onnx"))
+	_, err := os.Stat(filepath.Join(path, fileDecoder))
 	return err == nil
 }
 

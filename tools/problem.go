@@ -71,7 +71,13 @@ func newProblem(c *config, opt adjoint.Options) (*problem, error) {
 func (p *problem) Close() error { return p.Post.Close() }
 
 // notices are what was found amiss in the input and what was made of it.
-func (p *problem) notices() []string { return append(slices.Clone(p.Obs.Notices), p.Post.Notices()...) }
+func (p *problem) notices() []string {
+	list := append(slices.Clone(p.Obs.Notices), p.Post.Notices()...)
+	for i, n := range list {
+		list[i] = plain(n)
+	}
+	return list
+}
 
 // bundle loads the bundle of a decoder.
 func (c *config) bundle(comp *component) (*bundle, error) {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progress tells on stderr how a run is getting on: a bar on a terminal, a plain line now and then otherwise, nothing
-// when quiet.
+// progress tells on stderr how a run is getting on: a bar on a terminal, a plain line now and then otherwise, when quiet
+// only what of the user's was lost or moved.
 type progress struct {
 	w     io.Writer
 	quiet bool
@@ -64,9 +64,13 @@ const wiped = "\r\x1b[K"
 
 // say writes a notice.
 func (p *progress) say(format string, args ...any) {
-	if p.quiet {
-		return
+	if !p.quiet {
+		p.warn(format, args...)
 	}
+}
+
+// warn writes a notice of what was lost or moved, even when quiet.
+func (p *progress) warn(format string, args ...any) {
 	p.wipe()
 	fmt.Fprintf(p.w, "lenskit: %s\n", oneLine(fmt.Sprintf(format, args...)))
 }
@@ -201,10 +205,10 @@ func (p *progress) numbers() []string {
 		s = append(s, p.state.Text)
 	}
 	if !math.IsNaN(p.state.LogPost) {
-		s = append(s, fmt.Sprintf("log posterior %.2f", p.state.LogPost))
+		s = append(s, "log posterior "+decimals(p.state.LogPost, 2))
 	}
 	if !math.IsNaN(p.state.ReducedChi2) {
-		s = append(s, fmt.Sprintf("χ²/N %.4f", p.state.ReducedChi2))
+		s = append(s, "χ²/N "+decimals(p.state.ReducedChi2, 4))
 	}
 	if p.state.Evaluations > 0 {
 		text := counted(p.state.Evaluations, "evaluation")

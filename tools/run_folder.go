@@ -147,6 +147,11 @@ func (p *problem) makeRoom(dir string, opt searchOptions) (notice string, err er
 	} else if draws != nil {
 		old = append(append(old, draws.names...), sampleFiles...)
 	}
+	reads := []string{p.Config.file}
+	for _, in := range p.Inputs {
+		reads = append(reads, in.Path)
+	}
+	old = append(old, exportAside(dir, reads...)...)
 	path := filepath.Join(dir, fileCheckpoint)
 	f, _, err := readCheckpoint(path)
 	if err != nil {
@@ -156,6 +161,34 @@ func (p *problem) makeRoom(dir string, opt searchOptions) (notice string, err er
 		old = append(append(old, fileCheckpoint), localNames(f.Files)...)
 	}
 	return moveAside(dir, old, "files of another run")
+}
+
+// fitStopped tells whether dir holds the checkpoint of a fit.
+func fitStopped(dir string) bool {
+	f, _, err := readCheckpoint(filepath.Join(dir, fileCheckpoint))
+	if err != nil || f == nil {
+		return false
+	}
+	var state map[string]json.RawMessage
+	if json.Unmarshal(f.State, &state) != nil {
+		return false
+	}
+	_, ok := state["Done"] // of a searchRecord
+	return ok
+}
+
+// exportAside names the COOLEST folder in dir, unless the run reads files of it; "" where there is none.
+func exportAside(dir string, reads ...string) []string {
+	out := filepath.Join(dir, folderCOOLEST)
+	if !exists(filepath.Join(out, fileCOOLEST)) {
+		return nil
+	}
+	for _, path := range reads {
+		if file, _ := splitExtension(path); sameFile(filepath.Dir(file), out) {
+			return nil
+		}
+	}
+	return []string{folderCOOLEST}
 }
 
 // localNames are those of names that are of files in a folder itself.
@@ -269,6 +302,9 @@ func (r *sampling) clear() (notice string, err error) {
 		old = append(old, sampleFiles...)
 	} else if draws != nil && (draws.FitSum != "" && draws.FitSum != r.at.fit.sum || draws.check(r.dir) != nil) {
 		old = append(append(old, draws.names...), sampleFiles...)
+	}
+	if len(old) > 0 { // what was exported is of those
+		old = append(old, exportAside(r.dir)...)
 	}
 	f, _, err := readCheckpoint(r.check.path)
 	if err != nil {

@@ -128,6 +128,9 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 		return err
 	}
 	defer leave()
+	if err := runFolder.checkFor(dir); err != nil {
+		return err
+	}
 	guardOf(ctx).onExit(pr.end)
 	run, err := newSampling(p, at, dir, opt.Sampling, opt.Compute)
 	if err != nil {
@@ -138,8 +141,11 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 	if err != nil {
 		return err
 	}
-	if notice != "" {
+	switch {
+	case found:
 		pr.say("%s", notice)
+	case notice != "":
+		pr.warn("%s", notice)
 	}
 	if !found {
 		moved, err := run.clear()
@@ -147,7 +153,7 @@ func Sample(ctx context.Context, opt SampleOptions, stdout io.Writer, pr *progre
 			return err
 		}
 		if moved != "" {
-			pr.say("%s", moved)
+			pr.warn("%s", moved)
 		}
 	}
 	run.begun = time.Now()
@@ -263,7 +269,9 @@ func (o *SampleOptions) prepare(ctx context.Context, pr *progress) (*problem, *m
 		config = o.Input
 		at.dir = (&FitOptions{Input: o.Input, Output: o.Output}).folder()
 	default:
-		if _, err := os.Stat(config); err != nil {
+		if _, err := os.Stat(config); err != nil && fitStopped(o.Input) {
+			return nil, nil, withHint(badInput("%s: the fit was stopped before it was done", o.Input), "the fit's command, given again, goes on with it")
+		} else if err != nil {
 			return nil, nil, badInput("%s: %s, expected the folder of a fit", config, reason(err))
 		}
 	}
@@ -271,7 +279,14 @@ func (o *SampleOptions) prepare(ctx context.Context, pr *progress) (*problem, *m
 	if err != nil {
 		return nil, nil, err
 	}
-	if at.fit = p.fitted(at.dir, info.IsDir()); at.fit == nil {
+	at.fit = p.fitted(at.dir, info.IsDir())
+	switch stopped := fitStopped(at.dir); {
+	case stopped && at.fit == nil:
+		pr.say("%s: the fit was stopped before it was done: it is made first", at.dir)
+	case stopped:
+		pr.say("%s: a later fit was stopped before it was done: the draws are of the one before", at.dir)
+	}
+	if at.fit == nil {
 		p.Close()
 		fit := FitOptions{Input: config, Output: at.dir, Search: searchOptions{Seed: o.Sampling.Seed}, Compute: o.Compute}
 		if err := Fit(ctx, fit, io.Discard, pr); err != nil && exitCode(err) != exitNotConverged {

@@ -186,7 +186,7 @@ func (r *sampling) draw(ctx context.Context, pr *progress) error {
 			return err
 		}
 		if why != nil {
-			pr.say("%s", unreadable(r.check.path, why.Error()))
+			pr.warn("%s", unreadable(r.check.path, why.Error()))
 			r.close()
 			*r = sampling{p: r.p, at: r.at, dir: r.dir, opt: r.opt, compute: r.compute, check: r.check, begun: r.begun, config: r.config,
 				names: r.names, columns: r.columns, notes: r.notes}
@@ -358,9 +358,12 @@ func (r *sampling) makeRoom(pr *progress, names ...string) error {
 	} else if err == nil && old != nil {
 		names = append(names, old.names...)
 	}
+	if exists(filepath.Join(r.dir, folderCOOLEST, fileCOOLESTChain)) { // of the draws that go
+		names = append(names, exportAside(r.dir)...)
+	}
 	moved, err := moveAside(r.dir, append(names, sampleFiles...), "files of another run")
 	if err == nil && moved != "" {
-		pr.say("%s", moved)
+		pr.warn("%s", moved)
 	}
 	return err
 }

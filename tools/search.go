@@ -655,6 +655,12 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 		if err != nil {
 			return nil, err
 		}
+		end, err = s.turned(ctx, end, func(ctx context.Context, u []float64) (*stageEnd, error) {
+			return s.lm(ctx, fmt.Sprintf("basin %d: other copy", i+1), full, full.MAP(), u, jointSteps)
+		})
+		if err != nil {
+			return nil, err
+		}
 		tried = append(tried, end)
 	}
 	sort.SliceStable(tried, func(a, b int) bool { return tried[a].LogProb > tried[b].LogProb })
@@ -664,6 +670,11 @@ func (s *search) settle(ctx context.Context, post, full *adjoint.Posterior, ends
 	hold := slices.ContainsFunc(full.Names(), isEinsteinRadius)
 	if hold && s.p.Config.Data.Noise.Fraction > 0 && res.Lensed.disagrees() {
 		held, err := s.between(ctx, full, top, placed, res.Lensed)
+		if err == nil {
+			held, err = s.turned(ctx, held, func(ctx context.Context, u []float64) (*stageEnd, error) {
+				return s.heldRadius(ctx, "between: other copy", full, full.MAP(), u)
+			})
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -910,7 +921,7 @@ func (s *search) lmAlone(ctx context.Context, key string, post *adjoint.Posterio
 	if err != nil {
 		if ctx.Err() == nil && res == nil {
 			// a start from which nothing can be computed is no start
-			res, err = &samplers.Result{X: from, LogProb: -math.MaxFloat64, Status: samplers.Stalled, Reason: err.Error()}, nil
+			res, err = &samplers.Result{X: from, LogProb: -math.MaxFloat64, Status: samplers.Stalled, Reason: plain(err.Error())}, nil
 		} else {
 			return nil, err
 		}
@@ -1087,11 +1098,11 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	}
 	img, err := post.Images(theta)
 	if err != nil {
-		return nil, append(out, err.Error())
+		return nil, append(out, plain(err.Error()))
 	}
 	if lit {
 		if seen, err = s.lensing(post, named, img); err != nil {
-			return nil, append(out, err.Error())
+			return nil, append(out, plain(err.Error()))
 		}
 		out = append(out, seen.doubts()...)
 		out = append(out, s.strange(post, named, top)...)
@@ -1112,7 +1123,7 @@ func (s *search) doubts(post *adjoint.Posterior, top *stageEnd, tried []*stageEn
 	for _, other := range tried[1:] {
 		d, err := s.apart(named, namedTheta(post, other.U))
 		if err != nil {
-			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %v", err))
+			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %s", plain(err.Error())))
 			continue
 		}
 		gap := top.LogProb - other.LogProb

@@ -43,6 +43,7 @@ type surveyPlan struct {
 	Search  searchOptions `json:"options"`
 	Device  string        `json:"device"`
 	Created string        `json:"created_by"`
+	Files   fileSums      `json:"files,omitempty"` // the SHA-256 of the manifest and the job scripts as plan wrote them
 }
 
 // tasks is the number of array tasks.
@@ -303,21 +304,20 @@ func lensFileName(path string, parts int) string {
 	}, name)
 }
 
-// writeManifest writes the lenses to the survey's folder.
-func (s *survey) writeManifest() error {
-	return writeAtomic(filepath.Join(s.dir, fileManifest), func(w io.Writer) error {
-		c := csv.NewWriter(w)
-		c.Write(manifestColumns)
-		for _, l := range s.lenses {
-			scale := ""
-			if l.PixelScale > 0 {
-				scale = strconv.FormatFloat(l.PixelScale, 'g', -1, 64)
-			}
-			c.Write([]string{l.Name, l.Config, l.Image, l.Noise, l.PSF, scale})
+// manifest is the list of the lenses as it stands in the survey's folder.
+func (s *survey) manifest() string {
+	var b strings.Builder
+	c := csv.NewWriter(&b)
+	c.Write(manifestColumns)
+	for _, l := range s.lenses {
+		scale := ""
+		if l.PixelScale > 0 {
+			scale = strconv.FormatFloat(l.PixelScale, 'g', -1, 64)
 		}
-		c.Flush()
-		return c.Error()
-	})
+		c.Write([]string{l.Name, l.Config, l.Image, l.Noise, l.PSF, scale})
+	}
+	c.Flush()
+	return b.String()
 }
 
 // stays tells whether an entry of a list is no path that may be moved.

@@ -273,6 +273,14 @@ func MergeSurvey(ctx context.Context, opt SurveyMergeOptions) (made []string, ro
 	for _, end := range []string{".csv", ".json", ".fits", ".png"} {
 		base = strings.TrimSuffix(base, end)
 	}
+	for i, path := range []string{opt.Output, base, base + ".csv", base + ".json", base + ".fits", base + ".png"} {
+		if info, err := os.Stat(path); i < 2 && (err != nil || info.IsDir()) {
+			continue // not written itself; a device or a pipe is no base of names
+		}
+		if err := disk.CheckTarget(path); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := prepareFolder(filepath.Dir(base)); err != nil {
 		return nil, nil, err
 	}

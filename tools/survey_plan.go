@@ -1,8 +1,11 @@
 package tools
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,6 +40,7 @@ type SurveyPlanned struct {
 	Manifest string `json:"manifest"`
 	Script   string `json:"script"`
 	Submit   string `json:"submit"` // the command that hands the script to the batch system
+	moved    string // the notice of what was moved aside; "": nothing
 }
 
 // PlanSurvey writes the manifest of a survey and a job script. It starts nothing.
@@ -77,11 +81,18 @@ func PlanSurvey(opt SurveyPlanOptions) (*SurveyPlanned, error) {
 		if l.Config != "" && isFITS(path) {
 			return nil, badInput("%s: config: %s is a FITS file, expected a config (image takes FITS files)", opt.place(l), l.Config)
 		}
+		if info.Size() == 0 || l.Config != "" && saysNothing(path) {
+			return nil, badInput("%s: %s: is empty, expected a config or an image", opt.place(l), l.input())
+		}
 		for _, p := range []*string{&l.Config, &l.Image, &l.Noise, &l.PSF} {
 			*p = movedPath(*p, from, opt.Output)
 		}
 	}
-	if old, err := openSurvey(opt.Output); err == nil && !samePrefix(old.lenses, s.lenses) {
+	if err := surveyFolder.checkFor(opt.Output); err != nil {
+		return nil, err
+	}
+	old, err := openSurvey(opt.Output)
+	if err == nil && !samePrefix(old.lenses, s.lenses) {
 		return nil, withHint(badInput("%s: holds a survey of other lenses", opt.Output), "lenses may be added at the end of a survey; for others use another folder")
 	}
 	text, err := opt.script(&s.plan, job)
@@ -96,21 +107,65 @@ func PlanSurvey(opt SurveyPlanOptions) (*SurveyPlanned, error) {
 	if err := os.MkdirAll(filepath.Join(opt.Output, folderLogs), 0o755); err != nil {
 		return nil, badInput("%s: %s", opt.Output, reason(err))
 	}
-	if err := s.writeManifest(); err != nil {
+	texts := map[string]string{fileManifest: s.manifest(), job.file: text}
+	moved, err := s.makeRoom(texts)
+	if err != nil {
 		return nil, err
+	}
+	for name, text := range texts {
+		s.plan.Files[name] = disk.SumOf([]byte(text))
+		if err := writeAtomic(filepath.Join(opt.Output, name), func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
+			return nil, err
+		}
+	}
+	script := filepath.Join(opt.Output, job.file)
+	if err := os.Chmod(script, 0o755); err != nil {
+		return nil, badInput("%s: %s", script, reason(err))
 	}
 	if err := writeJSON(filepath.Join(opt.Output, fileSurvey), &s.plan); err != nil {
 		return nil, err
 	}
-	script := filepath.Join(opt.Output, job.file)
-	if err := writeAtomic(script, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(script, 0o755); err != nil {
-		return nil, badInput("%s: %s", script, reason(err))
-	}
 	return &SurveyPlanned{Lenses: len(s.lenses), Tasks: s.plan.tasks(), Manifest: filepath.Join(opt.Output, fileManifest), Script: script,
-		Submit: job.submit + " " + shellPath(script)}, nil
+		Submit: job.submit + " " + shellPath(script), moved: moved}, nil
+}
+
+// makeRoom moves aside what stands where the files of the plan go and is not as a plan wrote it: a job script that was
+// edited, a list of someone's own. It takes over the sums of the plan before.
+func (s *survey) makeRoom(texts map[string]string) (notice string, err error) {
+	var before surveyPlan
+	var old []string
+	path := filepath.Join(s.dir, fileSurvey)
+	if data, err := disk.Read(path, longestPlan); err == nil && (json.Unmarshal(data, &before) != nil || !strings.HasPrefix(before.Created, "lenskit ")) {
+		old, before = append(old, fileSurvey), surveyPlan{}
+	}
+	s.plan.Files = fileSums{}
+	maps.Copy(s.plan.Files, before.Files)
+	for name, text := range texts {
+		path := filepath.Join(s.dir, name)
+		if !exists(path) {
+			continue
+		}
+		if sum, err := disk.Sum(path); err != nil {
+			return "", err
+		} else if sum != disk.SumOf([]byte(text)) && sum != before.Files[name] {
+			old = append(old, name)
+		}
+	}
+	return moveAside(s.dir, old, "files that are not as lenskit wrote them")
+}
+
+// saysNothing tells whether a config has nothing but blanks and comments; one that cannot be read is for those who fit it.
+func saysNothing(path string) bool {
+	text, err := disk.Read(path, maxConfigFile)
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(withoutBOM(text)) {
+		if line = bytes.TrimSpace(line); len(line) > 0 && line[0] != '#' && !slices.Contains([]string{"---", "..."}, string(line)) {
+			return false
+		}
+	}
+	return true
 }
 
 // place is where a lens of the input was named.

@@ -207,7 +207,7 @@ func (s *survey) runLens(ctx context.Context, i int, task string, opt SurveyRunO
 		return done(was.rec)
 	}
 	if was.amiss != "" {
-		pr.say("%s: %s: fitting again", l.Name, oneLine(was.amiss))
+		pr.warn("%s: %s: fitting again", l.Name, oneLine(was.amiss))
 	}
 	if err := writeJSON(path, &st); err != nil {
 		return ran, err

@@ -173,6 +173,9 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 		return err
 	}
 	defer leave()
+	if err := trainFolder.checkFor(o.Output); err != nil {
+		return err
+	}
 	session := onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
 	r.train, err = newVAETrainer(r.net, r.net.initial(rand.New(rand.NewPCG(o.Seed, 0x696e6974))),
 		vaeObjective{Batch: o.Batch, Samples: o.Samples, SigmaD: o.SigmaD},
@@ -189,16 +192,19 @@ func TrainVAE(ctx context.Context, o TrainVAEOptions, out io.Writer, report *pro
 	if err != nil {
 		return err
 	}
-	if notice != "" {
+	switch {
+	case notice != "" && before == nil:
+		report.warn("%s", notice)
+	case notice != "":
 		report.say("%s", notice)
 	}
 	if before == nil {
-		moved, err := moveAside(o.Output, []string{fileTrainState, fileTrainBest, fileTrainLog, fileCurves, fileSheet}, "files of an earlier run")
+		moved, err := moveAside(o.Output, []string{fileTrainState, fileTrainBest, fileTrainLog, fileCurves, fileSheet, fileCustomEncoder, fileCustomDecoder}, "files of an earlier run")
 		if err != nil {
 			return err
 		}
 		if moved != "" {
-			report.say("%s", moved)
+			report.warn("%s", moved)
 		}
 	}
 	if before != nil {

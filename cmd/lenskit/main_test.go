@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +70,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// packageName is the beginning of an error that names a package of lenskit.
+var packageName = regexp.MustCompile(`(^|\s)(adjoint|physics|samplers|onnx|onnx: load): `)
+
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: exits CODE COMMAND ARGS...")
@@ -90,6 +94,9 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	text := strings.TrimSuffix(ts.ReadFile("stderr"), "\n")
+	if name := packageName.FindString(text); name != "" {
+		ts.Fatalf("stderr names the package %q:\n%s", name, text)
+	}
 	for i, line := range strings.Split(text, "\n") {
 		if !(i == 0 && strings.HasPrefix(line, "lenskit: ")) && !(i == 1 && strings.HasPrefix(line, "hint: ")) {
 			ts.Fatalf("stderr is not one line and at most one hint:\n%s", text)
@@ -185,6 +192,20 @@ func writeDecoder(ts *testscript.TestScript, _ bool, args []string) {
 		g.Nodes[0].Out[0] = "m"
 		g.Nodes = append(g.Nodes, &onnx.Node{Op: "RandomNormalLike", Name: "noise", In: []string{"m"}, Out: []string{"r"}},
 			&onnx.Node{Op: "Add", In: []string{"m", "r"}, Out: []string{"x"}})
+	case "zero", "steps", "still":
+		// images that do not follow their latents: a factor of zero, steps, and one that is no function of them
+		g.Nodes[0].Out[0] = "m"
+		g.Init["c"] = onnx.FloatTensor(weights[:pixels], 1, pixels)
+		g.Init["none"] = onnx.FloatTensor([]float32{0}, 1)
+		middle := []*onnx.Node{{Op: "Mul", In: []string{"m", "none"}, Out: []string{"n"}}}
+		switch args[1] {
+		case "steps":
+			middle = []*onnx.Node{{Op: "Floor", In: []string{"m"}, Out: []string{"n"}}}
+		case "still":
+			middle = []*onnx.Node{{Op: "Shape", In: []string{"m"}, Out: []string{"d"}},
+				{Op: "ConstantOfShape", In: []string{"d"}, Out: []string{"n"}}}
+		}
+		g.Nodes = append(append(g.Nodes, middle...), &onnx.Node{Op: "Add", In: []string{"n", "c"}, Out: []string{"x"}})
 	case "input":
 		g.Inputs[0].Shape = []onnx.Dim{n, dim(1), dim(latents)}
 		g.Outputs[0].Shape = []onnx.Dim{n, dim(1), dim(pixels)}

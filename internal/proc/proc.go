@@ -23,6 +23,7 @@ type Command struct {
 	Path   string
 	Args   []string
 	Dir    string
+	Env    []string      // beside the environment of this process
 	Wall   time.Duration // from start to end
 	CPU    time.Duration // processor time of all threads
 	Memory int64         // resident bytes; looked at every 10 ms
@@ -63,6 +64,9 @@ func (k *keep) Write(p []byte) (int, error) {
 func Run(c Command) (*Result, error) {
 	cmd := exec.Command(c.Path, c.Args...)
 	cmd.Dir = c.Dir
+	if len(c.Env) > 0 {
+		cmd.Env = append(os.Environ(), c.Env...)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var out, errs keep
 	cmd.Stdout, cmd.Stderr = io.Writer(&out), io.Writer(&errs)

@@ -1,0 +1,85 @@
+package tools
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const mockFilesModel = "data: {size: 12, pixel_scale: 0.2, noise: 0.1}\nlens: [{type: sie, priors: {theta_E: {truth: 0.8}}}]\nsource: [{type: sersic}]\n"
+
+// What stands beside a mock and is not a mock's is never written over; a mock may be made again, also with another seed.
+func TestAMockSparesFilesThatAreNotItsOwn(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		mine     string // a file of someone's own
+		edited   string // a file of the mock that is changed by hand
+		model    string // the config's name
+		want     string // the file that the error names; "": none
+		wantText string
+	}{
+		{name: "own files", model: "model.yaml"},
+		{name: "a config of someone's own", mine: "x.yaml", model: "model.yaml", want: "x.yaml", wantText: "not as lenskit mock wrote it"},
+		{name: "parameters of someone's own", mine: "x.truth.json", model: "model.yaml", want: "x.truth.json", wantText: "not as lenskit mock wrote it"},
+		{name: "an edited config", edited: "x.yaml", model: "model.yaml", want: "x.yaml", wantText: "not as lenskit mock wrote it"},
+		{name: "edited parameters", edited: "x.truth.json", model: "model.yaml", want: "x.truth.json", wantText: "not as lenskit mock wrote it"},
+		{name: "the model itself", model: "x.yaml", want: "x.yaml", wantText: "would overwrite the input"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := t.TempDir()
+			at := func(name string) string { return filepath.Join(dir, name) }
+			write := func(name, text string) {
+				if err := os.WriteFile(at(name), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			write(row.model, mockFilesModel)
+			mock := func(seed uint64) error {
+				_, err := Mock(context.Background(), MockOptions{Config: at(row.model), Output: at("x.fits"), Seed: seed}, newProgress(io.Discard, true))
+				return err
+			}
+			if row.mine != "" {
+				write(row.mine, "my own\n")
+			} else if row.want == "" || row.edited != "" {
+				for _, seed := range []uint64{1, 1, 2, 1} {
+					if err := mock(seed); err != nil {
+						t.Fatalf("seed %d: %v", seed, err)
+					}
+				}
+			}
+			if row.want == "" {
+				if err := os.Remove(at("x.fits")); err != nil { // as where the mock was killed before its image was written
+					t.Fatal(err)
+				}
+				if err := mock(1); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if row.edited != "" {
+				text, err := os.ReadFile(at(row.edited))
+				if err != nil {
+					t.Fatal(err)
+				}
+				write(row.edited, string(text)+"\n\n")
+			}
+			before := map[string]string{}
+			for _, name := range []string{"x.fits", "x.yaml", "x.truth.json"} {
+				text, _ := os.ReadFile(at(name))
+				before[name] = string(text)
+			}
+			err := mock(3)
+			if exitCode(err) != exitBadInput || !strings.HasPrefix(err.Error(), at(row.want)+": ") || !strings.Contains(err.Error(), row.wantText) {
+				t.Errorf("got %v, want %s: … %s", err, row.want, row.wantText)
+			}
+			for name, was := range before {
+				if text, _ := os.ReadFile(at(name)); string(text) != was {
+					t.Errorf("%s has changed", name)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,64 @@
+package tools
+
+import (
+	"bytes"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// Who names no image, several, or none that is there, is given an example, and the example works.
+func TestRefusedExtensionsComeWithAnExample(t *testing.T) {
+	example := regexp.MustCompile(`(\S+\.fits\[[^\]]+\]) takes `)
+	for _, c := range []struct {
+		names   []string // of the images
+		version []int
+		ext     string
+		role    fitsRole
+		want    string // the extension of the example
+	}{
+		{[]string{"SCI", "SCI"}, []int{1, 2}, "", roleImage, "SCI,1"},
+		{[]string{"SCI", "SCI"}, []int{1, 2}, "[SCI]", roleImage, "SCI,1"},
+		{[]string{"A", "B"}, nil, "", roleImage, "A"},
+		{[]string{"SCI", "ERR", "ERR"}, []int{1, 1, 2}, "", roleNoise, "ERR,1"},
+		{[]string{"SCI", "SCI"}, nil, "", roleImage, "0"},      // both are SCI,1
+		{[]string{"SCI", "SCI"}, nil, "[SCI]", roleImage, "0"}, // likewise
+		{[]string{"", ""}, nil, "", roleImage, "0"},
+		{[]string{"7", "8"}, nil, "", roleImage, "0"}, // a name that is read as a number
+		{[]string{"a]b", "c"}, nil, "", roleImage, "0"},
+		{[]string{"SCI", "ERR"}, nil, "[SCX]", roleImage, "SCI"},
+		{[]string{"SCI", "ERR"}, nil, "[9]", roleImage, "SCI"},
+		{[]string{"SCI", "SCI"}, []int{1, 2}, "[SCI,3]", roleImage, "SCI,1"},
+	} {
+		path := filepath.Join(t.TempDir(), "a.fits")
+		var out []fitsOut
+		for i, name := range c.names {
+			o := fitsOut{Name: name, Bitpix: -64, Axes: []int{3, 2}, Pix: make([]float64, 6)}
+			if c.version != nil {
+				o.Cards = []fitsKey{{"EXTVER", c.version[i], ""}}
+			}
+			out = append(out, o)
+		}
+		if err := writeFITS(path, out...); err != nil {
+			t.Fatal(err)
+		}
+		_, err := fitsRequest{role: c.role}.read(path + c.ext)
+		if exitCode(err) != exitBadInput {
+			t.Errorf("%q%s: got %v", c.names, c.ext, err)
+			continue
+		}
+		var b bytes.Buffer
+		report(&b, err)
+		found := example.FindStringSubmatch(b.String())
+		if found == nil {
+			t.Errorf("%q%s: no example in %s", c.names, c.ext, &b)
+			continue
+		}
+		if want := path + "[" + c.want + "]"; found[1] != want {
+			t.Errorf("%q%s: got the example %s, want %s", c.names, c.ext, found[1], want)
+		}
+		if _, err := (fitsRequest{role: c.role}).read(found[1]); err != nil {
+			t.Errorf("%q%s: the example %s does not work: %v", c.names, c.ext, found[1], err)
+		}
+	}
+}
