@@ -55,18 +55,33 @@ func (g *Graph) Apart(opt DiffOptions, run Runner) error {
 		return nil
 	}
 	if run == nil {
-		run = runEvaluator
+		run = evaluatorRunner(g)
 	}
 	return h.compareRows(valueNames(of), run, not)
 }
 
-// runEvaluator is the Runner of the evaluator.
-func runEvaluator(g *Graph, in map[string]*Array) (map[string]*Array, error) {
-	e, err := NewEvaluator(g)
-	if err != nil {
-		return nil, err
+// mostCompared is the work, as held counts it, that a comparison of rows in the evaluator may take for a graph without
+// weights. Each weight allows mostForWeight more.
+const (
+	mostCompared  = 1 << 28
+	mostForWeight = 1 << 12
+	// mostDrawn is how many numbers the inputs of a comparison may have.
+	mostDrawn = 1 << 24
+)
+
+// evaluatorRunner is the Runner of the evaluator, for runs that together take no more work than g allows.
+func evaluatorRunner(g *Graph) Runner {
+	left := int64(mostCompared)
+	for _, t := range g.Init {
+		left = plus(left, product(mostForWeight, int64(max(t.count(), 0))))
 	}
-	return e.Run(in)
+	return func(g *Graph, in map[string]*Array) (map[string]*Array, error) {
+		e, err := NewEvaluator(g)
+		if err != nil {
+			return nil, err
+		}
+		return e.runWithin(in, &left)
+	}
 }
 
 // SessionRunner is a Runner of onnxruntime, for graphs of float32 inputs.
@@ -104,6 +119,7 @@ func (g *Graph) compareRows(outputs []string, run Runner, not func(string, ...an
 	scales := []float64{1, 0.1, 3, 1, 30}
 	rng := rand.New(rand.NewPCG(1, 2))
 	all := map[string]*Array{}
+	drawn := int64(0)
 	for _, v := range g.Inputs {
 		shape := slices.Clone(v.Shape)
 		rows := batchAxis(shape)
@@ -114,6 +130,9 @@ func (g *Graph) compareRows(outputs []string, run Runner, not func(string, ...an
 		n, err := elements(d)
 		if !ok || rows > 0 || err != nil || !v.Type.IsFloat() {
 			return not("input %s is %s %v", Quote(v.Name), v.Type, v.Shape)
+		}
+		if drawn += int64(n); drawn > mostDrawn {
+			return not("%d rows of the inputs are more than %d numbers", len(scales), mostDrawn)
 		}
 		a := &Array{Type: v.Type, Shape: d, F: make([]float64, n)}
 		for i := range a.F {
@@ -412,7 +431,7 @@ func leading(s []Dim, k int) int64 {
 		if !d.Known() {
 			return -1
 		}
-		m *= d.N
+		m = product(m, d.N)
 	}
 	return m
 }

@@ -346,7 +346,7 @@ func (p *plan) crossesBatch(n *Node) bool {
 				if !d.Known() {
 					return -1
 				}
-				m *= d.N
+				m = product(m, d.N)
 			}
 			return m
 		}

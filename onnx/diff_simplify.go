@@ -60,31 +60,35 @@ func simplify(g *Graph) (*Graph, error) {
 	return g, nil
 }
 
-// foldBudget is what folding may still spend on a graph: elements of new constants, and products of numbers.
-type foldBudget struct{ elements, products int64 }
+// foldBudget is what folding may still spend on a graph: elements of new constants, and work as held counts it.
+type foldBudget struct{ elements, work int64 }
 
-// newFoldBudget allows constants of four times the size of those that the graph has, and some more.
+// newFoldBudget allows constants of four times the size of those that the graph has, and some more, and work likewise.
 func newFoldBudget(g *Graph) *foldBudget {
-	b := &foldBudget{maxFolded, 1 << 30}
+	b := &foldBudget{maxFolded, 1 << 27}
 	for _, t := range g.Init {
 		b.elements += 4 * int64(t.Size())
+		b.work += 64 * int64(t.Size())
 	}
 	return b
 }
 
-// spend takes the cost of a node with the given operand and result sizes, or returns false.
-func (b *foldBudget) spend(op string, largest, size int64) bool {
-	cost := int64(0)
-	switch op {
-	case "Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", "CumSum", "Attention", "GridSample", "AveragePool", "MaxPool", "LpPool":
-		// No element of the result is a sum over more than the largest operand.
-		cost = size * max(1, largest)
+// spend takes the cost of n, whose result is inferred to have size elements, or returns false.
+func (b *foldBudget) spend(f *inferer, n *Node, size int64) bool {
+	if size > maxFolded || size > b.elements {
+		return false
 	}
-	if size > b.elements || cost > b.products {
+	z := &sizes{f: f, inGo: true, most: map[string]int64{}, lists: map[string]int64{}}
+	h, err := z.node(n)
+	for _, s := range n.In {
+		e, _ := z.elements(f.value(s).Shape)
+		h.work = plus(h.work, product(2, e)) // constants are copied
+	}
+	if err != nil || h.work > b.work {
 		return false
 	}
 	b.elements -= size
-	b.products -= cost
+	b.work -= h.work
 	return true
 }
 
@@ -105,44 +109,30 @@ func foldNode(g *Graph, f *inferer, n *Node, left *foldBudget) *Tensor {
 	if n.Op == "ConstantOfShape" || n.Op == "Expand" || n.Op == "Tile" || random[n.Op] {
 		return nil // larger than what makes it
 	}
-	var in []*Array
 	for _, s := range n.In {
-		if s == "" {
-			in = append(in, nil)
-			continue
-		}
-		x := g.Init[s]
-		if x == nil {
+		if x := g.Init[s]; s != "" && (x == nil || x.Size() > maxFolded) {
 			return nil
 		}
-		if x.Size() > maxFolded {
-			return nil
-		}
-		a, err := x.Array()
-		if err != nil {
-			return nil
-		}
-		in = append(in, a)
 	}
-	if len(in) == 0 && n.Op != "Constant" {
+	if len(n.In) == 0 && n.Op != "Constant" {
 		return nil
 	}
 	d, ok := known(v.Shape)
 	if !ok {
 		return nil
 	}
-	size, err := sizeOf(d)
-	if err != nil {
+	if size, err := sizeOf(d); err != nil || !left.spend(f, n, int64(size)) {
 		return nil
 	}
-	largest := 0
-	for _, a := range in {
-		if a != nil {
-			largest = max(largest, a.Len())
+	in := make([]*Array, len(n.In))
+	for i, s := range n.In {
+		if s == "" {
+			continue
 		}
-	}
-	if size > maxFolded || !left.spend(n.Op, int64(largest), int64(size)) {
-		return nil
+		var err error
+		if in[i], err = g.Init[s].Array(); err != nil {
+			return nil
+		}
 	}
 	out, err := EvalNode(n, g.Opset, in)
 	if err != nil || len(out) != 1 || out[0] == nil {

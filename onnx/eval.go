@@ -47,6 +47,12 @@ func NewEvaluatorIn(g *Graph, room int64) (*Evaluator, error) {
 // by name. Shapes may differ from call to call and need not be those that the graph declares; types must be. The
 // outputs share no memory with inputs or constants.
 func (e *Evaluator) Run(in map[string]*Array) (map[string]*Array, error) {
+	left := int64(endless)
+	return e.runWithin(in, &left)
+}
+
+// runWithin is Run of a graph that may take the work that is left, as held counts it.
+func (e *Evaluator) runWithin(in map[string]*Array, left *int64) (map[string]*Array, error) {
 	vals := make([]*Array, e.prog.slots)
 	for i, v := range e.g.Inputs {
 		a := in[v.Name]
@@ -68,7 +74,7 @@ func (e *Evaluator) Run(in map[string]*Array) (map[string]*Array, error) {
 			}
 		}
 	}
-	m := &evalMeter{room: e.room}
+	m := &evalMeter{room: e.room, left: left}
 	outs, err := e.prog.run(vals, m)
 	for _, a := range outs {
 		m.take(a)
@@ -104,7 +110,8 @@ func EvalNode(n *Node, opset map[string]int, in []*Array) ([]*Array, error) {
 			return nil, fmt.Errorf("onnx: evaluate: node %q (%s): input %d: %w", n.Name, n.Op, i, err)
 		}
 	}
-	m := &evalMeter{room: DefaultRoom}
+	left := int64(endless)
+	m := &evalMeter{room: DefaultRoom, left: &left}
 	if err := m.admit(s, in); err != nil {
 		return nil, fmt.Errorf("onnx: evaluate: %w", err)
 	}

@@ -7,11 +7,12 @@ import (
 	"lenskit/internal/disk"
 )
 
-// evalMeter counts the bytes of a run's arrays, and the turns of its loops.
+// evalMeter counts the bytes of a run's arrays, the turns of its loops and the work of its steps.
 type evalMeter struct {
 	room, alive int64
-	turned      int   // nodes that loops have evaluated, and their turns
-	idle        int64 // bytes given up since they were last collected
+	turned      int    // nodes that loops have evaluated, and their turns
+	idle        int64  // bytes given up since they were last collected
+	left        *int64 // the work that steps may still take, as held counts it
 }
 
 // mostIdle is how many bytes of arrays that nothing reads may lie about.
@@ -95,6 +96,10 @@ func (m *evalMeter) admit(s *evalStep, in []*Array) error {
 		}
 		return where(err)
 	}
+	if h.work > *m.left {
+		return where(fmt.Errorf("found %d operations, expected at most %d", h.work, *m.left))
+	}
+	*m.left -= h.work
 	need := int64(0)
 	for _, b := range h.results {
 		need = plus(need, b)

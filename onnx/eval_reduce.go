@@ -1,10 +1,10 @@
 package onnx
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
-	"sort"
 )
 
 // reduction is how one Reduce operator folds a lane of values into one; i nil means floats only.
@@ -216,12 +216,21 @@ func (c *evalCall) axisLanes(x *Array, def int64) (axis int, base, off []int, er
 }
 
 // before tells whether element i of x comes before element j in ascending order; NaN is greatest.
-func (x *Array) before(i, j int) bool {
-	if x.Type.IsFloat() {
-		a, b := x.F[i], x.F[j]
-		return a < b || b != b && a == a
+func (x *Array) before(i, j int) bool { return x.compare(i, j) < 0 }
+
+// compare is negative where element i is before element j, 0 where neither is before the other.
+func (x *Array) compare(i, j int) int {
+	if !x.Type.IsFloat() {
+		return compareInt(x.Type, x.I[i], x.I[j])
 	}
-	return compareInt(x.Type, x.I[i], x.I[j]) < 0
+	a, b := x.F[i], x.F[j]
+	switch {
+	case a < b || b != b && a == a:
+		return -1
+	case b < a || a != a && b == b:
+		return 1
+	}
+	return 0
 }
 
 func evalArg(c *evalCall) ([]*Array, error) {
@@ -352,12 +361,13 @@ func evalTopK(c *evalCall) ([]*Array, error) {
 		for j := range order {
 			order[j] = j
 		}
-		sort.SliceStable(order, func(p, q int) bool {
-			u, v := b+off[order[p]], b+off[order[q]]
+		// Equal ones keep their order.
+		slices.SortFunc(order, func(p, q int) int {
+			u, v := b+off[p], b+off[q]
 			if largest {
-				return x.before(v, u)
+				u, v = v, u
 			}
-			return x.before(u, v)
+			return cmp.Or(x.compare(u, v), p-q)
 		})
 		for j, o := range ooff {
 			index.I[obase[i]+o] = int64(order[j])

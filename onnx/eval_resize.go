@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -19,6 +20,9 @@ type tap struct {
 	index  int
 	weight float64
 }
+
+// growth is how many elements of the result there are for one of the operand.
+func (r resampling) growth() float64 { return float64(r.out) / math.Max(float64(r.in), 1) }
 
 // resizeMode is what the attributes of Resize say about all axes.
 type resizeMode struct {
@@ -75,8 +79,14 @@ func evalResize(c *evalCall) ([]*Array, error) {
 	if volume(shape) == 0 {
 		return one(newArray(x.Type, shape))
 	}
-	for i, ax := range axes {
-		r := plan[i]
+	order := make([]int, len(axes))
+	for i := range order {
+		order[i] = i
+	}
+	// Axes that shrink go first, so that nothing between is larger than operand and result.
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(plan[i].growth(), plan[j].growth()) })
+	for _, i := range order {
+		r, ax := plan[i], axes[i]
 		if r.out == r.in && r.scale == 1 && (m.coords != "tf_crop_and_resize" || r.begin == 0 && r.end == 1) {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -100,6 +101,11 @@ func (z *sizes) elements(s []Dim) (n int64, ok bool) {
 		n = product(n, max(e, 0))
 	}
 	return n, true
+}
+
+// positions is elements without the axes of extent 0, along which there may be nothing to do but others are gone through.
+func (z *sizes) positions(s []Dim) (n int64, ok bool) {
+	return z.elements(slices.DeleteFunc(slices.Clone(s), func(d Dim) bool { return d == num(0) }))
 }
 
 // bytes is what the value name takes.
@@ -222,46 +228,87 @@ func (z *sizes) node(n *Node) (h held, err error) {
 	}
 	per := int64(1) // products for each element of the result
 	wide := z.width(Float32)
+	x := z.f.value(n.inName(0)).Shape
+	of, _ := z.elements(x)
+	more := int64(0) // work that does not go with the size of the result
 	switch n.Op {
 	case "MatMul", "Gemm":
-		if s := z.f.value(n.inName(0)).Shape; len(s) > 0 {
-			at := len(s) - 1
+		if len(x) > 0 {
+			at := len(x) - 1
 			if n.Op == "Gemm" && n.Int("transA", 0) != 0 {
 				at = 0
 			}
-			per, _ = z.elements(s[at : at+1])
+			per, _ = z.elements(x[at : at+1])
 		}
 	case "Conv":
 		if s := z.f.value(n.inName(1)).Shape; len(s) > 1 {
 			per, _ = z.elements(s[1:])
 		}
 	case "ConvTranspose":
-		if s, w := z.f.value(n.inName(0)).Shape, z.f.value(n.inName(1)).Shape; len(s) > 2 && len(w) > 1 {
-			// onnxruntime spreads one image's products before it adds them up.
+		if w := z.f.value(n.inName(1)).Shape; len(x) > 2 && len(w) > 1 {
+			// onnxruntime spmore one image's products before it adds them up.
 			taps, _ := z.elements(w[1:])
-			image, _ := z.elements(s[2:])
+			image, _ := z.elements(x[2:])
 			h.scratch = product(wide, product(product(taps, image), max(n.Int("group", 1), 1)))
+			more = product(of, taps)
 		}
 	case "Einsum":
-		h.scratch = z.einsum(n)
+		h.scratch, more = z.einsum(n)
 	case "Attention":
-		q, k := z.f.value(n.inName(0)).Shape, z.f.value(n.inName(1)).Shape
-		if len(q) >= 3 && len(q) == len(k) {
-			a, _ := z.elements(q[:len(q)-1])
+		k := z.f.value(n.inName(1)).Shape
+		if len(x) >= 3 && len(x) == len(k) {
+			a, _ := z.elements(x[:len(x)-1])
 			b, _ := z.elements(k[len(k)-2 : len(k)-1])
+			if past := z.f.value(n.inName(4)).Shape; len(past) > 1 {
+				kept, _ := z.elements(past[len(past)-2 : len(past)-1])
+				b = plus(b, kept)
+			}
 			h.scratch = product(2*wide, product(product(a, b), max(n.Int("q_num_heads", 1), 1)))
+			more, per = plus(product(of, b), h.scratch), b
 		}
-	case "Softmax", "LogSoftmax", "Hardmax", "CumSum", "TopK", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+	case "AveragePool", "MaxPool", "LpPool":
+		per = map[string]int64{"AveragePool": 2, "MaxPool": 8, "LpPool": 64}[n.Op]
+		for _, k := range n.Ints("kernel_shape") {
+			per = product(per, max(k, 1))
+		}
+	case "GridSample":
+		for range x[min(2, len(x)):] {
+			per = product(per, 4)
+		}
+		if z.inGo {
+			h.scratch = product(32, per) // the terms of one point
+		}
+	case "Resize", "Upsample":
+		more = product(int64(5*max(len(x), 1)), plus(of, out))
+	case "Max", "Mean", "Min", "Sum":
+		per = product(int64(len(n.In)), wide)
+	case "Pow", "Erf", "Gelu":
+		per = 4 * wide // of functions that take longer than sums
+	case "TopK":
+		if len(x) > 0 {
+			h.scratch, _ = z.bytes(n.In[0])
+			axis, _ := normAxis(n.Int("axis", -1), len(x))
+			along, _ := z.elements(x[axis : axis+1])
+			more = product(h.scratch, int64(4*bits.Len64(uint64(along))))
+		}
+	case "Softmax", "LogSoftmax", "Hardmax", "CumSum", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
 		"ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "ArgMax", "ArgMin":
-		if s := z.f.value(n.inName(0)).Shape; len(s) > 2 {
-			h.scratch, _ = z.bytes(n.In[0]) // laid out anew where the axis is not the last
+		more, _ = z.bytes(n.inName(0))
+		if len(x) > 2 {
+			h.scratch = more // laid out anew where the axis is not the last
 		}
+		more = product(more, 2)
+	case "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "Col2Im", "NonZero", "Compress", "Unique":
+		more, _ = z.bytes(n.inName(0))
+	case "ScatterElements", "Scatter", "ScatterND":
+		more, _ = z.bytes(n.inName(2))
 	}
+	h.work = plus(h.work, more)
 	h.work = plus(h.work, product(out, per))
 	if z.inGo && !tableFree[n.Op] && !hasGraph(n) {
 		for _, list := range [2][]string{n.In, n.Out} {
 			for _, s := range list {
-				if e, ok := z.elements(z.f.value(s).Shape); ok && s != "" {
+				if e, ok := z.positions(z.f.value(s).Shape); ok && s != "" {
 					h.scratch = max(h.scratch, product(8, e)) // a table of positions
 				}
 			}
@@ -270,11 +317,12 @@ func (z *sizes) node(n *Node) (h held, err error) {
 	return h, nil
 }
 
-// einsum is the bytes of the products between the operands of an Einsum, from left to right.
-func (z *sizes) einsum(n *Node) int64 {
+// einsum is the bytes of the products between the operands of an Einsum, from left to right, and how many products of
+// numbers they take.
+func (z *sizes) einsum(n *Node) (scratch, work int64) {
 	terms, result, _, err := parseEinsum(n.Str("equation", ""), len(n.In))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	extent := map[rune]int64{}
 	for i, t := range terms {
@@ -301,6 +349,11 @@ func (z *sizes) einsum(n *Node) int64 {
 				acc = append(acc, l)
 			}
 		}
+		all := int64(1)
+		for _, l := range acc {
+			all = product(all, extent[l])
+		}
+		work = plus(work, all)
 		acc = slices.DeleteFunc(acc, func(l rune) bool {
 			return i > 0 && !slices.Contains(result, l) && !slices.ContainsFunc(terms[i+1:], func(t []rune) bool { return slices.Contains(t, l) })
 		})
@@ -308,9 +361,10 @@ func (z *sizes) einsum(n *Node) int64 {
 		for _, l := range acc {
 			size = product(size, extent[l])
 		}
+		work = plus(work, product(4, size))
 		most = max(most, size)
 	}
-	return product(2, most)
+	return product(2, most), work
 }
 
 // inner is what one run of a graph in an attribute takes, with args for its inputs. s knows its values.

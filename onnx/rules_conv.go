@@ -193,7 +193,7 @@ func (c *call) weightGrad(big, small string, w convWindow, weight string) string
 		data = c.op("Reshape", big, c.groupShape(split, 0))
 		c.as(data, split)
 		data = c.transpose(data, spatialPerm(2, 1, 0)...)
-		joined := append([]Dim{{N: per}, {N: bs[0].N * w.group, Sym: bs[0].Sym}}, bs[2:]...)
+		joined := append([]Dim{{N: per}, {N: extentOf(bs[0].N, w.group), Sym: bs[0].Sym}}, bs[2:]...)
 		r := c.op("Reshape", data, c.joinShape(joined))
 		data = c.as(r, joined)
 	}
@@ -411,11 +411,11 @@ func joint(s []Dim) Dim {
 	a, c := s[0], s[1]
 	switch {
 	case a.Known() && c.Known():
-		return Dim{N: a.N * c.N}
+		return num(extentOf(a.N, c.N))
 	case c.Known():
-		return Dim{N: a.N * c.N, Sym: a.Sym}
+		return Dim{N: extentOf(a.N, c.N), Sym: a.Sym}
 	case a.Known():
-		return Dim{N: a.N * c.N, Sym: c.Sym}
+		return Dim{N: extentOf(a.N, c.N), Sym: c.Sym}
 	}
 	return Dim{N: 1, Sym: "?joint"}
 }
@@ -438,7 +438,7 @@ func maxPoolBack(b *back) []string {
 	if d, ok := b.dims(x); ok {
 		n := int64(1)
 		for _, v := range d {
-			n *= v
+			n = product(n, v)
 		}
 		size = b.ints(n)
 	}
@@ -462,12 +462,12 @@ func col2ImBack(b *back) []string {
 	}
 	count := int64(1)
 	for _, k := range block {
-		if k < 1 || k > maxFolded || count > maxFolded {
+		if k < 1 {
 			failf("blocks of %v", block)
 		}
-		count *= k
+		count = product(count, k)
 	}
-	if count*count > maxFolded {
+	if product(count, count) > maxFolded {
 		failf("blocks of %v", block)
 	}
 	eye := make([]float64, count*count)

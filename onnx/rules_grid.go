@@ -33,10 +33,10 @@ func (c *call) gridSampler() *gridSample {
 	if mode == "cubic" || mode == "bicubic" || padding == "reflection" {
 		failf("mode %q with padding_mode %q", mode, padding)
 	}
-	p := gs[1].N * gs[2].N
+	p := extentOf(gs[1].N, gs[2].N)
 	g := &gridSample{
 		c: c, zeros: padding == "zeros", values: []Dim{s[0], s[1], num(p)}, points: []Dim{s[0], num(1), num(p)},
-		x: c.reshape(c.in(0), []Dim{s[0], s[1], num(s[2].N * s[3].N)}, ""),
+		x: c.reshape(c.in(0), []Dim{s[0], s[1], num(extentOf(s[2].N, s[3].N))}, ""),
 	}
 	for i, d := range []Dim{s[3], s[2]} {
 		a := &g.axes[i]

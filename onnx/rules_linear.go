@@ -170,16 +170,24 @@ func (b *back) fit(d string, full []Dim, x string, s []Dim) string {
 	return b.reshape(d, b.shape(x), x)
 }
 
+// extentOf is the extent a·b of axes that become one.
+func extentOf(a, b int64) int64 {
+	n := product(a, b)
+	if n > maxExtent {
+		failf("axes of %d and %d elements become one, expected at most %d", a, b, maxExtent)
+	}
+	return n
+}
+
 // rowsOf is the number of rows of a stack of matrices of shape s, a symbol of its own when it is not known.
 func (t *tape) rowsOf(s []Dim) Dim {
 	n, sym := int64(1), ""
 	for _, d := range s[:len(s)-1] {
 		switch {
 		case d.Known():
-			n *= d.N
+			n = extentOf(n, d.N)
 		case sym == "":
-			n *= d.N
-			sym = d.Sym
+			n, sym = extentOf(n, d.N), d.Sym
 		default:
 			return Dim{N: 1, Sym: "?rows"}
 		}

@@ -279,7 +279,7 @@ func (c *call) perCount(g string, axes []int64) string {
 			count := c.opA("ReduceProd", attrs("keepdims", 0), dims)
 			return c.div(g, c.opA("Cast", attrs("to", int(c.typ(g))), c.as(count, []Dim{})))
 		}
-		n *= s[a].N
+		n = product(n, s[a].N)
 	}
 	if n == 0 {
 		return g

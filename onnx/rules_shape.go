@@ -219,7 +219,7 @@ func sliceBack(b *back) []string {
 		if by > 1 { // by - 1 zeros after each element
 			wide := slices.Insert(slices.Clone(shape), p.axis+1, Dim{N: 1})
 			g = b.pad(b.as(b.op("Unsqueeze", g, b.ints(int64(p.axis+1))), wide), p.axis+1, 0, by-1)
-			shape[p.axis] = Dim{N: p.count * by}
+			shape[p.axis] = num(extentOf(p.count, by))
 			g = b.reshape(b.as(g, nil), shape, "")
 			used = p.count * by
 		}
@@ -545,7 +545,7 @@ func gatherBack(b *back) []string {
 		if d, ok := known(is); ok {
 			one = Dim{N: 1}
 			for _, v := range d {
-				one.N *= v
+				one.N = extentOf(one.N, v)
 			}
 		}
 		flat := slices.Clone(s)

@@ -207,9 +207,14 @@ func (f *inferer) node(n *Node) error {
 		if len(v.Shape) > maxRank {
 			return fmt.Errorf("output %q: found rank %d, expected at most %d", name, len(v.Shape), maxRank)
 		}
-		for _, d := range v.Shape {
-			if d.Known() && (d.N < 0 || d.N > maxExtent) {
+		for k, d := range v.Shape {
+			switch {
+			case d.Known() && (d.N < 0 || d.N > maxExtent):
 				return fmt.Errorf("output %q: found shape %v, expected extents 0 to %d", name, v.Shape, maxExtent)
+			case !d.Known() && (d.N < 1 || d.N > maxExtent):
+				// A multiple that is an extent only where it is 0: any extent may stand there.
+				v.Shape = slices.Clone(v.Shape)
+				v.Shape[k] = f.fresh(fmt.Sprintf("extent(%v)", d))
 			}
 		}
 		v.Name = name

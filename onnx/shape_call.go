@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -155,8 +156,25 @@ func (c *shapeCall) propagate() (knownInts, bool) {
 	if !ok || len(k.elems) > maxKnown {
 		return knownInts{}, false
 	}
+	t := c.typ(n.Out[0])
+	for _, d := range k.elems {
+		if d.Known() && !t.exact(d.N) {
+			return knownInts{}, false
+		}
+	}
 	count, err := sizeOf(k.shape)
 	return k, err == nil && count == len(k.elems)
+}
+
+// exact tells whether the type holds the whole number v; arithmetic that leaves it would wrap or round.
+func (t DType) exact(v int64) bool {
+	switch t {
+	case Float64:
+		return bounded(v)
+	case Float32:
+		return absInt(v) <= 1<<24 && v != math.MinInt64
+	}
+	return !t.IsInt() || wrap(t, v) == v
 }
 
 // propagateTable holds the operators through which integer values are followed.
@@ -616,7 +634,7 @@ func modValue(c *shapeCall, a, b Dim) (Dim, bool) {
 func compare(a, b Dim) (int, bool) {
 	switch {
 	case a.Sym == b.Sym:
-		return int(min(1, max(-1, a.N-b.N))), a.Known() || a.N == b.N
+		return cmp.Compare(a.N, b.N), a.Known() || a.N == b.N
 	case a.Known() && a.N < 0 && b.N > 0 && b.Sym[0] != '?':
 		return -1, true
 	case b.Known() && b.N < 0 && a.N > 0 && a.Sym[0] != '?':
