@@ -14,7 +14,7 @@ BENCH ?= 256|DecoderVJP|Startup
 .PHONY: build demo test lint bench performance fuzz onnxruntime clean
 
 build: onnxruntime
-	$(GO) build -ldflags "-X lenskit/tools.stamp=$$(git describe --tags --always --dirty 2>/dev/null)" -o bin/ ./cmd/lenskit
+	$(GO) build -ldflags "-X lenskit/tools/internal/term.stamp=$$(git describe --tags --always --dirty 2>/dev/null)" -o bin/ ./cmd/lenskit
 
 onnxruntime:
 	@.ci/onnxruntime

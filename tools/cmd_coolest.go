@@ -5,6 +5,9 @@ import (
 	"math"
 
 	"github.com/urfave/cli/v2"
+	"lenskit/tools/coolest"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/term"
 )
 
 func coolestCommand() *cli.Command {
@@ -33,29 +36,29 @@ func coolestCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			opt := CoolestOptions{Dir: args[0], Output: c.String("output"), SIE: c.Bool("sie"), Partial: c.Bool("partial"), OwnPixels: c.Bool("own-pixels"),
+			opt := coolest.Options{Dir: args[0], Output: c.String("output"), SIE: c.Bool("sie"), Partial: c.Bool("partial"), OwnPixels: c.Bool("own-pixels"),
 				LensRedshift: math.NaN(), SourceRedshift: math.NaN(), Instrument: c.String("instrument"), Band: c.String("band")}
 			for name, z := range map[string]*float64{"lens-redshift": &opt.LensRedshift, "source-redshift": &opt.SourceRedshift} {
 				if !c.IsSet(name) {
 					continue
 				}
 				if *z = c.Float64(name); !(*z >= 0) || math.IsInf(*z, 0) {
-					return badInput("--%s: found %g, expected a redshift of 0 or more", name, *z)
+					return term.BadInput("--%s: found %g, expected a redshift of 0 or more", name, *z)
 				}
 			}
 			if opt.SourceRedshift <= opt.LensRedshift {
-				return badInput("--source-redshift: found %g, expected more than the lens's %g", opt.SourceRedshift, opt.LensRedshift)
+				return term.BadInput("--source-redshift: found %g, expected more than the lens's %g", opt.SourceRedshift, opt.LensRedshift)
 			}
-			made, notices, err := ExportCOOLEST(opt)
+			made, notices, err := coolest.Export(opt)
 			if err != nil {
 				return err
 			}
-			pr := newProgress(c.App.ErrWriter, c.Bool("quiet"))
+			pr := term.NewProgress(c.App.ErrWriter, c.Bool("quiet"))
 			for _, n := range notices {
-				pr.say("%s", n)
+				pr.Say("%s", n)
 			}
 			if c.Bool("json") {
-				return encodeJSON(c.App.Writer, map[string][]string{"files": made, "notices": append([]string{}, notices...)})
+				return rundir.EncodeJSON(c.App.Writer, map[string][]string{"files": made, "notices": append([]string{}, notices...)})
 			}
 			for _, path := range made {
 				fmt.Fprintln(c.App.Writer, path)

@@ -1,25 +1,22 @@
 package tools
 
 import (
-	"context"
 	"fmt"
-	"image"
-	"image/color"
-	"image/png"
-	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/urfave/cli/v2"
-
-	"lenskit/internal/disk"
-	"lenskit/internal/task"
+	"lenskit/tools/config"
+	"lenskit/tools/galaxies"
+	"lenskit/tools/internal/fits"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/term"
 )
 
 func datasetCommand() *cli.Command {
@@ -82,71 +79,11 @@ func datasetCommand() *cli.Command {
 	}
 }
 
-// cube is a set of images of one size, one after the other, lowest row first.
-type cube struct {
-	N, W, H int
-	Pix     []float32
-	Origin  string // the command that made it, "" where the file does not tell
-}
-
-// plane is image i.
-func (c *cube) plane(i int) []float32 { return c.Pix[i*c.W*c.H : (i+1)*c.W*c.H] }
-
-// originKey is the card of a cube that tells the command which made it.
-const originKey = "LKORIGIN"
-
-// mostUnpacked is how much more than its file a training set may take in memory.
-const mostUnpacked = 256 << 20
-
-// readCube reads a set of images; one image is a set as well. Pixels that are not finite become 0 and are counted.
-func readCube(ref string) (c *cube, bad int, err error) {
-	h, data, _, err := fitsRequest{role: roleOther}.open(ref)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer data.Close()
-	axes := h.shape()
-	if h.tileErr == nil && (len(axes) < 2 || len(axes) > 3) {
-		return nil, 0, badInput("%s: found an array of %s, expected a cube of images", ref, shapeText(axes))
-	}
-	if h.tileErr == nil && axes[0]*axes[1] > maxPixels {
-		return nil, 0, badInput("%s: found images of %s, expected at most %d pixels each", ref, shapeText(axes[:2]), maxPixels)
-	}
-	if need, limit := 4*h.size(), data.info.Size()+mostUnpacked; need > limit {
-		return nil, 0, withHint(badInput("%s: found %s of pixels in single precision, expected at most %s", ref, disk.Size(need), disk.Size(limit)),
-			"a cube of float32 that is not packed may be of any size")
-	}
-	c = &cube{N: 1}
-	at := 0
-	err = h.each(data, 4, func(pix []float64) {
-		if c.Pix == nil {
-			c.Pix = make([]float32, h.size())
-		}
-		for _, v := range pix {
-			if x := float32(v); x-x == 0 {
-				c.Pix[at] = x
-			} else {
-				bad++
-			}
-			at++
-		}
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	c.W, c.H = axes[0], axes[1]
-	if len(axes) == 3 {
-		c.N = axes[2]
-	}
-	c.Origin = h.header.text(originKey)
-	return c, bad, nil
-}
-
 // output is the value of -o, which the command cannot do without.
 func output(c *cli.Context, what string) (string, error) {
 	path := c.String("o")
 	if path == "" {
-		return "", withHint(badInput("%s: -o is missing, expected the %s to write", c.Command.Name, what), "%s --help shows the usage", c.Command.HelpName)
+		return "", term.WithHint(term.BadInput("%s: -o is missing, expected the %s to write", c.Command.Name, what), "%s --help shows the usage", c.Command.HelpName)
 	}
 	return path, nil
 }
@@ -157,62 +94,34 @@ func datasetSynth(c *cli.Context) error {
 	}
 	n, size, seed := c.Int("count"), c.Int("size"), c.Uint64("seed")
 	if n < 1 || n > 1_000_000 {
-		return badInput("dataset synth: --count is %d, expected 1 to 1000000", n)
+		return term.BadInput("dataset synth: --count is %d, expected 1 to 1000000", n)
 	}
 	if size < 16 || size > 512 {
-		return badInput("dataset synth: --size is %d, expected 16 to 512", size)
+		return term.BadInput("dataset synth: --size is %d, expected 16 to 512", size)
 	}
 	path, err := output(c, "FILE")
 	if err != nil {
 		return err
 	}
-	if err := prepareFolder(filepath.Dir(path)); err != nil {
+	if err := rundir.Prepare(filepath.Dir(path)); err != nil {
 		return err
 	}
 	start := time.Now()
-	report := newProgress(c.App.ErrWriter, c.Bool("quiet"))
-	pix, err := synthesise(c.Context, n, size, seed, report)
+	report := term.NewProgress(c.App.ErrWriter, c.Bool("quiet"))
+	pix, err := galaxies.Synthesise(c.Context, n, size, seed, report)
 	if err != nil {
 		return err
 	}
 	origin := fmt.Sprintf("dataset synth --count %d --size %d --seed %d", n, size, seed)
-	err = writeFITS(path, fitsOut{Axes: []int{size, size, n}, Pix: pix, Cards: []fitsKey{{originKey, origin, ""}}})
+	err = fits.Write(path, fits.Out{Axes: []int{size, size, n}, Pix: pix, Cards: []fits.Key{{Name: galaxies.OriginKey, Value: origin, Comment: ""}}})
 	if err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"file": path, "count": n, "size": size, "seed": seed, "seconds": time.Since(start).Seconds()})
+		return rundir.EncodeJSON(c.App.Writer, map[string]any{"file": path, "count": n, "size": size, "seed": seed, "seconds": time.Since(start).Seconds()})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%s: %d galaxies of %d x %d pixels\n", path, n, size, size)
 	return err
-}
-
-// synthesise draws n galaxies. Each has random numbers of its own, so that a larger set begins with the smaller one and
-// the number of threads does not matter.
-func synthesise(ctx context.Context, n, size int, seed uint64, report *progress) ([]float64, error) {
-	pix := make([]float64, n*size*size)
-	var next, done atomic.Int64
-	var g task.Group
-	report.stage("galaxies", n)
-	for worker := range runtime.GOMAXPROCS(0) {
-		g.Go(func() {
-			for ctx.Err() == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				drawGalaxy(pix[i*size*size:(i+1)*size*size], size, rand.New(rand.NewPCG(seed, uint64(i))))
-				k := done.Add(1)
-				if worker == 0 {
-					report.step(progressState{Step: int(k), LogPost: math.NaN(), ReducedChi2: math.NaN()})
-				}
-			}
-		})
-	}
-	g.Wait()
-	report.state.Step = int(done.Load())
-	report.end()
-	return pix, ctx.Err()
 }
 
 func datasetShow(c *cli.Context) error {
@@ -225,75 +134,25 @@ func datasetShow(c *cli.Context) error {
 		return err
 	}
 	if c.Int("count") < 1 || c.Int("count") > 10_000 {
-		return badInput("dataset show: --count is %d, expected 1 to 10000", c.Int("count"))
+		return term.BadInput("dataset show: --count is %d, expected 1 to 10000", c.Int("count"))
 	}
-	set, _, err := readCube(args[0])
+	set, _, err := galaxies.ReadCube(args[0])
 	if err != nil {
 		return err
 	}
 	count := min(c.Int("count"), set.N)
 	var planes [][]float64
 	for k := range count {
-		planes = append(planes, normalised(set.plane(k*set.N/count), set.W, set.H))
+		planes = append(planes, galaxies.Normalised(set.Plane(k*set.N/count), set.W, set.H))
 	}
-	if err := writeSheet(path, planes, set.W, set.H, 12); err != nil {
+	if err := galaxies.WriteSheet(path, planes, set.W, set.H, 12); err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"file": path, "shown": count, "count": set.N})
+		return rundir.EncodeJSON(c.App.Writer, map[string]any{"file": path, "shown": count, "count": set.N})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%s: %d of %d images\n", path, count, set.N)
 	return err
-}
-
-// normalised is an image without the median of its border, divided by its peak; zeros where nothing stands out.
-func normalised(pix []float32, w, h int) []float64 {
-	var border []float64
-	for i := range w {
-		border = append(border, float64(pix[i]), float64(pix[(h-1)*w+i]))
-	}
-	for j := range h {
-		border = append(border, float64(pix[j*w]), float64(pix[j*w+w-1]))
-	}
-	slices.Sort(border)
-	floor := border[len(border)/2]
-	out, peak := make([]float64, len(pix)), 0.0
-	for i, v := range pix {
-		out[i] = float64(v) - floor
-		peak = max(peak, out[i])
-	}
-	for i := range out {
-		if peak > 0 {
-			out[i] /= peak
-		} else {
-			out[i] = 0
-		}
-	}
-	return out
-}
-
-// writeSheet writes images side by side as a PNG, columns in a row, with an asinh stretch that shows a fiftieth of the
-// peak as well as the peak.
-func writeSheet(path string, planes [][]float64, w, h, columns int) error {
-	columns = min(columns, len(planes))
-	rows := (len(planes) + columns - 1) / columns
-	zoom := max(1, 96/max(w, h))
-	cw, ch := zoom*w+2, zoom*h+2
-	img := image.NewRGBA(image.Rect(0, 0, columns*cw, rows*ch))
-	for i := range img.Pix {
-		img.Pix[i] = 0xff
-	}
-	scale := colorScale{Lo: -0.02, Hi: 1, Soft: 0.04}
-	for k, p := range planes {
-		x0, y0 := k%columns*cw+1, k/columns*ch+1
-		for j := range zoom * h {
-			for i := range zoom * w {
-				c := inferno(scale.norm(p[(h-1-j/zoom)*w+i/zoom]))
-				img.SetRGBA(x0+i, y0+j, color.RGBA{c.R, c.G, c.B, 0xff})
-			}
-		}
-	}
-	return writeAtomic(path, func(w io.Writer) error { return png.Encode(w, img) })
 }
 
 func datasetBundle(c *cli.Context) error {
@@ -305,86 +164,54 @@ func datasetBundle(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	set, bad, err := readCube(args[0])
+	set, bad, err := galaxies.ReadCube(args[0])
 	if err != nil {
 		return err
 	}
 	latents := c.Int("latents")
 	if most := min(4096, set.W*set.H, set.N-set.N/20); latents < 1 || latents > most {
-		return badInput("dataset bundle: --latents is %d, expected 1 to %d for %d images of %d x %d", latents, most, set.N, set.W, set.H)
+		return term.BadInput("dataset bundle: --latents is %d, expected 1 to %d for %d images of %d x %d", latents, most, set.N, set.W, set.H)
 	}
-	if err := prepareFolder(dir); err != nil {
+	if err := rundir.Prepare(dir); err != nil {
 		return err
 	}
-	if err := bundleFolder.checkFor(dir); err != nil {
+	if err := rundir.BundleFolder.CheckFor(dir); err != nil {
 		return err
 	}
 	start := time.Now()
-	report := newProgress(c.App.ErrWriter, c.Bool("quiet"))
+	report := term.NewProgress(c.App.ErrWriter, c.Bool("quiet"))
 	if bad > 0 {
-		report.say("%s: %d pixels are not finite and count as 0", args[0], bad)
+		report.Say("%s: %d pixels are not finite and count as 0", args[0], bad)
 	}
-	p, err := principalComponents(c.Context, set, latents, c.Uint64("seed"), report)
+	p, err := galaxies.PrincipalComponents(c.Context, set, latents, c.Uint64("seed"), report)
 	if err != nil {
 		return err
 	}
-	rms := p.heldBack(set)
-	k := card{
-		name:    filepath.Base(filepath.Clean(dir)),
-		data:    set,
-		latents: latents,
-		seed:    c.Uint64("seed"),
-		file:    filepath.Base(args[0]),
-		kept:    p.kept,
-		rms:     rms,
+	rms := p.HeldBack(set)
+	k := galaxies.Card{
+		Name:    filepath.Base(filepath.Clean(dir)),
+		Data:    set,
+		Latents: latents,
+		Seed:    c.Uint64("seed"),
+		File:    filepath.Base(args[0]),
+		Kept:    p.Kept,
+		Rms:     rms,
 	}
-	moved, err := bundleRoom(dir, cardHas(dir, k.text()), bundleFiles...)
+	moved, err := rundir.BundleRoom(dir, rundir.CardHas(dir, k.Text()), rundir.BundleFiles...)
 	if err != nil {
 		return err
 	}
 	if moved != "" {
-		report.warn("%s", moved)
+		report.Warn("%s", moved)
 	}
-	if err := p.write(dir, k); err != nil {
+	if err := p.Write(dir, k); err != nil {
 		return err
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"folder": dir, "latents": latents, "images": set.N, "variance_kept": jsonFloat(p.kept), "held_back_rms": jsonFloat(rms), "seconds": time.Since(start).Seconds()})
+		return rundir.EncodeJSON(c.App.Writer, map[string]any{"folder": dir, "latents": latents, "images": set.N, "variance_kept": term.JSONFloat(p.Kept), "held_back_rms": term.JSONFloat(rms), "seconds": time.Since(start).Seconds()})
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s: %d components keep %.1f %% of the variance of %d images; held-back residual rms %.4f of the peak\n", dir, latents, 100*p.kept, set.N, rms)
+	_, err = fmt.Fprintf(c.App.Writer, "%s: %d components keep %.1f %% of the variance of %d images; held-back residual rms %.4f of the peak\n", dir, latents, 100*p.Kept, set.N, rms)
 	return err
-}
-
-// card is what card.md tells of a linear bundle.
-type card struct {
-	name, file string
-	data       *cube
-	latents    int
-	seed       uint64
-	kept, rms  float64
-}
-
-// text is the card.
-func (k card) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# %s\n\n", k.name)
-	fmt.Fprintf(&b, "A linear decoder: the mean of %d images of %d x %d pixels plus %d principal components, each scaled so that its\n", k.data.N-k.data.N/20, k.data.W, k.data.H, k.latents)
-	fmt.Fprintf(&b, "latent has mean 0 and variance 1 over the images. The prior in prior.json is N(0, I). The encoder is the projection.\n\n")
-	fmt.Fprintf(&b, "| | |\n|---|---|\n")
-	fmt.Fprintf(&b, "| decoder | `z` [N, %d] to `image` [N, 1, %d, %d], peak near 1 |\n", k.latents, k.data.H, k.data.W)
-	fmt.Fprintf(&b, "| encoder | `image` [N, 1, %d, %d], background 0 and peak 1, to `z` [N, %d] |\n", k.data.H, k.data.W, k.latents)
-	fmt.Fprintf(&b, "| variance kept | %.2f %% |\n", 100*k.kept)
-	fmt.Fprintf(&b, "| residual | rms %.4f of the peak on %d images held back |\n\n", k.rms, k.data.N/20)
-	fmt.Fprintf(&b, "Made by\n\n")
-	file := k.file
-	if k.data.Origin != "" {
-		fmt.Fprintf(&b, "    lenskit %s -o %s\n", k.data.Origin, file)
-	}
-	fmt.Fprintf(&b, "    lenskit dataset bundle %s -o models/%s --latents %d --seed %d\n", file, k.name, k.latents, k.seed)
-	if k.data.Origin != "" {
-		fmt.Fprintf(&b, "\nEvery image was drawn by lenskit; no survey's pixels are in it. Licence: that of lenskit, Apache-2.0.\n")
-	}
-	return b.String()
 }
 
 func datasetCheck(c *cli.Context) error {
@@ -392,26 +219,26 @@ func datasetCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := loadBundle(c.String("model"))
+	b, err := config.LoadBundle(c.String("model"))
 	if err != nil {
 		return err
 	}
-	set, _, err := readCube(args[0])
+	set, _, err := galaxies.ReadCube(args[0])
 	if err != nil {
 		return err
 	}
-	r, err := reconstruct(b, set)
+	r, err := galaxies.Reconstruct(b, set)
 	if err != nil {
 		return err
 	}
 	var rms []float64
-	for i := range r.originals {
+	for i := range r.Originals {
 		sum := 0.0
-		for k, v := range r.originals[i] {
-			d := v - r.decoded[i][k]
+		for k, v := range r.Originals[i] {
+			d := v - r.Decoded[i][k]
 			sum += d * d
 		}
-		rms = append(rms, math.Sqrt(sum/float64(len(r.originals[i]))))
+		rms = append(rms, math.Sqrt(sum/float64(len(r.Originals[i]))))
 	}
 	if out := c.String("o"); out != "" {
 		var planes [][]float64
@@ -421,12 +248,12 @@ func datasetCheck(c *cli.Context) error {
 			var below [][]float64
 			for k := row; k < min(row+columns, count); k++ {
 				i := k * len(rms) / count
-				planes = append(planes, r.originals[i])
-				below = append(below, r.decoded[i])
+				planes = append(planes, r.Originals[i])
+				below = append(below, r.Decoded[i])
 			}
 			planes = append(planes, below...)
 		}
-		if err := writeSheet(out, planes, set.W, set.H, min(columns, count)); err != nil {
+		if err := galaxies.WriteSheet(out, planes, set.W, set.H, min(columns, count)); err != nil {
 			return err
 		}
 	}
@@ -437,8 +264,264 @@ func datasetCheck(c *cli.Context) error {
 		mean += v / float64(len(rms))
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"images": len(rms), "rms": map[string]jsonFloat{"mean": jsonFloat(mean), "q5": jsonFloat(at(0.05)), "q50": jsonFloat(at(0.5)), "q95": jsonFloat(at(0.95))}})
+		return rundir.EncodeJSON(c.App.Writer, map[string]any{"images": len(rms), "rms": map[string]term.JSONFloat{"mean": term.JSONFloat(mean), "q5": term.JSONFloat(at(0.05)), "q50": term.JSONFloat(at(0.5)), "q95": term.JSONFloat(at(0.95))}})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%d images: residual rms / peak: median %.4f, mean %.4f, 5 %% to 95 %% %.4f to %.4f\n", len(rms), at(0.5), mean, at(0.05), at(0.95))
 	return err
+}
+
+func datasetCosmosCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "cosmos",
+		Usage:     "make training, test and validation sets of a GREAT3/COSMOS RealGalaxyCatalog",
+		ArgsUsage: "CATALOG.fits",
+		Description: "The cuts of Chianese et al. (2020), section 2.2: galaxies whose Sersic fits failed or are unphysical go (--fits names the\n" +
+			"catalogue of fits; default: CATALOG_fits.fits, where it exists), stamps smaller than --size go, the others are cropped to squares\n" +
+			"and scaled down, max(I₁⸝₄)/σ lies between --min-snr and --max-snr, and each image is divided by its maximum. I₁⸝₄ is the stamp\n" +
+			"averaged over 4 x 4 pixels and σ the catalogue's pixel noise. Writes train.fits, test.fits and validation.fits into a folder.\n" +
+			"Example: lenskit dataset cosmos real_galaxy_catalog_23.5.fits -o cosmos",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the `FOLDER` to write"},
+			&cli.StringFlag{Name: "fits", Usage: "the `FILE` with the columns fit_status and sersicfit"},
+			&cli.IntFlag{Name: "size", Usage: "pixels on a side", Value: 64},
+			&cli.Float64Flag{Name: "min-snr", Usage: "least max(I₁⸝₄)/σ", Value: 15},
+			&cli.Float64Flag{Name: "max-snr", Usage: "largest", Value: 50},
+			&cli.Float64Flag{Name: "test", Usage: "share of the test set", Value: 500. / 17543},
+			&cli.Float64Flag{Name: "validation", Usage: "share of the validation set", Value: 1543. / 17543},
+			&cli.Uint64Flag{Name: "seed", Usage: "of the split", Value: 1},
+		},
+		Action: datasetCosmos,
+	}
+}
+
+func datasetCosmos(c *cli.Context) error {
+	args, err := arguments(c, "CATALOG.fits")
+	if err != nil {
+		return err
+	}
+	dir, err := output(c, "FOLDER")
+	if err != nil {
+		return err
+	}
+	size, low, high := c.Int("size"), c.Float64("min-snr"), c.Float64("max-snr")
+	test, validation := c.Float64("test"), c.Float64("validation")
+	switch {
+	case size < 16 || size > 512:
+		return term.BadInput("dataset cosmos: --size is %d, expected 16 to 512", size)
+	case !(low >= 0 && high > low):
+		return term.BadInput("dataset cosmos: --min-snr is %g and --max-snr %g, expected 0 <= min < max", low, high)
+	case !(test >= 0 && validation >= 0 && test+validation < 1):
+		return term.BadInput("dataset cosmos: --test is %g and --validation %g, expected shares that leave something", test, validation)
+	}
+	list, err := galaxies.ReadRealGalaxies(args[0])
+	if err != nil {
+		return err
+	}
+	report := term.NewProgress(c.App.ErrWriter, c.Bool("quiet"))
+	viable := make([]bool, len(list))
+	for i := range viable {
+		viable[i] = true
+	}
+	files := c.String("fits")
+	if files == "" {
+		guess := strings.TrimSuffix(args[0], ".fits") + "_fits.fits"
+		if _, err := fits.ReadTable(guess); err == nil {
+			files = guess
+		} else {
+			report.Say("%s: not there: no galaxy is left out for its Sersic fit", guess)
+		}
+	}
+	if files != "" {
+		if viable, err = galaxies.ViableSersic(files, len(list)); err != nil {
+			return err
+		}
+	}
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return strings.Compare(list[a].File, list[b].File) })
+	type image struct {
+		row int
+		pix []float64
+	}
+	var kept []image
+	left := map[string]int{}
+	var hdus []fits.HDU
+	var data *fits.Data
+	open := ""
+	defer func() {
+		if data != nil {
+			data.Close()
+		}
+	}()
+	for n, i := range order {
+		if err := c.Context.Err(); err != nil {
+			return err
+		}
+		g := list[i]
+		if !viable[i] {
+			left["no good Sersic fit"]++
+			continue
+		}
+		if g.File != open {
+			if data != nil {
+				data.Close()
+				data = nil
+			}
+			if hdus, data, err = fits.Open(g.File); err != nil {
+				return err
+			}
+			open = g.File
+			report.Say("%s: galaxy %d of %d", filepath.Base(g.File), n+1, len(list))
+		}
+		if g.Hdu >= len(hdus) {
+			return term.BadInput("%s: has %d HDUs, and the catalogue's row %d names number %d", g.File, len(hdus), i+1, g.Hdu)
+		}
+		m, err := hdus[g.Hdu].Read(data)
+		if err != nil {
+			return err
+		}
+		w, h, pix, err := m.Plane()
+		if err != nil {
+			return err
+		}
+		if min(w, h) < size {
+			left[fmt.Sprintf("smaller than %d pixels", size)]++
+			continue
+		}
+		square := galaxies.CentreSquare(pix, w, h)
+		side := min(w, h)
+		snr := galaxies.Quarter(square, side, side) / g.Sigma
+		small := galaxies.Shrink(square, side, size)
+		peak := slices.Max(small)
+		switch {
+		case slices.ContainsFunc(small, func(v float64) bool { return !term.Finite(v) }) || !(peak > 0):
+			left["no peak"]++
+			continue
+		case !(snr >= low):
+			left["too faint"]++
+			continue
+		case !(snr <= high):
+			left["too bright"]++
+			continue
+		}
+		for k := range small {
+			small[k] /= peak
+		}
+		kept = append(kept, image{i, small})
+	}
+	for _, why := range slices.Sorted(maps.Keys(left)) {
+		report.Say("left out %d galaxies: %s", left[why], why)
+	}
+	slices.SortFunc(kept, func(a, b image) int { return a.row - b.row })
+	rng := rand.New(rand.NewPCG(c.Uint64("seed"), 0x636f736d6f73))
+	rng.Shuffle(len(kept), func(i, j int) { kept[i], kept[j] = kept[j], kept[i] })
+	nTest, nValidation := int(math.Round(test*float64(len(kept)))), int(math.Round(validation*float64(len(kept))))
+	if len(kept)-nTest-nValidation < 1 {
+		return term.BadInput("%s: found %d galaxies that pass the cuts, expected more", args[0], len(kept))
+	}
+	if err := rundir.Prepare(dir); err != nil {
+		return err
+	}
+	counts := map[string]any{"galaxies": len(list), "left_out": left}
+	from := 0
+	for _, part := range []struct {
+		name string
+		n    int
+	}{{"test", nTest}, {"validation", nValidation}, {"train", len(kept) - nTest - nValidation}} {
+		set := &galaxies.PreparedSet{Size: size}
+		for _, k := range kept[from : from+part.n] {
+			set.Pix = append(set.Pix, k.pix...)
+			set.IDs = append(set.IDs, list[k.row].ID)
+		}
+		from += part.n
+		counts[part.name] = part.n
+		if part.n == 0 {
+			continue
+		}
+		path := filepath.Join(dir, part.name+".fits")
+		origin := fmt.Sprintf("dataset cosmos %s --seed %d", filepath.Base(args[0]), c.Uint64("seed"))
+		if err := fits.Write(path, fits.Out{Axes: []int{size, size, part.n}, Pix: set.Pix, Cards: []fits.Key{{Name: galaxies.OriginKey, Value: origin}}}); err != nil {
+			return err
+		}
+		if !c.Bool("json") {
+			fmt.Fprintf(c.App.Writer, "%s: %d images of %d x %d pixels\n", path, part.n, size, size)
+		}
+	}
+	if c.Bool("json") {
+		return rundir.EncodeJSON(c.App.Writer, counts)
+	}
+	return nil
+}
+
+func datasetPrepareCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "prepare",
+		Usage:     "make a training set of galaxy cut-outs: a FITS cube, or a folder of FITS files",
+		ArgsUsage: "CUBE.fits|FOLDER",
+		Description: "Of each image the centre square is scaled down to --size, the median of its border taken off, the edges faded to 0, and the\n" +
+			"rest divided by its peak. Images whose peak does not stand out are left out. A catalogue names the galaxy that each plane\n" +
+			"shows (column id) and its signal to noise (column peak_snr); without one each image is a galaxy of its own, and its signal\n" +
+			"to noise is its peak over the scatter of its border. Beside each FITS file written stands a CSV file with the planes' ids.\n" +
+			"Example: lenskit dataset prepare galaxies_64.fits --catalog galaxies_64.csv --hold 0.2 --held held.fits -o train.fits",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "o", Aliases: []string{"output"}, Usage: "the FITS `FILE` to write"},
+			&cli.StringFlag{Name: "catalog", Usage: "a CSV `FILE` with a row for each plane"},
+			&cli.StringFlag{Name: "held", Usage: "a FITS `FILE` for the galaxies held back"},
+			&cli.Float64Flag{Name: "hold", Usage: "share of the galaxies to hold back, all planes of a galaxy together"},
+			&cli.Float64Flag{Name: "min-snr", Usage: "least signal to noise of the peak", Value: 20},
+			&cli.Float64Flag{Name: "max-snr", Usage: "largest; 0: no limit"},
+			&cli.Float64Flag{Name: "noise", Usage: "standard deviation of a pixel of every image; 0: that of its border"},
+			&cli.IntFlag{Name: "size", Usage: "pixels on a side", Value: 64},
+			&cli.IntFlag{Name: "taper", Usage: "pixels at the edges over which the image fades", Value: 6},
+			&cli.Uint64Flag{Name: "seed", Usage: "of the choice of galaxies held back", Value: 1},
+		},
+		Action: datasetPrepare,
+	}
+}
+
+func datasetPrepare(c *cli.Context) error {
+	args, err := arguments(c, "CUBE.fits|FOLDER")
+	if err != nil {
+		return err
+	}
+	path, err := output(c, "FILE")
+	if err != nil {
+		return err
+	}
+	o := galaxies.PrepareOptions{Size: c.Int("size"), Taper: c.Int("taper"), Noise: c.Float64("noise"), MinSNR: c.Float64("min-snr"), MaxSNR: c.Float64("max-snr")}
+	hold, held := c.Float64("hold"), c.String("held")
+	switch {
+	case o.Size < 16 || o.Size > 512:
+		return term.BadInput("dataset prepare: --size is %d, expected 16 to 512", o.Size)
+	case o.Taper < 0 || o.Taper > o.Size/2:
+		return term.BadInput("dataset prepare: --taper is %d, expected 0 to %d", o.Taper, o.Size/2)
+	case o.Noise < 0 || !term.Finite(o.Noise):
+		return term.BadInput("dataset prepare: --noise is %g, expected 0 or more", o.Noise)
+	case !(hold >= 0 && hold < 1):
+		return term.BadInput("dataset prepare: --hold is %g, expected a share below 1", hold)
+	case (hold > 0) != (held != ""):
+		return term.BadInput("dataset prepare: --hold is %g and --held %q, expected both or neither", hold, held)
+	}
+	report := term.NewProgress(c.App.ErrWriter, c.Bool("quiet"))
+	set := &galaxies.PreparedSet{}
+	left := map[string]int{}
+	add := func(g galaxies.Cutout) {
+		if why := o.Prepare(set, g); why != "" {
+			left[why]++
+		}
+	}
+	if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
+		if c.String("catalog") != "" {
+			return term.BadInput("dataset prepare: --catalog goes with a cube, found the folder %s", args[0])
+		}
+		err = galaxies.EachInFolder(args[0], report, add)
+		if err != nil {
+			return err
+		}
+	} else if err := galaxies.EachInCube(args[0], c.String("catalog"), report, add); err != nil {
+		return err
+	}
+	return galaxies.WritePrepared(c, set, left, path, held, hold, c.Uint64("seed"), report)
 }

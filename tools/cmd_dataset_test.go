@@ -1,120 +1,18 @@
 package tools
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"image/png"
-	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"gonum.org/v1/gonum/mat"
-
 	"lenskit/onnx"
+	"lenskit/tools/config"
+	"lenskit/tools/internal/fits"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/internal/testkit"
 )
-
-func TestDatasetIsTheSameForTheSameSeed(t *testing.T) {
-	dir := t.TempDir()
-	a, b, more := filepath.Join(dir, "a.fits"), filepath.Join(dir, "b.fits"), filepath.Join(dir, "c.fits")
-	mustRun(t, "dataset", "synth", "-o", a, "--count", "6", "--size", "16", "--seed", "3")
-	mustRun(t, "dataset", "synth", "-o", b, "--count", "6", "--size", "16", "--seed", "3")
-	mustRun(t, "dataset", "synth", "-o", more, "--count", "9", "--size", "16", "--seed", "3")
-	x, err := os.ReadFile(a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	y, err := os.ReadFile(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(x, y) {
-		t.Error("two files of one seed differ")
-	}
-	six, _, err := readCube(a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	nine, _, err := readCube(more)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if six.N != 6 || nine.N != 9 || six.W != 16 || six.H != 16 {
-		t.Fatalf("got %d and %d images of %d x %d, want 6 and 9 of 16 x 16", six.N, nine.N, six.W, six.H)
-	}
-	for i, v := range six.Pix {
-		if nine.Pix[i] != v {
-			t.Fatal("the larger set does not begin with the smaller one")
-		}
-	}
-	if six.Origin != "dataset synth --count 6 --size 16 --seed 3" {
-		t.Errorf("got origin %q", six.Origin)
-	}
-	sheet := filepath.Join(dir, "sheet.png")
-	mustRun(t, "dataset", "show", a, "-o", sheet)
-	f, err := os.Open(sheet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if img, err := png.Decode(f); err != nil || img.Bounds().Dx() != 6*(6*16+2) {
-		t.Errorf("contact sheet: got %v, %v", img.Bounds(), err)
-	}
-}
-
-// mixture is a set of images in the span of a mean and three vectors, with known variances.
-func mixture(rng *rand.Rand, n int) *cube {
-	const w, h = 5, 4
-	c := &cube{N: n, W: w, H: h}
-	for range n {
-		z := [3]float64{4 * rng.NormFloat64(), 2 * rng.NormFloat64(), rng.NormFloat64()}
-		for k := range w * h {
-			c.Pix = append(c.Pix, float32(1+z[0]*math.Sin(float64(k))+z[1]*math.Cos(2*float64(k))+z[2]*math.Sin(3*float64(k))))
-		}
-	}
-	return c
-}
-
-func TestPrincipalComponentsAreEigenvectorsOfTheCovariance(t *testing.T) {
-	set := mixture(rand.New(rand.NewPCG(1, 2)), 400)
-	p, err := principalComponents(context.Background(), set, 3, 1, newProgress(&bytes.Buffer{}, true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rows []float64
-	for i := range set.N {
-		if heldBackImage(i) {
-			continue
-		}
-		for k, v := range set.plane(i) {
-			rows = append(rows, float64(v)-p.mean[k])
-		}
-	}
-	var svd mat.SVD
-	if !svd.Factorize(mat.NewDense(380, 20, rows), mat.SVDThin) {
-		t.Fatal("the singular values cannot be found")
-	}
-	var v mat.Dense
-	svd.VTo(&v)
-	for k, s := range svd.Values(nil)[:3] {
-		want := s / math.Sqrt(380)
-		if math.Abs(p.sigma[k]-want) > 1e-6*want {
-			t.Errorf("component %d: got sigma %.9g, want %.9g", k, p.sigma[k], want)
-		}
-		if c := math.Abs(mat.Dot(p.vectors.ColView(k), v.ColView(k))); math.Abs(c-1) > 1e-6 {
-			t.Errorf("component %d: its product with the eigenvector is %.9g, want 1", k, c)
-		}
-	}
-	if math.Abs(p.kept-1) > 1e-6 || p.heldBack(set) > 1e-5 {
-		t.Errorf("three components of three: kept %.9g of the variance, held-back rms %g, want 1 and 0", p.kept, p.heldBack(set))
-	}
-	if _, err := principalComponents(context.Background(), set, 5, 1, newProgress(&bytes.Buffer{}, true)); err == nil || exitCode(err) != exitBadInput {
-		t.Errorf("five components of three: got %v, want an error of bad input", err)
-	}
-}
 
 func TestLinearBundleEncodesAndDecodes(t *testing.T) {
 	if _, _, err := onnx.Library(); err != nil {
@@ -122,9 +20,9 @@ func TestLinearBundleEncodesAndDecodes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	data, model := filepath.Join(dir, "d.fits"), filepath.Join(dir, "model")
-	mustRun(t, "dataset", "synth", "-o", data, "--count", "120", "--size", "16", "--quiet")
-	mustRun(t, "dataset", "bundle", data, "-o", model, "--latents", "24", "--quiet")
-	b, err := loadBundle(model)
+	testkit.MustRun(t, "dataset", "synth", "-o", data, "--count", "120", "--size", "16", "--quiet")
+	testkit.MustRun(t, "dataset", "bundle", data, "-o", model, "--latents", "24", "--quiet")
+	b, err := config.LoadBundle(model)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +33,7 @@ func TestLinearBundleEncodesAndDecodes(t *testing.T) {
 		Images int
 		RMS    map[string]float64
 	}
-	out := mustRun(t, "dataset", "check", data, "--model", model, "--json", "-o", filepath.Join(dir, "sheet.png"))
+	out := testkit.MustRun(t, "dataset", "check", data, "--model", model, "--json", "-o", filepath.Join(dir, "sheet.png"))
 	if err := json.Unmarshal([]byte(out), &got); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +49,7 @@ func TestLinearBundleEncodesAndDecodes(t *testing.T) {
 func TestDatasetCommandsRefuseBadInput(t *testing.T) {
 	dir := t.TempDir()
 	flat := filepath.Join(dir, "flat.fits")
-	if err := writeFITS(flat, fitsOut{Axes: []int{4, 4, 3}, Pix: make([]float64, 48)}); err != nil {
+	if err := fits.Write(flat, fits.Out{Axes: []int{4, 4, 3}, Pix: make([]float64, 48)}); err != nil {
 		t.Fatal(err)
 	}
 	text := filepath.Join(dir, "text.fits")
@@ -159,7 +57,7 @@ func TestDatasetCommandsRefuseBadInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	line := filepath.Join(dir, "line.fits")
-	if err := writeFITS(line, fitsOut{Axes: []int{4}, Pix: make([]float64, 4)}); err != nil {
+	if err := fits.Write(line, fits.Out{Axes: []int{4}, Pix: make([]float64, 4)}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -175,8 +73,8 @@ func TestDatasetCommandsRefuseBadInput(t *testing.T) {
 		{[]string{"bundle", flat, "-o", filepath.Join(dir, "m"), "--latents", "2"}, "only 0 independent components"},
 		{[]string{"check", flat, "--model", filepath.Join(dir, "none")}, "none"},
 	} {
-		code, _, err := runCommand(t, append([]string{"dataset"}, c.args...)...)
-		if code != exitBadInput || !strings.Contains(err, c.want) {
+		code, _, err := testkit.RunCommand(t, append([]string{"dataset"}, c.args...)...)
+		if code != term.ExitBadInput || !strings.Contains(err, c.want) {
 			t.Errorf("dataset %s: exit %d, %q, want exit 2 and %q", strings.Join(c.args, " "), code, err, c.want)
 		}
 	}

@@ -13,9 +13,10 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
-
 	"lenskit/internal/disk"
-	"lenskit/physics"
+	"lenskit/tools/config"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/lensing"
 )
 
 func deflectCommand() *cli.Command {
@@ -51,67 +52,39 @@ type DeflectOptions struct {
 	JSON   bool
 }
 
-// lenses sets up the mass profiles of a config. path is where named comes from, for messages.
-func (c *config) lenses(path string, named namedValues) ([]physics.Lens, error) {
-	var out []physics.Lens
-	for i := range c.Lens {
-		comp := &c.Lens[i]
-		l, err := physics.NewLens(comp.Type)
-		if err != nil {
-			return nil, asBadInput(err)
-		}
-		var p []float64
-		for k := range comp.Params {
-			v, err := comp.values(&comp.Params[k], 1, nil, named)
-			if err != nil {
-				return nil, err
-			}
-			p = append(p, v...)
-		}
-		if err := l.Set(p); err != nil {
-			if path == "" {
-				path = c.file
-			}
-			return nil, badInput("%s: lens.%s: %w", path, comp.Name, err)
-		}
-		out = append(out, l)
-	}
-	return out, nil
-}
-
 // Deflect writes the deflection and convergence of a config's lenses at the points of a CSV file.
 func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
-	cfg, err := loadConfig(opt.Config)
+	cfg, err := config.Load(opt.Config)
 	if err != nil {
 		return err
 	}
 	if len(cfg.Lens) == 0 {
-		return cfg.fail("lens", "has no lens, expected at least one")
+		return cfg.Fail("lens", "has no lens, expected at least one")
 	}
-	named, err := readParams(opt.Params)
+	named, err := config.ReadParams(opt.Params)
 	if err != nil {
 		return err
 	}
-	names, known := cfg.parameterNames()
-	if err := checkNames(opt.Params, named, known, names); err != nil {
+	names, known := parameterNames(cfg)
+	if err := config.CheckNames(opt.Params, named, known, names); err != nil {
 		return err
 	}
-	sum, err := cfg.deflection(opt.Params, named, nil)
+	sum, err := cfg.Deflection(opt.Params, named, nil)
 	if err != nil {
 		return err
 	}
 	if opt.Points == "" {
-		return badInput("deflect: --points is missing, expected a CSV file with columns x,y")
+		return term.BadInput("deflect: --points is missing, expected a CSV file with columns x,y")
 	}
 	in := io.Reader(os.Stdin)
 	if opt.Points != "-" {
 		f, size, err := disk.Open(opt.Points)
 		if err != nil {
-			return badInput("%w, expected a CSV file with columns x,y", err)
+			return term.BadInput("%w, expected a CSV file with columns x,y", err)
 		}
 		defer f.Close()
-		if size > maxTableFile {
-			return badInput("%s: found %s, expected at most %s", opt.Points, disk.Size(size), disk.Size(maxTableFile))
+		if size > term.MaxTableFile {
+			return term.BadInput("%s: found %s, expected at most %s", opt.Points, disk.Size(size), disk.Size(term.MaxTableFile))
 		}
 		in = f
 	}
@@ -135,7 +108,7 @@ func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
 
 // deflected computes the deflections at points as they are written, some thousands at a time.
 type deflected struct {
-	lens lensSum
+	lens lensing.Sum
 	x, y []float64
 }
 
@@ -203,7 +176,7 @@ func (d *deflected) writeJSON(ctx context.Context, w io.Writer) error {
 				line = append(line, ',')
 			}
 			line = append(line, "\n    "...)
-			if v := p[column.at]; finite(v) {
+			if v := p[column.at]; term.Finite(v) {
 				line = strconv.AppendFloat(line, v, 'g', 17, 64)
 			} else {
 				line = append(line, "null"...)
@@ -222,28 +195,10 @@ func (d *deflected) writeJSON(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// jsonNumbers are numbers of which those that JSON cannot write are null.
-type jsonNumbers []float64
-
-func (v jsonNumbers) MarshalJSON() ([]byte, error) {
-	b := []byte{'['}
-	for i, x := range v {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		if !finite(x) {
-			b = append(b, "null"...)
-		} else {
-			b = strconv.AppendFloat(b, x, 'g', 17, 64)
-		}
-	}
-	return append(b, ']'), nil
-}
-
 // readPoints reads columns x and y, at most maxPoints of them. Without a header line the first two columns are taken.
 func readPoints(path string, in io.Reader) (x, y []float64, err error) {
-	r := bufio.NewScanner(io.LimitReader(in, maxTableFile))
-	r.Buffer(nil, maxTableLine)
+	r := bufio.NewScanner(io.LimitReader(in, term.MaxTableFile))
+	r.Buffer(nil, term.MaxTableLine)
 	cx, cy, columns := 0, 1, 0
 	var fields []string
 	for line := 1; r.Scan(); line++ {
@@ -267,52 +222,52 @@ func readPoints(path string, in io.Reader) (x, y []float64, err error) {
 			if _, err := strconv.ParseFloat(fields[0], 64); err != nil {
 				cx, cy = slices.Index(fields, "x"), slices.Index(fields, "y")
 				if cx < 0 || cy < 0 {
-					return nil, nil, badInput("%s:%d: found columns %s, expected x and y among them", path, line, shown(text))
+					return nil, nil, term.BadInput("%s:%d: found columns %s, expected x and y among them", path, line, term.Shown(text))
 				}
 				continue
 			}
 			if columns < 2 {
-				return nil, nil, badInput("%s:%d: found one column, expected x,y", path, line)
+				return nil, nil, term.BadInput("%s:%d: found one column, expected x,y", path, line)
 			}
 		}
 		if len(fields) != columns {
-			return nil, nil, badInput("%s:%d: found %d fields, expected %d", path, line, len(fields), columns)
+			return nil, nil, term.BadInput("%s:%d: found %d fields, expected %d", path, line, len(fields), columns)
 		}
-		if len(x) == maxPoints {
-			return nil, nil, badInput("%s:%d: found more than %d points, expected at most as many in one call", path, line, maxPoints)
+		if len(x) == term.MaxPoints {
+			return nil, nil, term.BadInput("%s:%d: found more than %d points, expected at most as many in one call", path, line, term.MaxPoints)
 		}
 		var v [2]float64
 		for k, c := range [2]int{cx, cy} {
 			v[k], err = strconv.ParseFloat(fields[c], 64)
-			if err != nil || !(math.Abs(v[k]) <= maxMagnitude) {
+			if err != nil || !(math.Abs(v[k]) <= term.MaxMagnitude) {
 				at := 0
 				for range c {
 					at += strings.IndexByte(text[at:], ',') + 1
 				}
 				at += len(text[at:]) - len(strings.TrimLeft(text[at:], " \t"))
-				return nil, nil, badInput("%s:%d:%d: found %q, expected a number of arcsec up to %g", path, line, at+1, shown(fields[c]), maxMagnitude)
+				return nil, nil, term.BadInput("%s:%d:%d: found %q, expected a number of arcsec up to %g", path, line, at+1, term.Shown(fields[c]), term.MaxMagnitude)
 			}
 		}
 		x, y = append(x, v[0]), append(y, v[1])
 	}
 	if err := r.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return nil, nil, badInput("%s: found a line of more than %s, expected x,y", path, disk.Size(maxTableLine))
+		return nil, nil, term.BadInput("%s: found a line of more than %s, expected x,y", path, disk.Size(term.MaxTableLine))
 	} else if err != nil {
-		return nil, nil, badInput("%s: %s", path, reason(err))
+		return nil, nil, term.BadInput("%s: %s", path, term.Reason(err))
 	}
 	if len(x) == 0 {
-		return nil, nil, badInput("%s: has no points, expected a CSV file with columns x,y", path)
+		return nil, nil, term.BadInput("%s: has no points, expected a CSV file with columns x,y", path)
 	}
 	return x, y, nil
 }
 
 // parameterNames lists the parameters of a config without its bundles: latents stand for z.1, z.2, … as one name, and
 // known also takes the numbered ones.
-func (c *config) parameterNames() (names []string, known func(string) bool) {
+func parameterNames(c *config.Config) (names []string, known func(string) bool) {
 	plain, vectors := map[string]bool{}, []string{}
-	for _, comp := range c.components() {
+	for _, comp := range c.Components() {
 		for i := range comp.Params {
-			name := comp.key(comp.Params[i].Name)
+			name := comp.Key(comp.Params[i].Name)
 			names = append(names, name)
 			if comp.Params[i].Vector {
 				vectors = append(vectors, name+".")
@@ -321,9 +276,9 @@ func (c *config) parameterNames() (names []string, known func(string) bool) {
 			}
 		}
 	}
-	for _, l := range c.lone() {
-		names = append(names, l.name)
-		plain[l.name] = true
+	for _, l := range c.Scalars() {
+		names = append(names, l.Name)
+		plain[l.Name] = true
 	}
 	return names, func(n string) bool {
 		if plain[n] {

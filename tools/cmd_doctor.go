@@ -19,8 +19,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/cpu"
-
 	"lenskit/onnx"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/term"
 )
 
 func doctorCommand() *cli.Command {
@@ -36,7 +37,7 @@ func doctorCommand() *cli.Command {
 			d := diagnose(c.Context)
 			var err error
 			if c.Bool("json") {
-				err = encodeJSON(c.App.Writer, d)
+				err = rundir.EncodeJSON(c.App.Writer, d)
 			} else {
 				err = d.print(c.App.Writer)
 			}
@@ -44,7 +45,7 @@ func doctorCommand() *cli.Command {
 				return err
 			}
 			if !d.ONNXRuntime.Usable {
-				return badInput("doctor: %s", d.ONNXRuntime.Error)
+				return term.BadInput("doctor: %s", d.ONNXRuntime.Error)
 			}
 			return nil
 		},
@@ -92,7 +93,7 @@ type gpuDevice struct {
 // diagnose looks at the machine.
 func diagnose(ctx context.Context) diagnosis {
 	d := diagnosis{
-		Lenskit: version(),
+		Lenskit: term.Version(),
 		Go:      runtime.Version(),
 		CPU: cpuFinding{
 			System:   runtime.GOOS + "/" + runtime.GOARCH,
@@ -111,7 +112,7 @@ func diagnose(ctx context.Context) diagnosis {
 		}
 	}
 	if err != nil {
-		d.ONNXRuntime.Error = plain(err.Error())
+		d.ONNXRuntime.Error = term.Plain(err.Error())
 		d.Advice = append(d.Advice, "onnxruntime: run `make onnxruntime` in the repository, or install release 1.24 or later (pip install onnxruntime, brew install onnxruntime) and set LENSKIT_ONNXRUNTIME to its shared library; until then `--device reference` computes in Go, slowly")
 	}
 	d.ONNXRuntime.Usable = err == nil
@@ -197,7 +198,7 @@ func gpuDevices(ctx context.Context) ([]gpuDevice, error) {
 		if len(nodes) == 0 && (errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist)) {
 			return []gpuDevice{}, nil
 		}
-		return []gpuDevice{}, fmt.Errorf("nvidia-smi: %s (%d device nodes in /dev)", oneLine(reason(err)+" "+string(out)), len(nodes))
+		return []gpuDevice{}, fmt.Errorf("nvidia-smi: %s (%d device nodes in /dev)", term.OneLine(term.Reason(err)+" "+string(out)), len(nodes))
 	}
 	return parseGPUs(string(out))
 }
@@ -209,7 +210,7 @@ func parseGPUs(text string) ([]gpuDevice, error) {
 	r.FieldsPerRecord = 4
 	rows, err := r.ReadAll()
 	if err != nil {
-		return []gpuDevice{}, fmt.Errorf("nvidia-smi: found %q, expected index, name, memory and driver", oneLine(text))
+		return []gpuDevice{}, fmt.Errorf("nvidia-smi: found %q, expected index, name, memory and driver", term.OneLine(text))
 	}
 	list := []gpuDevice{}
 	for _, row := range rows {

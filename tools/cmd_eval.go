@@ -8,9 +8,13 @@ import (
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
-
 	"lenskit/adjoint"
 	"lenskit/physics"
+	"lenskit/tools/config"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/problem"
+	"lenskit/tools/run"
 )
 
 // computeFlags are the flags of commands that run a posterior.
@@ -25,13 +29,13 @@ func computeFlags() []cli.Flag {
 func computeOptions(c *cli.Context) (adjoint.Options, error) {
 	o := adjoint.Options{Threads: c.Int("threads"), Device: c.String("device")}
 	if o.Threads < 0 || o.Threads > 4096 {
-		return o, badInput("--threads: found %d, expected 0 to 4096", o.Threads)
+		return o, term.BadInput("--threads: found %d, expected 0 to 4096", o.Threads)
 	}
 	switch o.Device {
 	case "cpu", "cuda", "reference":
 		return o, nil
 	}
-	return o, badInput("--device: found %q, expected cpu, cuda or reference", o.Device)
+	return o, term.BadInput("--device: found %q, expected cpu, cuda or reference", o.Device)
 }
 
 func evalCommand() *cli.Command {
@@ -59,7 +63,7 @@ func evalCommand() *cli.Command {
 				return err
 			}
 			opt := EvalOptions{Config: args[0], Params: c.String("params"), Grad: c.Bool("grad"), Output: c.String("output"), Compute: compute}
-			return Eval(c.Context, opt, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+			return Eval(c.Context, opt, c.App.Writer, term.NewProgress(c.App.ErrWriter, c.Bool("quiet")))
 		},
 	}
 }
@@ -75,64 +79,64 @@ type EvalOptions struct {
 
 // evaluation is what Eval writes.
 type evaluation struct {
-	LogLikelihood  jsonFloat      `json:"log_likelihood"`
-	LogPrior       jsonFloat      `json:"log_prior"`
-	LogPosterior   jsonFloat      `json:"log_posterior"`
-	Chi2           jsonFloat      `json:"chi2"`
-	Pixels         int            `json:"pixels"`
-	ReducedChi2    jsonFloat      `json:"reduced_chi2"`
-	Gradient       *orderedValues `json:"gradient,omitempty"`
-	GradLikelihood *orderedValues `json:"gradient_log_likelihood,omitempty"`
+	LogLikelihood  term.JSONFloat      `json:"log_likelihood"`
+	LogPrior       term.JSONFloat      `json:"log_prior"`
+	LogPosterior   term.JSONFloat      `json:"log_posterior"`
+	Chi2           term.JSONFloat      `json:"chi2"`
+	Pixels         int                 `json:"pixels"`
+	ReducedChi2    term.JSONFloat      `json:"reduced_chi2"`
+	Gradient       *term.OrderedValues `json:"gradient,omitempty"`
+	GradLikelihood *term.OrderedValues `json:"gradient_log_likelihood,omitempty"`
 }
 
 // Eval writes the log density of a config's model at given parameters.
-func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *progress) error {
-	cfg, err := loadConfig(opt.Config)
+func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *term.Progress) error {
+	cfg, err := config.Load(opt.Config)
 	if err != nil {
 		return err
 	}
-	named, err := readParams(opt.Params)
+	named, err := config.ReadParams(opt.Params)
 	if err != nil {
 		return err
 	}
 	if opt.Output != "" {
-		undo, err := openFolder(opt.Output)
+		undo, err := rundir.Open(opt.Output)
 		if err != nil {
 			return err
 		}
 		defer undo()
 	}
-	p, err := newProblem(cfg, opt.Compute)
+	p, err := problem.New(cfg, opt.Compute)
 	if err != nil {
 		return err
 	}
 	defer p.Close()
-	for _, n := range p.notices() {
-		pr.say("%s", n)
+	for _, n := range p.Notices() {
+		pr.Say("%s", n)
 	}
-	theta, err := p.start(opt.Params, named)
+	theta, err := p.Start(opt.Params, named)
 	if err != nil {
 		return err
 	}
 	e, err := p.Post.Eval(theta, opt.Grad)
 	if err != nil {
 		if errors.Is(err, physics.ErrRange) {
-			return badInput("%s: %w", cmp.Or(opt.Params, cfg.file), err)
+			return term.BadInput("%s: %w", cmp.Or(opt.Params, cfg.File), err)
 		}
-		return numerical("%s: %w", cfg.file, err)
+		return term.Numerical("%s: %w", cfg.File, err)
 	}
 	out := evaluation{
-		LogLikelihood: jsonFloat(e.LogLikelihood), LogPrior: jsonFloat(e.LogPrior), LogPosterior: jsonFloat(e.LogPosterior()),
-		Chi2: jsonFloat(e.Chi2), Pixels: e.Pixels, ReducedChi2: jsonFloat(e.Chi2 / float64(e.Pixels)),
+		LogLikelihood: term.JSONFloat(e.LogLikelihood), LogPrior: term.JSONFloat(e.LogPrior), LogPosterior: term.JSONFloat(e.LogPosterior()),
+		Chi2: term.JSONFloat(e.Chi2), Pixels: e.Pixels, ReducedChi2: term.JSONFloat(e.Chi2 / float64(e.Pixels)),
 	}
 	if opt.Grad {
-		g, l := p.named(e.Grad), p.named(e.GradLikelihood)
+		g, l := p.Named(e.Grad), p.Named(e.GradLikelihood)
 		out.Gradient, out.GradLikelihood = &g, &l
 	}
 	if opt.Output != "" {
-		if err := p.writeImages(filepath.Join(opt.Output, "model.fits"), theta); err != nil {
+		if err := run.WriteImages(p, filepath.Join(opt.Output, "model.fits"), theta); err != nil {
 			return err
 		}
 	}
-	return encodeJSON(stdout, out)
+	return rundir.EncodeJSON(stdout, out)
 }

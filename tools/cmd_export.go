@@ -1,6 +1,10 @@
 package tools
 
-import "github.com/urfave/cli/v2"
+import (
+	"github.com/urfave/cli/v2"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/vae"
+)
 
 func exportCommand() *cli.Command {
 	return &cli.Command{
@@ -24,8 +28,8 @@ func exportCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			o := ExportOptions{Input: args[0], Bundle: c.String("o"), Torch: c.String("to-torch"), Data: c.String("data"), Licence: c.String("licence"), JSON: c.Bool("json")}
-			return Export(o, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+			o := vae.ExportOptions{Input: args[0], Bundle: c.String("o"), Torch: c.String("to-torch"), Data: c.String("data"), Licence: c.String("licence"), JSON: c.Bool("json")}
+			return vae.Export(o, c.App.Writer, term.NewProgress(c.App.ErrWriter, c.Bool("quiet")))
 		},
 	}
 }

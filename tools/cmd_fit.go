@@ -2,9 +2,13 @@ package tools
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/problem"
+	"lenskit/tools/run"
+	"lenskit/tools/sample"
+	"lenskit/tools/search"
 )
 
 func fitCommand() *cli.Command {
@@ -38,22 +42,6 @@ func fitCommand() *cli.Command {
 	}
 }
 
-// check holds the options against their limits; place is where one of them stands, for messages.
-func (o searchOptions) check(place func(name string) string) error {
-	switch {
-	case !slices.Contains([]string{"lm", "adam"}, o.Optimizer):
-		return badInput("%s: found %q, expected lm or adam", place("Optimizer"), o.Optimizer)
-	case o.Iterations < 0 || o.Iterations > 1e8:
-		return badInput("%s: found %d, expected 0 to 100000000", place("Iterations"), o.Iterations)
-	case o.Starts < 0 || o.Starts > 1e5:
-		return badInput("%s: found %d, expected 0 to 100000", place("Starts"), o.Starts)
-	}
-	return nil
-}
-
-// asFlag is the flag of an option.
-func asFlag(name string) string { return "--" + strings.ToLower(name) }
-
 func runFit(c *cli.Context) error {
 	args, err := arguments(c, "CONFIG|IMAGE")
 	if err != nil {
@@ -63,28 +51,28 @@ func runFit(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opt := FitOptions{
+	opt := run.Options{
 		Input: args[0], Output: c.String("output"), Compute: compute, JSON: c.Bool("json"),
-		Search: searchOptions{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
+		Search: search.Options{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
 	}
-	bare := bareImage{Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"), Neighbours: c.Bool("mask-neighbours"), Subtracted: c.Bool("no-lens-light")}
+	bare := problem.BareOptions{Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"), Neighbours: c.Bool("mask-neighbours"), Subtracted: c.Bool("no-lens-light")}
 	if !slices.Contains([]string{"", "sample"}, c.String("then")) {
-		return badInput("--then: found %q, expected sample", c.String("then"))
+		return term.BadInput("--then: found %q, expected sample", c.String("then"))
 	}
-	if err := opt.Search.check(asFlag); err != nil {
+	if err := opt.Search.Check(term.AsFlag); err != nil {
 		return err
 	}
-	if isFITS(opt.Input) {
+	if problem.IsFITS(opt.Input) {
 		bare.Image = opt.Input
 		opt.Bare = bare
-	} else if bare != (bareImage{}) {
-		return badInput("%s: --noise, --psf, --pixel-scale, --mask-neighbours and --no-lens-light describe a bare FITS image, found a config that says these itself", opt.Input)
+	} else if bare != (problem.BareOptions{}) {
+		return term.BadInput("%s: --noise, --psf, --pixel-scale, --mask-neighbours and --no-lens-light describe a bare FITS image, found a config that says these itself", opt.Input)
 	}
-	ctx, stop := withSignals(c.Context)
+	ctx, stop := term.WithSignals(c.Context)
 	defer stop()
-	pr := newProgress(c.App.ErrWriter, c.Bool("quiet"))
+	pr := term.NewProgress(c.App.ErrWriter, c.Bool("quiet"))
 	if c.String("then") == "" {
-		return Fit(ctx, opt, c.App.Writer, pr)
+		return run.Fit(ctx, opt, c.App.Writer, pr)
 	}
-	return FitAndSample(ctx, opt, samplingOptions{Seed: opt.Search.Seed}, c.App.Writer, pr)
+	return sample.FitAndSample(ctx, opt, sample.Settings{Seed: opt.Search.Seed}, c.App.Writer, pr)
 }

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"lenskit/tools/internal/term"
+	"lenskit/tools/mock"
 )
 
 const mockFilesModel = "data: {size: 12, pixel_scale: 0.2, noise: 0.1}\nlens: [{type: sie, priors: {theta_E: {truth: 0.8}}}]\nsource: [{type: sersic}]\n"
@@ -38,7 +41,7 @@ func TestAMockSparesFilesThatAreNotItsOwn(t *testing.T) {
 			}
 			write(row.model, mockFilesModel)
 			mock := func(seed uint64) error {
-				_, err := Mock(context.Background(), MockOptions{Config: at(row.model), Output: at("x.fits"), Seed: seed}, newProgress(io.Discard, true))
+				_, err := mock.Simulate(context.Background(), mock.Options{Config: at(row.model), Output: at("x.fits"), Seed: seed}, term.NewProgress(io.Discard, true))
 				return err
 			}
 			if row.mine != "" {
@@ -72,7 +75,7 @@ func TestAMockSparesFilesThatAreNotItsOwn(t *testing.T) {
 				before[name] = string(text)
 			}
 			err := mock(3)
-			if exitCode(err) != exitBadInput || !strings.HasPrefix(err.Error(), at(row.want)+": ") || !strings.Contains(err.Error(), row.wantText) {
+			if term.ExitCode(err) != term.ExitBadInput || !strings.HasPrefix(err.Error(), at(row.want)+": ") || !strings.Contains(err.Error(), row.wantText) {
 				t.Errorf("got %v, want %s: … %s", err, row.want, row.wantText)
 			}
 			for name, was := range before {

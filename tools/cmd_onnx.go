@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
-
 	"lenskit/onnx"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/tensors"
+	"lenskit/tools/internal/term"
 )
 
 func onnxCommand() *cli.Command {
@@ -71,7 +73,7 @@ func onnxCommand() *cli.Command {
 					opt := diffOptions(c)
 					switch opt.Columns = c.Int("columns"); {
 					case opt.Columns < 0:
-						return badInput("onnx jvp: --columns is %d, expected 0 or more", opt.Columns)
+						return term.BadInput("onnx jvp: --columns is %d, expected 0 or more", opt.Columns)
 					case opt.Columns > 0:
 						return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.Jacobian(g, opt) })
 					}
@@ -105,7 +107,7 @@ func onnxCommand() *cli.Command {
 						Clip: c.Float64("clip"), GradientsOnly: c.Bool("gradients-only"),
 					}
 					if err := opt.Validate(); err != nil {
-						return asBadInput(err)
+						return term.AsBadInput(err)
 					}
 					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.Train(g, opt) })
 				},
@@ -148,10 +150,10 @@ func loadModel(c *cli.Context) (*onnx.Graph, string, error) {
 	}
 	g, err := onnx.Load(args[0])
 	if err != nil {
-		return nil, "", asBadInput(err)
+		return nil, "", term.AsBadInput(err)
 	}
 	if err := g.Check(); err != nil {
-		return nil, "", badInput("%s: %w", args[0], err)
+		return nil, "", term.BadInput("%s: %w", args[0], err)
 	}
 	return g, args[0], nil
 }
@@ -171,21 +173,21 @@ func onnxDerive(c *cli.Context, derive func(*onnx.Graph) (*onnx.Graph, error)) e
 		return err
 	}
 	if n := len(g.Nodes); n > mostDerived {
-		return badInput("%s: found %d nodes, expected at most %d for a derivative", path, n, mostDerived)
+		return term.BadInput("%s: found %d nodes, expected at most %d for a derivative", path, n, mostDerived)
 	}
 	d, err := derive(g)
 	if err != nil {
-		err = badInput("%s: %w", path, err)
+		err = term.BadInput("%s: %w", path, err)
 		if errors.Is(err, onnx.ErrNoRule) {
-			err = withHint(err, "lenskit onnx inspect %s lists all that cannot be differentiated", path)
+			err = term.WithHint(err, "lenskit onnx inspect %s lists all that cannot be differentiated", path)
 		}
 		return err
 	}
 	if err := d.Save(file); err != nil {
-		return asBadInput(err)
+		return term.AsBadInput(err)
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, describeModel(d))
+		return rundir.EncodeJSON(c.App.Writer, describeModel(d))
 	}
 	return describeModel(d).print(c.App.Writer)
 }
@@ -247,16 +249,16 @@ func onnxInspect(c *cli.Context) error {
 		return err
 	}
 	if err := g.Infer(); err != nil {
-		return badInput("%s: %w", path, err)
+		return term.BadInput("%s: %w", path, err)
 	}
 	m := describeModel(g)
 	bad := []string{}
 	for _, err := range onnx.Unsupported(g, onnx.DiffOptions{}) {
-		bad = append(bad, plain(err.Error()))
+		bad = append(bad, term.Plain(err.Error()))
 	}
 	m.NotDifferentiable = &bad
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, m)
+		return rundir.EncodeJSON(c.App.Writer, m)
 	}
 	return m.print(c.App.Writer)
 }
@@ -266,10 +268,10 @@ func (m *modelSummary) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	var opsets []string
 	for domain, v := range m.Opset {
-		opsets = append(opsets, fmt.Sprintf("%s %d", cmp.Or(shown(domain), "ai.onnx"), v))
+		opsets = append(opsets, fmt.Sprintf("%s %d", cmp.Or(term.Shown(domain), "ai.onnx"), v))
 	}
 	slices.Sort(opsets)
-	fmt.Fprintf(t, "model\t%s, opset %s, %d nodes, %d parameters\n", cmp.Or(shown(m.Name), "without a name"), strings.Join(opsets, ", "), m.Nodes, m.Parameters)
+	fmt.Fprintf(t, "model\t%s, opset %s, %d nodes, %d parameters\n", cmp.Or(term.Shown(m.Name), "without a name"), strings.Join(opsets, ", "), m.Nodes, m.Parameters)
 	for _, list := range []struct {
 		what   string
 		values []valueSummary
@@ -277,9 +279,9 @@ func (m *modelSummary) print(w io.Writer) error {
 		for _, v := range list.values {
 			shape := "of unknown rank"
 			if v.Shape != nil {
-				shape = shown("[" + strings.Join(v.Shape, ", ") + "]")
+				shape = term.Shown("[" + strings.Join(v.Shape, ", ") + "]")
 			}
-			fmt.Fprintf(t, "%s\t%s %s %s\n", list.what, shown(v.Name), v.Type, shape)
+			fmt.Fprintf(t, "%s\t%s %s %s\n", list.what, term.Shown(v.Name), v.Type, shape)
 		}
 	}
 	ops := make([]string, 0, len(m.Operators))
@@ -288,7 +290,7 @@ func (m *modelSummary) print(w io.Writer) error {
 	}
 	slices.Sort(ops)
 	for i, op := range ops {
-		ops[i] = fmt.Sprintf("%s %d", shown(op), m.Operators[op])
+		ops[i] = fmt.Sprintf("%s %d", term.Shown(op), m.Operators[op])
 	}
 	line, title := "", "operators"
 	for i, op := range ops {
@@ -307,7 +309,7 @@ func (m *modelSummary) print(w io.Writer) error {
 			fmt.Fprintf(t, "gradient\tcan be taken through every node\n")
 		}
 		for _, reason := range *m.NotDifferentiable {
-			fmt.Fprintf(t, "no gradient\t%s\n", oneLine(strings.TrimPrefix(reason, "onnx: differentiate: ")))
+			fmt.Fprintf(t, "no gradient\t%s\n", term.OneLine(strings.TrimPrefix(reason, "onnx: differentiate: ")))
 		}
 	}
 	return t.Flush()
@@ -328,17 +330,17 @@ func onnxRun(c *cli.Context) error {
 		i := slices.IndexFunc(g.Inputs, func(v onnx.Value) bool { return v.Name == name })
 		switch {
 		case !ok || file == "":
-			return badInput("onnx run: --input is %q, expected NAME=FILE.npy", word)
+			return term.BadInput("onnx run: --input is %q, expected NAME=FILE.npy", word)
 		case i < 0:
-			return badInput("onnx run: --input %s: %s has no such input, it has %s%s", name, path, inputNames(g), didYouMean(name, namesOf(g.Inputs)))
+			return term.BadInput("onnx run: --input %s: %s has no such input, it has %s%s", name, path, inputNames(g), term.DidYouMean(name, namesOf(g.Inputs)))
 		case feeds[name] != nil:
-			return badInput("onnx run: --input %s is given twice", name)
+			return term.BadInput("onnx run: --input %s is given twice", name)
 		}
 		// type and shape are looked at before the values are read
 		var bound *onnx.Graph
-		t, err := readNPY(file, func(typ onnx.DType, shape []int64) error {
+		t, err := tensors.ReadNPY(file, func(typ onnx.DType, shape []int64) error {
 			if _, err := convert(&onnx.Tensor{Type: typ}, g.Inputs[i].Type); err != nil {
-				return fmt.Errorf("input %s: %w", shown(name), err)
+				return fmt.Errorf("input %s: %w", term.Shown(name), err)
 			}
 			var err error
 			bound, err = g.BindInput(name, shape)
@@ -348,19 +350,19 @@ func onnxRun(c *cli.Context) error {
 			return err
 		}
 		if feeds[name], err = convert(t, g.Inputs[i].Type); err != nil {
-			return badInput("%s: input %s: %w", file, shown(name), err)
+			return term.BadInput("%s: input %s: %w", file, term.Shown(name), err)
 		}
 		g = bound
 	}
 	for _, v := range g.Inputs {
 		if feeds[v.Name] == nil {
-			return badInput("onnx run: input %s of %s is not given, expected --input %s=FILE.npy", shown(v.Name), path, shown(v.Name))
+			return term.BadInput("onnx run: input %s of %s is not given, expected --input %s=FILE.npy", term.Shown(v.Name), path, term.Shown(v.Name))
 		}
 	}
 	if c.Int("threads") < 0 {
-		return badInput("onnx run: --threads is %d, expected 0 or more", c.Int("threads"))
+		return term.BadInput("onnx run: --threads is %d, expected 0 or more", c.Int("threads"))
 	}
-	if err := prepareFolder(dir); err != nil {
+	if err := rundir.Prepare(dir); err != nil {
 		return err
 	}
 	var outputs []*onnx.Tensor
@@ -371,7 +373,7 @@ func onnxRun(c *cli.Context) error {
 		outputs, err = runSession(g, feeds, onnx.SessionOptions{Device: c.String("device"), Threads: c.Int("threads"), Direct: true})
 	}
 	if err != nil {
-		return badInput("%s: %w", path, err)
+		return term.BadInput("%s: %w", path, err)
 	}
 	seconds := time.Since(start).Seconds()
 
@@ -386,16 +388,16 @@ func onnxRun(c *cli.Context) error {
 	for i, v := range g.Outputs {
 		base := fileName(v.Name, taken)
 		file := filepath.Join(dir, base+".npy")
-		if err := writeNPY(file, outputs[i]); err != nil {
+		if err := tensors.WriteNPY(file, outputs[i]); err != nil {
 			return err
 		}
 		results[v.Name] = result{file, outputs[i].Type.String(), append([]int64{}, outputs[i].Shape...)}
 		if !c.Bool("json") {
-			fmt.Fprintf(t, "%s\t%s %v\t%s\n", shown(v.Name), outputs[i].Type, outputs[i].Shape, file)
+			fmt.Fprintf(t, "%s\t%s %v\t%s\n", term.Shown(v.Name), outputs[i].Type, outputs[i].Shape, file)
 		}
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, map[string]any{"outputs": results, "seconds": seconds})
+		return rundir.EncodeJSON(c.App.Writer, map[string]any{"outputs": results, "seconds": seconds})
 	}
 	return t.Flush()
 }

@@ -8,6 +8,8 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/tools/internal/tensors"
+	"lenskit/tools/internal/testkit"
 )
 
 // Decoders as PyTorch's exporters write them, through the commands that a user would type, against PyTorch's float64.
@@ -21,11 +23,11 @@ func TestOnnxDerivativesOfExportedDecodersMatchPyTorch(t *testing.T) {
 		if testing.Short() && k%4 != 0 {
 			continue
 		}
-		ref := readNPZ(t, check.Shared(t, "decoders/"+name+".npz"))
+		ref := testkit.ReadNPZ(t, check.Shared(t, "decoders/"+name+".npz"))
 		dir := t.TempDir()
 		input := func(key, as string) []string {
 			file := filepath.Join(dir, key+".npy")
-			if err := writeNPY(file, ref[key]); err != nil {
+			if err := tensors.WriteNPY(file, ref[key]); err != nil {
 				t.Fatal(err)
 			}
 			return []string{"--input", as + "=" + file}
@@ -38,12 +40,12 @@ func TestOnnxDerivativesOfExportedDecodersMatchPyTorch(t *testing.T) {
 				seed              []string
 			}{{"vjp", "grad_z", "gz64", gx}, {"jvp", "tangent_x", "jvp64", tz}} {
 				derived := filepath.Join(dir, c.verb+".onnx")
-				mustRun(t, "onnx", c.verb, model, "-o", derived)
+				testkit.MustRun(t, "onnx", c.verb, model, "-o", derived)
 				out := filepath.Join(dir, exporter+c.verb)
 				args := append([]string{"onnx", "run", derived, "-o", out, "--device", device}, z...)
-				mustRun(t, append(args, c.seed...)...)
+				testkit.MustRun(t, append(args, c.seed...)...)
 				for file, key := range map[string]string{c.output: c.key, "x": "x64"} {
-					got, err := readNPY(filepath.Join(out, file+".npy"))
+					got, err := tensors.ReadNPY(filepath.Join(out, file+".npy"))
 					if err != nil {
 						t.Fatal(err)
 					}

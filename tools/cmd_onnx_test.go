@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"lenskit/onnx"
+	"lenskit/tools/internal/tensors"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/internal/testkit"
 )
 
 // tinyModel writes y = tanh(x w) + b, x [N, 3], and returns its path.
@@ -45,14 +48,14 @@ func tinyModel(t *testing.T, change func(g *onnx.Graph)) string {
 func saveNPY(t *testing.T, x *onnx.Tensor) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.npy")
-	if err := writeNPY(path, x); err != nil {
+	if err := tensors.WriteNPY(path, x); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
 func TestOnnxInspectTellsOfAModel(t *testing.T) {
-	out := mustRun(t, "onnx", "inspect", tinyModel(t, nil), "--json")
+	out := testkit.MustRun(t, "onnx", "inspect", tinyModel(t, nil), "--json")
 	var m modelSummary
 	if err := json.Unmarshal([]byte(out), &m); err != nil {
 		t.Fatal(err)
@@ -61,12 +64,12 @@ func TestOnnxInspectTellsOfAModel(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	bad := tinyModel(t, func(g *onnx.Graph) { g.Nodes[1].Op = "Det"; g.Nodes[1].Name = "odd" })
-	out = mustRun(t, "onnx", "inspect", bad)
+	out = testkit.MustRun(t, "onnx", "inspect", bad)
 	if !strings.Contains(out, "no gradient") || !strings.Contains(out, "odd") {
 		t.Errorf("a model with Det: got %s, want the node named that has no gradient", out)
 	}
-	code, _, err := runCommand(t, "onnx", "vjp", bad, "-o", filepath.Join(t.TempDir(), "v.onnx"))
-	if code != exitBadInput || !strings.Contains(err, "odd") || !strings.Contains(err, "hint: lenskit onnx inspect") {
+	code, _, err := testkit.RunCommand(t, "onnx", "vjp", bad, "-o", filepath.Join(t.TempDir(), "v.onnx"))
+	if code != term.ExitBadInput || !strings.Contains(err, "odd") || !strings.Contains(err, "hint: lenskit onnx inspect") {
 		t.Errorf("its vjp: exit %d, %q, want exit 2, the node and a hint", code, err)
 	}
 }
@@ -78,9 +81,9 @@ func TestOnnxRunsAModelAndItsDerivatives(t *testing.T) {
 	seed := saveNPY(t, onnx.FloatTensor([]float32{1, 0, 0, 1}, 2, 2))
 	dir := t.TempDir()
 	vjp := filepath.Join(dir, "vjp.onnx")
-	mustRun(t, "onnx", "vjp", model, "-o", vjp)
+	testkit.MustRun(t, "onnx", "vjp", model, "-o", vjp)
 	jvp := filepath.Join(dir, "jvp.onnx")
-	mustRun(t, "onnx", "jvp", model, "-o", jvp)
+	testkit.MustRun(t, "onnx", "jvp", model, "-o", jvp)
 
 	w := [3][2]float64{{1, 2}, {3, 4}, {5, 6}}
 	y := func(row, col int) float64 {
@@ -96,15 +99,15 @@ func TestOnnxRunsAModelAndItsDerivatives(t *testing.T) {
 	}
 	for _, device := range devices {
 		out := filepath.Join(dir, device)
-		mustRun(t, "onnx", "run", vjp, "--input", "x="+xFile, "--input", "grad_a/y="+seed, "-o", out, "--device", device)
-		got, err := readNPY(filepath.Join(out, "a_y.npy"))
+		testkit.MustRun(t, "onnx", "run", vjp, "--input", "x="+xFile, "--input", "grad_a/y="+seed, "-o", out, "--device", device)
+		got, err := tensors.ReadNPY(filepath.Join(out, "a_y.npy"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if want := map[string]onnx.DType{"reference": onnx.Float64, "cpu": onnx.Float32}[device]; got.Type != want {
 			t.Errorf("%s: got %s, want %s", device, got.Type, want)
 		}
-		grad, err := readNPY(filepath.Join(out, "grad_x.npy"))
+		grad, err := tensors.ReadNPY(filepath.Join(out, "grad_x.npy"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,8 +125,8 @@ func TestOnnxRunsAModelAndItsDerivatives(t *testing.T) {
 				}
 			}
 		}
-		mustRun(t, "onnx", "run", jvp, "--input", "x="+xFile, "--input", "tangent_x="+xFile, "-o", out, "--device", device)
-		tan, err := readNPY(filepath.Join(out, "tangent_a_y.npy"))
+		testkit.MustRun(t, "onnx", "run", jvp, "--input", "x="+xFile, "--input", "tangent_x="+xFile, "-o", out, "--device", device)
+		tan, err := tensors.ReadNPY(filepath.Join(out, "tangent_a_y.npy"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,12 +139,12 @@ func TestOnnxRunsAModelAndItsDerivatives(t *testing.T) {
 
 func TestOnnxJVPOfManyColumnsIsAJacobian(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j.onnx")
-	mustRun(t, "onnx", "jvp", tinyModel(t, nil), "-o", path, "--columns", "3")
+	testkit.MustRun(t, "onnx", "jvp", tinyModel(t, nil), "-o", path, "--columns", "3")
 	x := saveNPY(t, onnx.FloatTensor([]float32{0.1, -0.2, 0.05}, 1, 3))
 	unit := saveNPY(t, onnx.FloatTensor([]float32{1, 0, 0, 0, 1, 0, 0, 0, 1}, 3, 3))
 	out := t.TempDir()
-	mustRun(t, "onnx", "run", path, "--input", "x="+x, "--input", "tangent_x="+unit, "-o", out, "--device", "reference")
-	j, err := readNPY(filepath.Join(out, "tangent_a_y.npy"))
+	testkit.MustRun(t, "onnx", "run", path, "--input", "x="+x, "--input", "tangent_x="+unit, "-o", out, "--device", "reference")
+	j, err := tensors.ReadNPY(filepath.Join(out, "tangent_a_y.npy"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +164,7 @@ func TestOnnxTrainWritesAStep(t *testing.T) {
 		g.Outputs = append(g.Outputs, onnx.Value{Name: "loss", Type: onnx.Float32, Shape: []onnx.Dim{}})
 	})
 	path := filepath.Join(t.TempDir(), "step.onnx")
-	mustRun(t, "onnx", "train", model, "--loss", "loss", "--params", "w", "--optimizer", "sgd", "--momentum", "0.5", "-o", path)
+	testkit.MustRun(t, "onnx", "train", model, "--loss", "loss", "--params", "w", "--optimizer", "sgd", "--momentum", "0.5", "-o", path)
 	g, err := onnx.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -207,8 +210,8 @@ func TestOnnxRefusesBadInput(t *testing.T) {
 		{[]string{"train", model, "-o", out + ".onnx", "--loss", "a/y"}, "expected float32 with one element"},
 		{[]string{"vjp", model, "-o", filepath.Join(out, "no", "folder.onnx")}, "folder"},
 	} {
-		code, stdout, err := runCommand(t, append([]string{"onnx"}, c.args...)...)
-		if code != exitBadInput || !strings.Contains(err, c.want) || strings.Count(strings.TrimSpace(err), "\n") > 1 || stdout != "" {
+		code, stdout, err := testkit.RunCommand(t, append([]string{"onnx"}, c.args...)...)
+		if code != term.ExitBadInput || !strings.Contains(err, c.want) || strings.Count(strings.TrimSpace(err), "\n") > 1 || stdout != "" {
 			t.Errorf("onnx %s: exit %d, %q, want exit 2 and %q", strings.Join(c.args, " "), code, err, c.want)
 		}
 	}
@@ -242,16 +245,16 @@ func TestIntegersAreConvertedOnlyWhereTheyFit(t *testing.T) {
 }
 
 func TestDoctorSaysWhatWasFound(t *testing.T) {
-	code, out, _ := runCommand(t, "doctor", "--json")
+	code, out, _ := testkit.RunCommand(t, "doctor", "--json")
 	var d diagnosis
 	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		t.Fatal(err)
 	}
 	_, version, err := onnx.Library()
 	switch {
-	case err == nil && (code != exitDone || !d.ONNXRuntime.Usable || d.ONNXRuntime.Version != version):
+	case err == nil && (code != term.ExitDone || !d.ONNXRuntime.Usable || d.ONNXRuntime.Version != version):
 		t.Errorf("with the library: exit %d, %s, want exit 0 and version %s", code, out, version)
-	case err != nil && (code != exitBadInput || d.ONNXRuntime.Usable || len(d.Advice) == 0):
+	case err != nil && (code != term.ExitBadInput || d.ONNXRuntime.Usable || len(d.Advice) == 0):
 		t.Errorf("without the library: exit %d, %s, want exit 2 and advice", code, out)
 	}
 	if d.CPU.Cores < 1 || d.CPU.Threads < 1 {

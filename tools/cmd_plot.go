@@ -2,12 +2,12 @@ package tools
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/urfave/cli/v2"
-
-	"lenskit/internal/disk"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/sample"
+	"lenskit/tools/vae"
 )
 
 func plotCommand() *cli.Command {
@@ -32,18 +32,18 @@ func plotCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if isBundle(args[0]) {
-				return plotBundle(c, args[0])
+			if vae.IsBundle(args[0]) {
+				return vae.DrawBundle(c, args[0])
 			}
 			if c.IsSet("data") || c.IsSet("refine") || c.IsSet("o") {
-				return badInput("%s: --data, --refine and -o go with a decoder bundle, found none", args[0])
+				return term.BadInput("%s: --data, --refine and -o go with a decoder bundle, found none", args[0])
 			}
-			made, err := Plot(args[0])
+			made, err := sample.Plot(args[0])
 			if err != nil {
 				return err
 			}
 			if c.Bool("json") {
-				return encodeJSON(c.App.Writer, map[string][]string{"figures": made})
+				return rundir.EncodeJSON(c.App.Writer, map[string][]string{"figures": made})
 			}
 			for _, path := range made {
 				fmt.Fprintln(c.App.Writer, path)
@@ -51,54 +51,4 @@ func plotCommand() *cli.Command {
 			return nil
 		},
 	}
-}
-
-// figureMakers are the kinds of figure: each is drawn where the file it is drawn from exists. A new kind is one row.
-var figureMakers = []struct {
-	from, makes string
-	draw        func(dir string, files []string) error // files are those of the chains
-}{
-	{fileFitFITS, fileFitPNG, func(dir string, _ []string) error { return plotRun(dir) }},
-	{fileSummary, fileCorner, drawCorner},
-	{fileSummary, fileTrace, drawTrace},
-	{fileSamplesFITS, fileMoments, func(dir string, _ []string) error { return plotMoments(dir) }},
-}
-
-// Plot draws the figures of the run in dir and returns their paths.
-func Plot(dir string) ([]string, error) {
-	info, err := os.Stat(dir)
-	switch {
-	case err != nil:
-		return nil, badInput("%s: %s", dir, reason(err))
-	case !info.IsDir():
-		return nil, badInput("%s: is a file, expected the folder of a run", dir)
-	}
-	release, err := disk.Lock(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	var files []string
-	if draws, err := drawsIn(dir); err != nil {
-		return nil, err
-	} else if draws != nil {
-		if err := draws.check(dir); err != nil {
-			return nil, err
-		}
-		files = draws.names
-	}
-	var made []string
-	for _, m := range figureMakers {
-		if _, err := os.Stat(filepath.Join(dir, m.from)); err != nil {
-			continue
-		}
-		if err := m.draw(dir, files); err != nil {
-			return made, err
-		}
-		made = append(made, filepath.Join(dir, m.makes))
-	}
-	if made == nil {
-		return nil, badInput("%s: holds no results, expected the folder of a run with %s", dir, fileFitFITS)
-	}
-	return made, nil
 }

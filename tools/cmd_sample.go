@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/sample"
 )
 
 func sampleCommand() *cli.Command {
@@ -28,9 +30,9 @@ func sampleCommand() *cli.Command {
 }
 
 func samplingFlags() []cli.Flag {
-	d := samplingOptions{}.defaults()
+	d := sample.Settings{}.Defaults()
 	return []cli.Flag{
-		&cli.StringFlag{Name: "sampler", Value: d.Sampler, Usage: strings.Join(samplerNames, ", ")},
+		&cli.StringFlag{Name: "sampler", Value: d.Sampler, Usage: strings.Join(sample.Names, ", ")},
 		&cli.IntFlag{Name: "warmup", Value: d.Warmup, Usage: "draws of each chain that tune the step size and are not kept"},
 		&cli.IntFlag{Name: "draws", Value: d.Draws, Usage: "draws of each chain that are kept"},
 		&cli.IntFlag{Name: "chains", Value: d.Chains, Usage: "number of chains; the networks of 8 and more run as one batch, the fastest way for many draws"},
@@ -50,26 +52,26 @@ func runSample(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	opt := SampleOptions{
+	opt := sample.Options{
 		Input: args[0], Output: c.String("output"), Compute: compute, Strict: c.Bool("strict"), JSON: c.Bool("json"),
-		Sampling: samplingOptions{Sampler: c.String("sampler"), Warmup: c.Int("warmup"), Draws: c.Int("draws"), Chains: c.Int("chains"),
+		Sampling: sample.Settings{Sampler: c.String("sampler"), Warmup: c.Int("warmup"), Draws: c.Int("draws"), Chains: c.Int("chains"),
 			Adapt: c.String("adapt"), TargetAccept: c.Float64("target-accept"), Seed: c.Uint64("seed")},
 	}
 	switch o := opt.Sampling; {
-	case !slices.Contains(samplerNames, o.Sampler):
-		return badInput("--sampler: found %q, expected one of %s", o.Sampler, strings.Join(samplerNames, ", "))
+	case !slices.Contains(sample.Names, o.Sampler):
+		return term.BadInput("--sampler: found %q, expected one of %s", o.Sampler, strings.Join(sample.Names, ", "))
 	case !slices.Contains([]string{"none", "diagonal", "dense"}, o.Adapt):
-		return badInput("--adapt: found %q, expected none, diagonal or dense", o.Adapt)
+		return term.BadInput("--adapt: found %q, expected none, diagonal or dense", o.Adapt)
 	case o.Warmup < 0 || o.Warmup > 1e7:
-		return badInput("--warmup: found %d, expected 0 to 10000000", o.Warmup)
+		return term.BadInput("--warmup: found %d, expected 0 to 10000000", o.Warmup)
 	case o.Draws < 4 || o.Draws > 1e7:
-		return badInput("--draws: found %d, expected 4 to 10000000", o.Draws)
+		return term.BadInput("--draws: found %d, expected 4 to 10000000", o.Draws)
 	case o.Chains < 1 || o.Chains > 1000:
-		return badInput("--chains: found %d, expected 1 to 1000", o.Chains)
+		return term.BadInput("--chains: found %d, expected 1 to 1000", o.Chains)
 	case !(o.TargetAccept >= 0 && o.TargetAccept < 1):
-		return badInput("--target-accept: found %v, expected a number between 0 and 1", o.TargetAccept)
+		return term.BadInput("--target-accept: found %v, expected a number between 0 and 1", o.TargetAccept)
 	}
-	ctx, stop := withSignals(c.Context)
+	ctx, stop := term.WithSignals(c.Context)
 	defer stop()
-	return Sample(ctx, opt, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+	return sample.Sample(ctx, opt, c.App.Writer, term.NewProgress(c.App.ErrWriter, c.Bool("quiet")))
 }

@@ -4,12 +4,16 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+	"lenskit/tools/config"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/search"
+	"lenskit/tools/survey"
 )
 
 func surveyCommand() *cli.Command {
@@ -43,7 +47,7 @@ func surveyPlanCommand() *cli.Command {
 			&cli.IntFlag{Name: "starts", Usage: "draws from the priors; 0: the default"},
 			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the draws"},
 			&cli.StringFlag{Name: "device", Value: "cpu", Usage: "cpu, cuda or reference"},
-			&cli.StringFlag{Name: "scheduler", Value: "slurm", Usage: strings.Join(schedulers(), ", ")},
+			&cli.StringFlag{Name: "scheduler", Value: "slurm", Usage: strings.Join(survey.Schedulers(), ", ")},
 			&cli.IntFlag{Name: "per-task", Value: 1, Usage: "lenses that one array task fits, one after the other"},
 			&cli.IntFlag{Name: "cpus", Value: 2, Usage: "processors of a task"},
 			&cli.StringFlag{Name: "time", Value: "2:00", Usage: "limit of a task in hours and minutes"},
@@ -55,27 +59,27 @@ func surveyPlanCommand() *cli.Command {
 }
 
 func runSurveyPlan(c *cli.Context) error {
-	opt := SurveyPlanOptions{Inputs: c.Args().Slice(), Output: c.String("output"), Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"),
-		Search: searchOptions{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
+	opt := survey.PlanOptions{Inputs: c.Args().Slice(), Output: c.String("output"), Noise: c.String("noise"), PSF: c.String("psf"), PixelScale: c.Float64("pixel-scale"),
+		Search: search.Options{Optimizer: c.String("optimizer"), Iterations: c.Int("iterations"), Starts: c.Int("starts"), Seed: c.Uint64("seed")},
 		Device: c.String("device"), Scheduler: c.String("scheduler"), PerTask: c.Int("per-task"), CPUs: c.Int("cpus"), Time: c.String("time"),
 		Memory: c.Int("memory"), AtOnce: c.Int("at-once")}
 	if c.IsSet("pixel-scale") && !(opt.PixelScale > 0 && opt.PixelScale <= 1e6) {
-		return badInput("--pixel-scale: found %g, expected arcsec per pixel above 0", opt.PixelScale)
+		return term.BadInput("--pixel-scale: found %g, expected arcsec per pixel above 0", opt.PixelScale)
 	}
 	if path, err := os.Executable(); err == nil {
 		opt.Program = path
 	}
-	p, err := PlanSurvey(opt)
+	p, err := survey.Plan(opt)
 	if err != nil {
 		return err
 	}
-	if p.moved != "" {
-		newProgress(c.App.ErrWriter, c.Bool("quiet")).warn("%s", p.moved)
+	if p.Moved != "" {
+		term.NewProgress(c.App.ErrWriter, c.Bool("quiet")).Warn("%s", p.Moved)
 	}
 	if c.Bool("json") {
-		return encodeJSON(c.App.Writer, p)
+		return rundir.EncodeJSON(c.App.Writer, p)
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "%s\n%s\n%s in %s: %s\n", p.Manifest, p.Script, count(p.Lenses, "lens", "lenses"), count(p.Tasks, "task", "tasks"), p.Submit)
+	_, err = fmt.Fprintf(c.App.Writer, "%s\n%s\n%s in %s: %s\n", p.Manifest, p.Script, survey.Count(p.Lenses, "lens", "lenses"), survey.Count(p.Tasks, "task", "tasks"), p.Submit)
 	return err
 }
 
@@ -85,7 +89,7 @@ func surveyRunCommand() *cli.Command {
 		Usage:     "fit one lens of a survey",
 		ArgsUsage: "DIR",
 		UsageText: "lenskit survey run DIR [--index N]",
-		Description: "Without --index the batch system tells which: " + strings.Join(taskVariables, ", ") + ".\n" +
+		Description: "Without --index the batch system tells which: " + strings.Join(survey.TaskVariables, ", ") + ".\n" +
 			"The fit goes to DIR/NAME. A lens that is done ends at once, unless its files have changed; one that was stopped goes on.\n" +
 			"Exit codes are those of lenskit fit; of several lenses, the worst.\n\n" +
 			"Example: lenskit survey run out/survey --index 3",
@@ -99,13 +103,13 @@ func surveyRunCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			opt := SurveyRunOptions{Dir: args[0], Index: c.String("index"), Threads: c.Int("threads"), Force: c.Bool("force"), JSON: c.Bool("json"), Getenv: os.Getenv}
+			opt := survey.RunOptions{Dir: args[0], Index: c.String("index"), Threads: c.Int("threads"), Force: c.Bool("force"), JSON: c.Bool("json"), Getenv: os.Getenv}
 			if opt.Threads < 0 || opt.Threads > 4096 {
-				return badInput("--threads: found %d, expected 0 to 4096", opt.Threads)
+				return term.BadInput("--threads: found %d, expected 0 to 4096", opt.Threads)
 			}
-			ctx, stop := withSignals(c.Context)
+			ctx, stop := term.WithSignals(c.Context)
 			defer stop()
-			return RunSurvey(ctx, opt, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+			return survey.Run(ctx, opt, c.App.Writer, term.NewProgress(c.App.ErrWriter, c.Bool("quiet")))
 		},
 	}
 }
@@ -116,7 +120,7 @@ func surveyStatusCommand() *cli.Command {
 		Usage:     "tell how the lenses of a survey stand",
 		ArgsUsage: "DIR",
 		UsageText: "lenskit survey status DIR [--indices STATE,…]",
-		Description: "States: " + strings.Join(standings, ", ") + ". Lost are runs that ended without a word, interrupted those\n" +
+		Description: "States: " + strings.Join(survey.Standings, ", ") + ". Lost are runs that ended without a word, interrupted those\n" +
 			"that have saved themselves. --indices prints only the array tasks of the lenses in given states.\n\n" +
 			"Example: sbatch --array=$(lenskit survey status DIR --indices lost,interrupted,pending) DIR/survey.sbatch",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "indices", Usage: "print the array tasks of the lenses in these states"}},
@@ -125,11 +129,11 @@ func surveyStatusCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			s, err := openSurvey(args[0])
+			s, err := survey.Open(args[0])
 			if err != nil {
 				return err
 			}
-			rows, err := s.all(c.Context)
+			rows, err := s.All(c.Context)
 			if err != nil {
 				return err
 			}
@@ -137,7 +141,7 @@ func surveyStatusCommand() *cli.Command {
 				return printIndices(c.App.Writer, s, rows, c.String("indices"))
 			}
 			if c.Bool("json") {
-				return encodeJSON(c.App.Writer, map[string]any{"lenses": rows, "counts": countStates(rows)})
+				return rundir.EncodeJSON(c.App.Writer, map[string]any{"lenses": rows, "counts": countStates(rows)})
 			}
 			return printStandings(c.App.Writer, rows)
 		},
@@ -145,7 +149,7 @@ func surveyStatusCommand() *cli.Command {
 }
 
 // countStates counts the lenses in each state.
-func countStates(rows []standing) map[string]int {
+func countStates(rows []survey.Standing) map[string]int {
 	out := map[string]int{}
 	for _, r := range rows {
 		out[r.State]++
@@ -154,26 +158,26 @@ func countStates(rows []standing) map[string]int {
 }
 
 // printIndices writes the array tasks of the lenses in the states of a comma-separated list.
-func printIndices(w io.Writer, s *survey, rows []standing, states string) error {
+func printIndices(w io.Writer, s *survey.Survey, rows []survey.Standing, states string) error {
 	var tasks []int
 	want := strings.Split(states, ",")
 	for _, st := range want {
-		if !slices.Contains(standings, st) {
-			return badInput("--indices: unknown state %q%s", st, expectedKeys(st, standings))
+		if !slices.Contains(survey.Standings, st) {
+			return term.BadInput("--indices: unknown state %q%s", st, config.ExpectedKeys(st, survey.Standings))
 		}
 	}
 	for _, r := range rows {
-		task := (r.Index-1)/s.plan.PerTask + 1
+		task := (r.Index-1)/s.Plan.PerTask + 1
 		if slices.Contains(want, r.State) && (len(tasks) == 0 || tasks[len(tasks)-1] != task) {
 			tasks = append(tasks, task)
 		}
 	}
-	_, err := fmt.Fprintln(w, indicesText(tasks))
+	_, err := fmt.Fprintln(w, survey.IndicesText(tasks))
 	return err
 }
 
 // printStandings writes a table with a line for each lens and the sums.
-func printStandings(w io.Writer, rows []standing) error {
+func printStandings(w io.Writer, rows []survey.Standing) error {
 	width, digits := 4, len(fmt.Sprint(len(rows)))
 	for _, r := range rows {
 		width = max(width, len(r.Name))
@@ -181,8 +185,8 @@ func printStandings(w io.Writer, rows []standing) error {
 	b := bufio.NewWriter(w)
 	for _, r := range rows {
 		line := fmt.Sprintf("%*d  %-*s  %-13s", digits, r.Index, width, r.Name, r.State)
-		if r.rec != nil {
-			line += "  χ²/N " + padded(r.rec.number("reduced_chi2"), 7, 3) + "  " + padded(r.rec.number("seconds"), 6, 0) + " s"
+		if r.Rec != nil {
+			line += "  χ²/N " + term.Padded(r.Rec.Number("reduced_chi2"), 7, 3) + "  " + term.Padded(r.Rec.Number("seconds"), 6, 0) + " s"
 		}
 		if r.Message != "" {
 			line += "  " + r.Message
@@ -191,21 +195,13 @@ func printStandings(w io.Writer, rows []standing) error {
 	}
 	n := countStates(rows)
 	var sums []string
-	for _, st := range standings {
+	for _, st := range survey.Standings {
 		if n[st] > 0 {
 			sums = append(sums, fmt.Sprintf("%d %s", n[st], strings.ReplaceAll(st, "_", " ")))
 		}
 	}
-	fmt.Fprintf(b, "%s: %s\n", count(len(rows), "lens", "lenses"), strings.Join(sums, ", "))
+	fmt.Fprintf(b, "%s: %s\n", survey.Count(len(rows), "lens", "lenses"), strings.Join(sums, ", "))
 	return b.Flush()
-}
-
-// padded writes a number with so many decimals, or shortly where that would be long.
-func padded(v float64, width, decimals int) string {
-	if math.Abs(v) < 1e9 {
-		return fmt.Sprintf("%*.*f", width, decimals, v)
-	}
-	return fmt.Sprintf("%*.3g", width, v)
 }
 
 func surveyMergeCommand() *cli.Command {
@@ -226,12 +222,12 @@ func surveyMergeCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			made, rows, err := MergeSurvey(c.Context, SurveyMergeOptions{Dir: args[0], Output: c.String("output"), Latents: c.Bool("latents")})
+			made, rows, err := survey.Merge(c.Context, survey.MergeOptions{Dir: args[0], Output: c.String("output"), Latents: c.Bool("latents")})
 			if err != nil {
 				return err
 			}
 			if c.Bool("json") {
-				return encodeJSON(c.App.Writer, map[string]any{"files": made, "counts": countStates(rows)})
+				return rundir.EncodeJSON(c.App.Writer, map[string]any{"files": made, "counts": countStates(rows)})
 			}
 			for _, path := range made {
 				fmt.Fprintln(c.App.Writer, path)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/vae"
 )
 
 func trainCommand() *cli.Command {
@@ -32,9 +34,9 @@ func trainCommand() *cli.Command {
 			&cli.Float64Flag{Name: "beside-share", Usage: "that part", Value: 0.5},
 			&cli.StringFlag{Name: "validation", Usage: "a `CUBE` to validate with (default: part of DATA)"},
 			&cli.Float64Flag{Name: "hold", Usage: "that part, evenly spread", Value: 0.03},
-			&cli.IntFlag{Name: "latents", Usage: "dimensions of the latent space", Value: paperVAE.Latents},
+			&cli.IntFlag{Name: "latents", Usage: "dimensions of the latent space", Value: vae.Paper.Latents},
 			&cli.StringFlag{Name: "channels", Usage: "of the encoder's four convolutions; the decoder mirrors them", Value: "64,128,256,512"},
-			&cli.IntFlag{Name: "hidden", Usage: "outputs of the encoder's last convolution", Value: paperVAE.Hidden},
+			&cli.IntFlag{Name: "hidden", Usage: "outputs of the encoder's last convolution", Value: vae.Paper.Hidden},
 			&cli.StringFlag{Name: "encoder", Usage: "a custom encoder's ONNX `FILE`, images [N 1 H W] to mean and log σ, instead of these; goes with --decoder"},
 			&cli.StringFlag{Name: "decoder", Usage: "a custom decoder's ONNX `FILE`, latents [N L] to images [N 1 H W]"},
 			&cli.Float64Flag{Name: "sigma", Usage: "σ_d, the decoder's standard deviation", Value: 0.02},
@@ -73,43 +75,43 @@ func runTrain(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	shape := vaeShape{Latents: c.Int("latents"), Hidden: c.Int("hidden")}
+	shape := vae.Shape{Latents: c.Int("latents"), Hidden: c.Int("hidden")}
 	for _, word := range strings.Split(c.String("channels"), ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(word))
 		if err != nil {
-			return badInput("train-vae: --channels: found %q, expected four numbers as in 64,128,256,512", c.String("channels"))
+			return term.BadInput("train-vae: --channels: found %q, expected four numbers as in 64,128,256,512", c.String("channels"))
 		}
 		shape.Channels = append(shape.Channels, n)
 	}
 	if c.IsSet("encoder") || c.IsSet("decoder") {
 		for _, flag := range []string{"latents", "channels", "hidden"} {
 			if c.IsSet(flag) {
-				return badInput("train-vae: --%s: found a custom architecture, whose files tell its extents", flag)
+				return term.BadInput("train-vae: --%s: found a custom architecture, whose files tell its extents", flag)
 			}
 		}
-		shape = vaeShape{}
+		shape = vae.Shape{}
 	}
-	o := TrainVAEOptions{
+	o := vae.TrainOptions{
 		Data: args[0], Beside: c.String("beside"), BesideShare: c.Float64("beside-share"), Validation: c.String("validation"), HeldBack: c.Float64("hold"),
 		Shape: shape, Encoder: c.String("encoder"), Decoder: c.String("decoder"),
 		SigmaD: c.Float64("sigma"), Samples: c.Int("samples"), Batch: c.Int("batch"),
 		Rate: c.Float64("rate"), Schedule: c.String("schedule"), Warmup: c.Int("warmup"),
 		KLWeight: c.Float64("kl-weight"), KLWarmup: c.Int("kl-warmup"), Clip: c.Float64("clip"),
 		Epochs: c.Int("epochs"), EpochSteps: c.Int("epoch-steps"), Patience: c.Int("patience"),
-		Augment: augmentation{Rotate: c.Bool("rotate"), Flip: c.Bool("flip"), Shift: c.Float64("shift"), Zoom: c.Float64("zoom"), Noise: c.Float64("noise")},
+		Augment: vae.Augmentation{Rotate: c.Bool("rotate"), Flip: c.Bool("flip"), Shift: c.Float64("shift"), Zoom: c.Float64("zoom"), Noise: c.Float64("noise")},
 		Seed:    c.Uint64("seed"), Threads: c.Int("threads"), Device: c.String("device"), Output: dir,
 		SheetEvery: c.Int("sheet-every"), SaveEvery: c.Duration("save-every"), JSON: c.Bool("json"),
 	}
 	if o.Threads < 0 || o.Threads > 4096 {
-		return badInput("--threads: found %d, expected 0 to 4096", o.Threads)
+		return term.BadInput("--threads: found %d, expected 0 to 4096", o.Threads)
 	}
 	if o.Device != "cpu" && o.Device != "cuda" {
-		return badInput("--device: found %q, expected cpu or cuda", o.Device)
+		return term.BadInput("--device: found %q, expected cpu or cuda", o.Device)
 	}
 	o.Command = trainCommandLine(c, args[0], dir)
-	ctx, stop := withSignals(c.Context)
+	ctx, stop := term.WithSignals(c.Context)
 	defer stop()
-	return TrainVAE(ctx, o, c.App.Writer, newProgress(c.App.ErrWriter, c.Bool("quiet")))
+	return vae.Train(ctx, o, c.App.Writer, term.NewProgress(c.App.ErrWriter, c.Bool("quiet")))
 }
 
 // trainCommandLine is the command with the flags that decide its result, files by their base names.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v2"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/run"
 )
 
 func versionCommand() *cli.Command {
@@ -16,9 +18,9 @@ func versionCommand() *cli.Command {
 			if _, err := arguments(c); err != nil {
 				return err
 			}
-			v := versions()
+			v := run.Versions()
 			if c.Bool("json") {
-				return encodeJSON(c.App.Writer, v)
+				return rundir.EncodeJSON(c.App.Writer, v)
 			}
 			_, err := fmt.Fprintf(c.App.Writer, "lenskit %s, %s, %s\n", v["lenskit"], v["go"], v["platform"])
 			return err

@@ -8,8 +8,10 @@ import (
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
-
 	"lenskit/internal/disk"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/tensors"
+	"lenskit/tools/internal/term"
 )
 
 func weightsCommand() *cli.Command {
@@ -21,30 +23,30 @@ func weightsCommand() *cli.Command {
 			"Example: lenskit weights vae.pt --json",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return badInput("weights: found %d arguments, expected one file", c.NArg())
+				return term.BadInput("weights: found %d arguments, expected one file", c.NArg())
 			}
-			f, err := openWeights(c.Args().First())
+			f, err := tensors.Open(c.Args().First())
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			list := make([]tensorSummary, len(f.list))
-			for i := range f.list {
-				if list[i], err = summarise(&f.list[i]); err != nil {
-					return badInput("%s: tensor %q: cannot be read: %s", c.Args().First(), shown(f.list[i].name), disk.Reason(err))
+			list := make([]tensorSummary, len(f.List))
+			for i := range f.List {
+				if list[i], err = summarise(&f.List[i]); err != nil {
+					return term.BadInput("%s: tensor %q: cannot be read: %s", c.Args().First(), term.Shown(f.List[i].Name), disk.Reason(err))
 				}
 			}
 			if c.Bool("json") {
 				tensors := map[string]tensorSummary{}
 				for i, s := range list {
-					tensors[f.list[i].name] = s
+					tensors[f.List[i].Name] = s
 				}
-				return json.NewEncoder(escaped{c.App.Writer}).Encode(map[string]any{"tensors": tensors})
+				return json.NewEncoder(rundir.Escaped{W: c.App.Writer}).Encode(map[string]any{"tensors": tensors})
 			}
 			t := tabwriter.NewWriter(c.App.Writer, 0, 8, 2, ' ', 0)
 			fmt.Fprintln(t, "tensor\ttype\tshape\tsum")
 			for i, s := range list {
-				fmt.Fprintf(t, "%s\t%s\t%s\t%v\n", shown(f.list[i].name), s.DType, strings.ReplaceAll(fmt.Sprint(s.Shape), " ", ", "), s.Sum)
+				fmt.Fprintf(t, "%s\t%s\t%s\t%v\n", term.Shown(f.List[i].Name), s.DType, strings.ReplaceAll(fmt.Sprint(s.Shape), " ", ", "), s.Sum)
 			}
 			return t.Flush()
 		},
@@ -60,11 +62,11 @@ type tensorSummary struct {
 	Sum   any     `json:"sum"`
 }
 
-func summarise(t *stored) (tensorSummary, error) {
-	s := tensorSummary{DType: t.elem.name, Shape: append([]int64{}, t.shape...), First: []any{}}
+func summarise(t *tensors.Stored) (tensorSummary, error) {
+	s := tensorSummary{DType: t.Elem.Name, Shape: append([]int64{}, t.Shape...), First: []any{}}
 	sum := 0.0
-	err := t.each(func(i int, w uint64) {
-		v := t.elem.value(w)
+	err := t.Each(func(i int, w uint64) {
+		v := t.Elem.Value(w)
 		sum += v
 		if i < 6 {
 			s.First = append(s.First, jsonNumber(v))

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-
 	"lenskit/internal/disk"
 	"lenskit/internal/task"
+	"lenskit/tools/internal/term"
 )
 
 // commands is the table of subcommands in the order in which the help lists them. A new subcommand is one file and one
@@ -38,7 +37,7 @@ var commands = []func() *cli.Command{
 
 // Main runs the command line args (args[0] is the program) on the process's own streams and returns the exit code.
 func Main(args []string) int {
-	prepareProcess()
+	term.PrepareProcess()
 	return Run(context.Background(), args, os.Stdout, os.Stderr)
 }
 
@@ -47,13 +46,13 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	defer func() {
 		if r := recover(); r != nil {
 			met := task.Caught(r)
-			report(stderr, fmt.Errorf("internal error: %w", met))
+			term.Report(stderr, fmt.Errorf("internal error: %w", met))
 			if os.Getenv("LENSKIT_DEBUG") != "" {
 				stderr.Write(met.Stack)
 			} else {
 				fmt.Fprintln(stderr, "hint: LENSKIT_DEBUG=1 prints where; please report it")
 			}
-			code = exitUnexpected
+			code = term.ExitUnexpected
 		}
 	}()
 	out := &results{w: stdout}
@@ -62,13 +61,13 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
-	if out.err != nil && (err == nil || errors.Is(err, out.err) || exitCode(err) == exitNotConverged) {
+	if out.err != nil && (err == nil || errors.Is(err, out.err) || term.ExitCode(err) == term.ExitNotConverged) {
 		err = &disk.WriteError{Path: "standard output", Err: out.err}
 	}
 	if err != nil {
-		report(stderr, err)
+		term.Report(stderr, err)
 	}
-	return exitCode(err)
+	return term.ExitCode(err)
 }
 
 // results is standard output: it remembers that something did not get there, so that no command ends well without its
@@ -96,11 +95,11 @@ func App(stdout, stderr io.Writer) *cli.App {
 		UsageText: "lenskit COMMAND [flags] [arguments]\nlenskit COMMAND --help",
 		Description: "Results go to stdout, progress to stderr. Exit codes: 0 done, 1 unexpected failure, 2 bad input or usage,\n" +
 			"3 did not converge, 4 numerical failure, 75 interrupted after saving (run the same command again to go on).",
-		Version:        version(),
+		Version:        term.Version(),
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return asBadInput(err) },
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return term.AsBadInput(err) },
 		Action: func(c *cli.Context) error {
 			return cli.ShowAppHelp(c)
 		},
@@ -121,41 +120,11 @@ func finish(c *cli.Command) *cli.Command {
 		return c
 	}
 	c.HideHelpCommand = true
-	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return asBadInput(err) }
+	c.OnUsageError = func(_ *cli.Context, err error, _ bool) error { return term.AsBadInput(err) }
 	c.Flags = append(slices.Clip(c.Flags),
 		&cli.BoolFlag{Name: "json", Usage: "write one JSON document to stdout"},
 		&cli.BoolFlag{Name: "quiet", Usage: "no progress, and no notices but of what was lost or moved"})
 	return c
-}
-
-// stamp is the version that the build has set: make takes it from the repository's tags and commit.
-var stamp string
-
-// version tells what this program was built from: the stamp of make, the module's version, or the commit.
-func version() string {
-	if stamp != "" {
-		return stamp
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	commit, changed := "", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			commit = s.Value[:min(12, len(s.Value))]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			changed = "-dirty"
-		}
-	}
-	if commit == "" {
-		return "(devel)"
-	}
-	return commit + changed
 }
 
 // arrange puts the flags before the positional arguments, so that they may stand anywhere on the command line, and
@@ -179,7 +148,7 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		if slices.Contains([]string{"-h", "--help", "-help", "-v", "--version", "-version"}, name) {
 			return append(head, name), nil
 		}
-		return nil, withHint(badInput("unknown flag %s before the command", name), "lenskit --help lists the commands")
+		return nil, term.WithHint(term.BadInput("unknown flag %s before the command", name), "lenskit --help lists the commands")
 	}
 	if name == "help" || name == "h" {
 		if len(rest) > 1 && !strings.HasPrefix(rest[1], "-") {
@@ -230,7 +199,7 @@ func lookup(path string, list []*cli.Command, name string) (*cli.Command, error)
 		}
 		names = append(names, c.Names()...)
 	}
-	return nil, withHint(badInput("unknown command %q%s", strings.TrimPrefix(path+" "+name, "lenskit "), didYouMean(name, names)),
+	return nil, term.WithHint(term.BadInput("unknown command %q%s", strings.TrimPrefix(path+" "+name, "lenskit "), term.DidYouMean(name, names)),
 		"%s --help lists the commands", path)
 }
 
@@ -258,8 +227,8 @@ func split(path string, cmd *cli.Command, args []string) (flags, positional []st
 		f, ok := known[name]
 		if !ok {
 			dashes := a[:len(a)-len(strings.TrimLeft(a, "-"))]
-			near := didYouMean(name, names)
-			return nil, nil, withHint(badInput("%s: unknown flag %s%s%s", strings.TrimPrefix(path, "lenskit "), dashes, name, strings.Replace(near, `"`, `"--`, 1)),
+			near := term.DidYouMean(name, names)
+			return nil, nil, term.WithHint(term.BadInput("%s: unknown flag %s%s%s", strings.TrimPrefix(path, "lenskit "), dashes, name, strings.Replace(near, `"`, `"--`, 1)),
 				"%s --help lists the flags", path)
 		}
 		flags = append(flags, a)
@@ -268,13 +237,13 @@ func split(path string, cmd *cli.Command, args []string) (flags, positional []st
 		}
 		if !given {
 			if len(args) == 0 {
-				return nil, nil, badInput("%s: flag %s needs a value", strings.TrimPrefix(path, "lenskit "), a)
+				return nil, nil, term.BadInput("%s: flag %s needs a value", strings.TrimPrefix(path, "lenskit "), a)
 			}
 			value, args = args[0], args[1:]
 			flags = append(flags, value)
 		}
 		if value == "" {
-			return nil, nil, badInput("%s: flag %s needs a value, found an empty one", strings.TrimPrefix(path, "lenskit "), strings.TrimSuffix(a, "="))
+			return nil, nil, term.BadInput("%s: flag %s needs a value, found an empty one", strings.TrimPrefix(path, "lenskit "), strings.TrimSuffix(a, "="))
 		}
 	}
 	return flags, positional, nil
@@ -283,11 +252,11 @@ func split(path string, cmd *cli.Command, args []string) (flags, positional []st
 // arguments checks that a command got as many positional arguments as it has names for, and returns them.
 func arguments(c *cli.Context, names ...string) ([]string, error) {
 	if n := c.NArg(); n != len(names) {
-		return nil, withHint(badInput("%s: found %d arguments, expected %s", c.Command.Name, n, strings.Join(names, " ")),
+		return nil, term.WithHint(term.BadInput("%s: found %d arguments, expected %s", c.Command.Name, n, strings.Join(names, " ")),
 			"%s --help shows the usage", c.Command.HelpName)
 	}
 	if i := slices.Index(c.Args().Slice(), ""); i >= 0 {
-		return nil, badInput("%s: %s: found an empty name", c.Command.Name, names[i])
+		return nil, term.BadInput("%s: %s: found an empty name", c.Command.Name, names[i])
 	}
 	return c.Args().Slice(), nil
 }

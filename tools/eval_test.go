@@ -12,21 +12,13 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/tools/config"
+	"lenskit/tools/internal/fits"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/tensors"
+	"lenskit/tools/internal/termtest"
+	"lenskit/tools/internal/testkit"
 )
-
-// evalJSON runs eval and reads what it wrote.
-func evalJSON(t *testing.T, args ...string) (out struct {
-	LogLikelihood float64            `json:"log_likelihood"`
-	ReducedChi2   float64            `json:"reduced_chi2"`
-	Gradient      map[string]float64 `json:"gradient_log_likelihood"`
-}) {
-	t.Helper()
-	text := mustRun(t, append([]string{"eval"}, args...)...)
-	if err := json.Unmarshal([]byte(text), &out); err != nil {
-		t.Fatalf("%v in %s", err, text)
-	}
-	return out
-}
 
 // TestEvalGivesTheReferencePipeline compares whole log likelihoods, their gradients and the model image, from files to
 // JSON and FITS, with those of automatic differentiation in float64 (reference/public/pipeline_small.json), in both
@@ -57,7 +49,7 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 	for i := range kernel {
 		kernel[i] = ref.PSF[i/k] * ref.PSF[i%k]
 	}
-	if err := writeFITS(filepath.Join(dir, "psf.fits"), fitsOut{Bitpix: -64, Axes: []int{k, k}, Pix: kernel}); err != nil {
+	if err := fits.Write(filepath.Join(dir, "psf.fits"), fits.Out{Bitpix: -64, Axes: []int{k, k}, Pix: kernel}); err != nil {
 		t.Fatal(err)
 	}
 	decoder, err := filepath.Abs(check.Shared(t, "reference/public/decoder_small.onnx"))
@@ -70,20 +62,20 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 	}
 	for i, c := range ref.Cases {
 		array := func(name string) []float64 {
-			v, err := readNPY(check.Shared(t, "reference/public/"+name))
+			v, err := tensors.ReadNPY(check.Shared(t, "reference/public/"+name))
 			if err != nil {
 				t.Fatal(err)
 			}
 			return floats64(t, v)
 		}
-		if err := writeFITS(filepath.Join(dir, "obs.fits"), fitsOut{Bitpix: -64, Axes: []int{ref.N, ref.N}, Pix: array(c.Obs)}); err != nil {
+		if err := fits.Write(filepath.Join(dir, "obs.fits"), fits.Out{Bitpix: -64, Axes: []int{ref.N, ref.N}, Pix: array(c.Obs)}); err != nil {
 			t.Fatal(err)
 		}
 		image := array(c.Image)
 		v := c.Params // z0..z7 src_x src_y s iota | center_x center_y theta_E q phi gamma gamma1 gamma2
 		thetaE, q, phi := v[14], v[15], v[16]
 		r, f := thetaE/math.Sqrt(q), (1-q)/(1+q)
-		e1, e2 := ellipticity(q, phi)
+		e1, e2 := termtest.Ellipticity(q, phi)
 		for _, lens := range []struct {
 			kind, names string
 			values      []float64
@@ -98,7 +90,7 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 				return []float64{g[0], g[1], g[2] / math.Sqrt(q), g[3] - g[2]*r/(2*q), g[4], g[5]}
 			}},
 		} {
-			config := writeText(t, filepath.Join(dir, "c.yaml"),
+			config := termtest.WriteText(t, filepath.Join(dir, "c.yaml"),
 				"data: {image: obs.fits, noise: %g, psf: {file: psf.fits}, pixel_scale: %.17g}\nlens: [{type: %s}, {type: shear}]\nsource: [{type: decoder, model: %q}]\n",
 				ref.Sigma, ref.Fov/float64(ref.N), lens.kind, decoder)
 			var names []string
@@ -115,7 +107,7 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 				named[names[j]] = x
 			}
 			params := filepath.Join(dir, "p.json")
-			if err := writeJSON(params, named); err != nil {
+			if err := rundir.WriteJSON(params, named); err != nil {
 				t.Fatal(err)
 			}
 			for _, device := range devices {
@@ -125,7 +117,7 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 				if device == "reference" {
 					tolLike, tolGrad, tolImage = 1e-8, 1e-8, 1e-10
 				}
-				e := evalJSON(t, config, "--params", params, "--grad", "--device", device, "-o", dir)
+				e := testkit.EvalJSON(t, config, "--params", params, "--grad", "--device", device, "-o", dir)
 				norm := -float64(ref.N*ref.N) * math.Log(ref.Sigma*math.Sqrt(2*math.Pi))
 				check.Close(t, what+": log likelihood", e.LogLikelihood-norm, c.LogLikelihood, tolLike, 0)
 				g := make([]float64, len(names))
@@ -143,7 +135,7 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 				if miss > tolGrad*size {
 					t.Errorf("%s: gradient misses by %.2g of its norm", what, miss/size)
 				}
-				got, err := readFITS(filepath.Join(dir, "model.fits[MODEL]"))
+				got, err := fits.Read(filepath.Join(dir, "model.fits[MODEL]"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -180,17 +172,17 @@ func TestTruthOfOtherCodesMocksFitsTheirData(t *testing.T) {
 	} {
 		t.Run(row.config, func(t *testing.T) {
 			data := check.Shared(t, row.data)
-			c, err := loadConfig(filepath.Join(check.Root(), "examples", row.config))
+			c, err := config.Load(filepath.Join(check.Root(), "examples", row.config))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !sameFile(c.path(c.Data.Image), data) {
+			if !rundir.SameFile(c.Path(c.Data.Image), data) {
 				t.Skipf("%s is not beside the repository, where %s looks for it", data, row.config)
 			}
 			if testing.Short() && row.want != 1.148 {
 				t.Skip("takes seconds")
 			}
-			got := evalJSON(t, "--quiet", filepath.Join(check.Root(), "examples", row.config)).ReducedChi2
+			got := testkit.EvalJSON(t, "--quiet", filepath.Join(check.Root(), "examples", row.config)).ReducedChi2
 			if math.Abs(got-row.want) > row.tol {
 				t.Errorf("χ²/N: got %.5f, want %.3f", got, row.want)
 			}

@@ -6,6 +6,14 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"lenskit/tools/internal/figure"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/run"
+	"lenskit/tools/sample"
+	"lenskit/tools/search"
+	"lenskit/tools/survey"
+	"lenskit/tools/vae"
 )
 
 // TestRecordsHoldNoNumberThatJSONRefuses: every float of a record that a run leaves is of a type that is written as null where
@@ -30,16 +38,16 @@ func TestRecordsHoldNoNumberThatJSONRefuses(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range []reflect.Type{reflect.TypeFor[fitRecord](), reflect.TypeFor[summaryRecord](), reflect.TypeFor[evaluation](), reflect.TypeFor[lensStatus](),
-		reflect.TypeFor[surveyRan](), reflect.TypeFor[vaeNumbers](), reflect.TypeFor[searchOptions]()} {
+	for _, k := range []reflect.Type{reflect.TypeFor[run.Record](), reflect.TypeFor[sample.Summary](), reflect.TypeFor[evaluation](), reflect.TypeFor[survey.LensStatus](),
+		reflect.TypeFor[survey.SurveyRan](), reflect.TypeFor[vae.Numbers](), reflect.TypeFor[search.Options]()} {
 		walk(k.Name(), k)
 	}
-	nan := jsonFloat(math.NaN())
-	text, err := json.Marshal(&fitRecord{LogPosterior: nan, Lensing: &lensed{Magnification: jsonFloat(math.Inf(1))}, EastOfNorth: map[string]jsonFloat{"a": nan}, Limits: map[string]*limit{"b": newLimit(math.NaN(), 0, true)}})
+	nan := term.JSONFloat(math.NaN())
+	text, err := json.Marshal(&run.Record{LogPosterior: nan, Lensing: &search.Lensed{Magnification: term.JSONFloat(math.Inf(1))}, EastOfNorth: map[string]term.JSONFloat{"a": nan}, Limits: map[string]*search.Limit{"b": search.NewLimit(math.NaN(), 0, true)}})
 	if err != nil || strings.Contains(string(text), "NaN") {
 		t.Fatalf("%v: %s", err, text)
 	}
-	var back fitRecord
+	var back run.Record
 	if err := json.Unmarshal(text, &back); err != nil || !math.IsNaN(float64(back.LogPosterior)) || !math.IsNaN(float64(back.Lensing.Magnification)) {
 		t.Errorf("read back %v, %v", back.LogPosterior, err)
 	}
@@ -51,16 +59,16 @@ func TestFiguresOfNumbersBeyondAllBounds(t *testing.T) {
 	for i := range huge {
 		huge[i] = 1e308 * math.Cos(float64(i))
 	}
-	if newDensity1(huge, 50) != nil || newDensity2(huge, huge, 50) != nil {
+	if sample.NewDensity1(huge, 50) != nil || sample.NewDensity2(huge, huge, 50) != nil {
 		t.Error("a density of draws whose variance is beyond all numbers")
 	}
 	for _, sd := range []float64{math.NaN(), math.Inf(1), 1e300, 0, -1} {
 		v := make([]float64, 64)
 		v[3] = 1
-		smooth(v, 1, 64, sd)
+		sample.Smooth(v, 1, 64, sd)
 	}
 	for _, v := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
-		inferno(v)
-		blueRed()(v)
+		figure.Inferno(v)
+		figure.BlueRed()(v)
 	}
 }

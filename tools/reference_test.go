@@ -13,16 +13,12 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/tools/internal/fits"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/tensors"
+	"lenskit/tools/internal/termtest"
+	"lenskit/tools/internal/testkit"
 )
-
-// writeText writes a small file and returns its path.
-func writeText(t *testing.T, path, format string, args ...any) string {
-	t.Helper()
-	if err := os.WriteFile(path, fmt.Appendf(nil, format, args...), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // referenceRow is a row of a reference table by column.
 type referenceRow map[string]float64
@@ -52,18 +48,12 @@ func referenceTable(t *testing.T, name string) []referenceRow {
 	return out
 }
 
-// ellipticity is (e1, e2) of an axis ratio and an angle.
-func ellipticity(q, phi float64) (e1, e2 float64) {
-	f := (1 - q) / (1 + q)
-	return f * math.Cos(2*phi), f * math.Sin(2*phi)
-}
-
 // TestDeflectGivesTheReferenceTables sends every row of the reference tables through the command line: config,
 // parameters and points in files, the answer in CSV. The columns alpha_x_mp and alpha_y_mp, where there are any, come
 // from 40-digit arithmetic.
 func TestDeflectGivesTheReferenceTables(t *testing.T) {
 	elliptical := func(r referenceRow) map[string]float64 {
-		e1, e2 := ellipticity(r["q"], r["phi"])
+		e1, e2 := termtest.Ellipticity(r["q"], r["phi"])
 		return map[string]float64{"theta_E": r["theta_E"], "e1": e1, "e2": e2, "center_x": r["center_x"], "center_y": r["center_y"]}
 	}
 	round := func(r referenceRow) map[string]float64 {
@@ -92,7 +82,7 @@ func TestDeflectGivesTheReferenceTables(t *testing.T) {
 	} {
 		t.Run(c.lens, func(t *testing.T) {
 			dir := t.TempDir()
-			config := writeText(t, filepath.Join(dir, "c.yaml"), "data: {pixel_scale: 0.05}\nlens: [{type: %s}]\n", c.lens)
+			config := termtest.WriteText(t, filepath.Join(dir, "c.yaml"), "data: {pixel_scale: 0.05}\nlens: [{type: %s}]\n", c.lens)
 			rows := referenceTable(t, c.table)
 			for len(rows) > 0 {
 				set := 0
@@ -107,10 +97,10 @@ func TestDeflectGivesTheReferenceTables(t *testing.T) {
 					named["lens."+c.lens+"."+k] = v
 				}
 				params := filepath.Join(dir, "p.json")
-				if err := writeJSON(params, named); err != nil {
+				if err := rundir.WriteJSON(params, named); err != nil {
 					t.Fatal(err)
 				}
-				out := mustRun(t, "deflect", config, "--params", params, "--points", writeText(t, filepath.Join(dir, "points.csv"), "%s", points))
+				out := testkit.MustRun(t, "deflect", config, "--params", params, "--points", termtest.WriteText(t, filepath.Join(dir, "points.csv"), "%s", points))
 				lines := strings.Split(strings.TrimSpace(out), "\n")
 				if len(lines) != set+1 || lines[0] != "x,y,alpha_x,alpha_y,kappa" {
 					t.Fatalf("set %g: found %d lines, the first %q", rows[0]["set"], len(lines), lines[0])
@@ -141,7 +131,7 @@ func TestDeflectGivesTheReferenceTables(t *testing.T) {
 // TestDeflectIsFiniteWhereFormulasAreNot asks for the centre, round and flat lenses and the ends of the slopes.
 func TestDeflectIsFiniteWhereFormulasAreNot(t *testing.T) {
 	dir := t.TempDir()
-	points := writeText(t, filepath.Join(dir, "points.csv"), "x,y\n0,0\n1e-300,0\n0,-1e-12\n0.7,0\n0,0.7\n-1e6,1e6\n")
+	points := termtest.WriteText(t, filepath.Join(dir, "points.csv"), "x,y\n0,0\n1e-300,0\n0,-1e-12\n0.7,0\n0,0.7\n-1e6,1e6\n")
 	for _, lens := range []string{
 		"epl, priors: {theta_E: {fixed: 1.3}, gamma: {fixed: %g}, e1: {fixed: 0}, e2: {fixed: 0}, center_x: {fixed: 0}, center_y: {fixed: 0}}",
 		"epl, priors: {theta_E: {fixed: 1.3}, gamma: {fixed: %g}, e1: {fixed: 0.6666666666666667}, e2: {fixed: 0}, center_x: {fixed: 0}, center_y: {fixed: 0}}",
@@ -152,8 +142,8 @@ func TestDeflectIsFiniteWhereFormulasAreNot(t *testing.T) {
 		"point_mass, priors: {theta_E: {fixed: %g}, center_x: {fixed: 0}, center_y: {fixed: 0}}",
 	} {
 		for _, slope := range []float64{1.2, 2, 2.8} {
-			config := writeText(t, filepath.Join(dir, "c.yaml"), "lens: [{type: "+lens+"}]\n", slope)
-			out := mustRun(t, "deflect", config, "--points", points)
+			config := termtest.WriteText(t, filepath.Join(dir, "c.yaml"), "lens: [{type: "+lens+"}]\n", slope)
+			out := testkit.MustRun(t, "deflect", config, "--points", points)
 			if low := strings.ToLower(out); strings.Contains(low, "nan") || strings.Contains(low, "inf") {
 				t.Errorf("%s: slope %g:\n%s", lens, slope, out)
 			}
@@ -210,7 +200,7 @@ func TestEvalDrawsTheReferenceImages(t *testing.T) {
 		t.Fatal(err)
 	}
 	array := func(name string) []float64 {
-		v, err := readNPY(check.Shared(t, "reference/public/"+name))
+		v, err := tensors.ReadNPY(check.Shared(t, "reference/public/"+name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -224,7 +214,7 @@ func TestEvalDrawsTheReferenceImages(t *testing.T) {
 		path string
 		pix  []float64
 	}{{image, make([]float64, ref.N*ref.N)}, {filepath.Join(dir, "psf.fits"), psf}} {
-		if err := writeFITS(f.path, fitsOut{Bitpix: -64, Axes: []int{side(f.pix), side(f.pix)}, Pix: f.pix}); err != nil {
+		if err := fits.Write(f.path, fits.Out{Bitpix: -64, Axes: []int{side(f.pix), side(f.pix)}, Pix: f.pix}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -247,14 +237,14 @@ func TestEvalDrawsTheReferenceImages(t *testing.T) {
 			}
 		}
 		params := filepath.Join(dir, "p.json")
-		if err := writeJSON(params, named); err != nil {
+		if err := rundir.WriteJSON(params, named); err != nil {
 			t.Fatal(err)
 		}
 		for _, v := range []struct{ psf, want string }{{"none", c.Unblurred}, {"{file: psf.fits}", c.File}} {
-			config := writeText(t, filepath.Join(dir, "c.yaml"), "data: {image: zero.fits, noise: 1, pixel_scale: %g, psf: %s}\nlens: [{type: epl}, {type: shear}]\nsource: [{type: %s}]\n",
+			config := termtest.WriteText(t, filepath.Join(dir, "c.yaml"), "data: {image: zero.fits, noise: 1, pixel_scale: %g, psf: %s}\nlens: [{type: epl}, {type: shear}]\nsource: [{type: %s}]\n",
 				ref.PixelScale, v.psf, kind)
-			mustRun(t, "eval", config, "--params", params, "-o", dir, "--device", "reference")
-			got, err := readFITS(filepath.Join(dir, "model.fits[MODEL]"))
+			testkit.MustRun(t, "eval", config, "--params", params, "-o", dir, "--device", "reference")
+			got, err := fits.Read(filepath.Join(dir, "model.fits[MODEL]"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -18,19 +17,27 @@ import (
 	"time"
 
 	"lenskit/internal/disk"
+	"lenskit/tools/coolest"
+	"lenskit/tools/internal/rundir"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/internal/termtest"
+	"lenskit/tools/internal/testkit"
+	"lenskit/tools/run"
+	"lenskit/tools/sample"
+	"lenskit/tools/search"
 )
 
 func quickFit(t *testing.T, config, out string) error {
 	t.Helper()
-	return Fit(context.Background(), FitOptions{Input: config, Output: out, Search: searchOptions{Starts: 4, Seed: 3}}, io.Discard, newProgress(io.Discard, true))
+	return run.Fit(context.Background(), run.Options{Input: config, Output: out, Search: search.Options{Starts: 4, Seed: 3}}, io.Discard, term.NewProgress(io.Discard, true))
 }
 
 // drawTo draws from the posterior of a fit into a folder.
-func drawTo(ctx context.Context, fit, out string, opt samplingOptions) error {
-	return Sample(ctx, SampleOptions{Input: fit, Output: out, Sampling: opt}, io.Discard, newProgress(io.Discard, true))
+func drawTo(ctx context.Context, fit, out string, opt sample.Settings) error {
+	return sample.Sample(ctx, sample.Options{Input: fit, Output: out, Sampling: opt}, io.Discard, term.NewProgress(io.Discard, true))
 }
 
-var fewDraws = samplingOptions{Warmup: 10, Draws: 20, Chains: 2, Seed: 1}
+var fewDraws = sample.Settings{Warmup: 10, Draws: 20, Chains: 2, Seed: 1}
 
 // folder tells the names in dir, without those of folders.
 func folder(t *testing.T, dir string) []string {
@@ -48,40 +55,14 @@ func folder(t *testing.T, dir string) []string {
 	return names
 }
 
-func mustCopy(t *testing.T, from, to string) {
-	t.Helper()
-	text, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to, text, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// edit replaces text in a file.
-func edit(t *testing.T, path, old, new string) {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Contains(text, []byte(old)) {
-		t.Fatalf("no %q in %s", old, path)
-	}
-	if err := os.WriteFile(path, bytes.Replace(text, []byte(old), []byte(new), 1), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // A folder holds one fit and draws of that fit; what is not of it is moved aside, never drawn, and files of someone's own
 // stay as they are.
 func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	dir := t.TempDir()
-	config := fitTestMock(t, dir)
+	config := testkit.FitTestMock(t, dir)
 	other := filepath.Join(dir, "other.yaml")
-	mustCopy(t, config, other)
-	edit(t, other, "noise: 0.05", "noise: 0.06")
+	testkit.MustCopy(t, config, other)
+	testkit.Edit(t, other, "noise: 0.05", "noise: 0.06")
 	run := filepath.Join(dir, "run")
 	if err := quickFit(t, config, run); err != nil {
 		t.Fatal(err)
@@ -92,16 +73,16 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	whole := []string{fileConfig, fileCorner, fileFitFITS, fileFitJSON, fileFitPNG, fileMoments, "samples.csv", fileSamplesFITS, "samples_1.csv", "samples_2.csv", "samples_mine.csv", fileSummary, fileTrace}
+	whole := []string{rundir.ConfigYAML, rundir.CornerPNG, rundir.FitFITS, rundir.FitJSON, rundir.FitPNG, rundir.MomentsPNG, "samples.csv", rundir.SamplesFITS, "samples_1.csv", "samples_2.csv", "samples_mine.csv", rundir.SummaryJSON, rundir.TracePNG}
 	for range 2 { // the draws of the same fit take the place of those before
 		if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
 			t.Fatal(err)
 		}
-		if got := folder(t, run); !slices.Equal(got, whole) || exists(filepath.Join(run, "before-1")) {
+		if got := folder(t, run); !slices.Equal(got, whole) || rundir.Exists(filepath.Join(run, "before-1")) {
 			t.Fatalf("got %v, want %v", got, whole)
 		}
 	}
-	if made, err := Plot(run); err != nil || len(made) != 4 {
+	if made, err := sample.Plot(run); err != nil || len(made) != 4 {
 		t.Fatalf("got %v, %v", made, err)
 	}
 
@@ -109,7 +90,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	if err := quickFit(t, other, run); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{fileConfig, fileFitFITS, fileFitJSON, fileFitPNG, "samples.csv", "samples_mine.csv"}
+	want := []string{rundir.ConfigYAML, rundir.FitFITS, rundir.FitJSON, rundir.FitPNG, "samples.csv", "samples_mine.csv"}
 	if got := folder(t, run); !slices.Equal(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
@@ -120,18 +101,18 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	if text, _ := os.ReadFile(mine); string(text) != "my own" {
 		t.Errorf("a file of someone's own is now %q", text)
 	}
-	if made, err := Plot(run); err != nil || len(made) != 1 {
+	if made, err := sample.Plot(run); err != nil || len(made) != 1 {
 		t.Errorf("drawn: %v, %v", made, err)
 	}
 
 	// draws of the fit before, brought back by hand
-	for _, name := range []string{fileSummary, fileSamplesFITS, "samples_1.csv", "samples_2.csv"} {
-		mustCopy(t, filepath.Join(old, name), filepath.Join(run, name))
+	for _, name := range []string{rundir.SummaryJSON, rundir.SamplesFITS, "samples_1.csv", "samples_2.csv"} {
+		testkit.MustCopy(t, filepath.Join(old, name), filepath.Join(run, name))
 	}
-	if made, err := Plot(run); exitCode(err) != exitBadInput || made != nil || !strings.Contains(err.Error(), "draws of another fit") {
+	if made, err := sample.Plot(run); term.ExitCode(err) != term.ExitBadInput || made != nil || !strings.Contains(err.Error(), "draws of another fit") {
 		t.Errorf("draws of another fit: got %v, %v", made, err)
 	}
-	if _, _, err := ExportCOOLEST(CoolestOptions{Dir: run}); exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "draws of another fit") {
+	if _, _, err := coolest.Export(coolest.Options{Dir: run}); term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), "draws of another fit") {
 		t.Errorf("draws of another fit: got %v", err)
 	}
 	if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
@@ -152,45 +133,36 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	if err := drawTo(context.Background(), run, third, fewDraws); err != nil {
 		t.Fatal(err)
 	}
-	if a, _ := disk.Sum(filepath.Join(third, fileConfig)); a != mustSum(t, filepath.Join(run, fileConfig)) {
+	if a, _ := disk.Sum(filepath.Join(third, rundir.ConfigYAML)); a != testkit.MustSum(t, filepath.Join(run, rundir.ConfigYAML)) {
 		t.Error("the config is not that of the draws")
 	}
-	if got := folder(t, filepath.Join(third, "before-1")); !slices.Contains(got, fileConfig) || !slices.Contains(got, "samples_1.csv") {
+	if got := folder(t, filepath.Join(third, "before-1")); !slices.Contains(got, rundir.ConfigYAML) || !slices.Contains(got, "samples_1.csv") {
 		t.Errorf("moved aside: %v", got)
 	}
 
 	// what is changed by hand is no longer of the run
-	edit(t, filepath.Join(run, "samples_2.csv"), "0", "1")
-	if _, err := Plot(run); exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "samples_2.csv: has changed") {
+	testkit.Edit(t, filepath.Join(run, "samples_2.csv"), "0", "1")
+	if _, err := sample.Plot(run); term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), "samples_2.csv: has changed") {
 		t.Errorf("an edited file of draws: got %v", err)
 	}
-	edit(t, filepath.Join(run, fileConfig), "noise: 0.06", "noise: 0.07")
-	if err := drawTo(context.Background(), run, "", fewDraws); exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "config.yaml: has changed since the fit") {
+	testkit.Edit(t, filepath.Join(run, rundir.ConfigYAML), "noise: 0.06", "noise: 0.07")
+	if err := drawTo(context.Background(), run, "", fewDraws); term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), "config.yaml: has changed since the fit") {
 		t.Errorf("an edited config: got %v", err)
 	}
-}
-
-func mustSum(t *testing.T, path string) string {
-	t.Helper()
-	sum, err := disk.Sum(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sum
 }
 
 // Folders whose records tell nothing of their files, as those of earlier versions, are drawn, sampled and fitted.
 func TestFoldersWithoutSumsAreRead(t *testing.T) {
 	dir := t.TempDir()
 	run := filepath.Join(dir, "run")
-	config := fitTestMock(t, dir)
+	config := testkit.FitTestMock(t, dir)
 	if err := quickFit(t, config, run); err != nil {
 		t.Fatal(err)
 	}
 	if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
 		t.Fatal(err)
 	}
-	for file, keys := range map[string][]string{fileFitJSON: {"files"}, fileSummary: {"files", "fit_sha256", "config_sha256"}} {
+	for file, keys := range map[string][]string{rundir.FitJSON: {"files"}, rundir.SummaryJSON: {"files", "fit_sha256", "config_sha256"}} {
 		path := filepath.Join(run, file)
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -201,14 +173,14 @@ func TestFoldersWithoutSumsAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		maps.DeleteFunc(rec, func(k string, _ json.RawMessage) bool { return slices.Contains(keys, k) })
-		if err := writeJSON(path, rec); err != nil {
+		if err := rundir.WriteJSON(path, rec); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if made, err := Plot(run); err != nil || len(made) != 4 {
+	if made, err := sample.Plot(run); err != nil || len(made) != 4 {
 		t.Errorf("drawn: %v, %v", made, err)
 	}
-	if _, _, err := ExportCOOLEST(CoolestOptions{Dir: run}); err != nil {
+	if _, _, err := coolest.Export(coolest.Options{Dir: run}); err != nil {
 		t.Error(err)
 	}
 	if err := drawTo(context.Background(), run, "", fewDraws); err != nil {
@@ -222,7 +194,7 @@ func TestFoldersWithoutSumsAreRead(t *testing.T) {
 func TestAFolderHasOneRunAtATime(t *testing.T) {
 	dir := t.TempDir()
 	run := filepath.Join(dir, "run")
-	config := fitTestMock(t, dir)
+	config := testkit.FitTestMock(t, dir)
 	if err := quickFit(t, config, run); err != nil {
 		t.Fatal(err)
 	}
@@ -233,13 +205,13 @@ func TestAFolderHasOneRunAtATime(t *testing.T) {
 	works := map[string]func() error{
 		"fit":    func() error { return quickFit(t, config, run) },
 		"sample": func() error { return drawTo(context.Background(), run, "", fewDraws) },
-		"plot":   func() error { _, err := Plot(run); return err },
-		"export": func() error { _, _, err := ExportCOOLEST(CoolestOptions{Dir: run}); return err },
+		"plot":   func() error { _, err := sample.Plot(run); return err },
+		"export": func() error { _, _, err := coolest.Export(coolest.Options{Dir: run}); return err },
 	}
 	for name, work := range works {
 		err := work()
 		var b *disk.Busy
-		if exitCode(err) != exitBadInput || !errors.As(err, &b) || !strings.Contains(err.Error(), run) {
+		if term.ExitCode(err) != term.ExitBadInput || !errors.As(err, &b) || !strings.Contains(err.Error(), run) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -251,7 +223,7 @@ func TestAFolderHasOneRunAtATime(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, work := range works {
-		if err := work(); exitCode(err) != exitInterrupted {
+		if err := work(); term.ExitCode(err) != term.ExitInterrupted {
 			t.Errorf("%s beside an owner elsewhere: got %v", name, err)
 		}
 	}
@@ -261,7 +233,7 @@ func TestAFolderHasOneRunAtATime(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if exists(lock) {
+	if rundir.Exists(lock) {
 		t.Error("the lock is still there")
 	}
 }
@@ -269,22 +241,22 @@ func TestAFolderHasOneRunAtATime(t *testing.T) {
 // The sum of the config is that of what was read, whatever becomes of the file.
 func TestTheRecordIsOfTheConfigThatWasRead(t *testing.T) {
 	dir := t.TempDir()
-	config := fitTestMock(t, dir)
-	run := filepath.Join(dir, "run")
-	sum := mustSum(t, config)
+	config := testkit.FitTestMock(t, dir)
+	job := filepath.Join(dir, "run")
+	sum := testkit.MustSum(t, config)
 	done := make(chan error)
-	go func() { done <- quickFit(t, config, run) }()
-	for deadline := time.Now().Add(time.Minute); !exists(filepath.Join(run, ".lenskit-lock")); time.Sleep(time.Millisecond) {
+	go func() { done <- quickFit(t, config, job) }()
+	for deadline := time.Now().Add(time.Minute); !rundir.Exists(filepath.Join(job, ".lenskit-lock")); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the fit does not begin")
 		}
 	}
-	edit(t, config, "noise: 0.05", "noise: 0.5")
+	testkit.Edit(t, config, "noise: 0.05", "noise: 0.5")
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	rec, err := readFitRecord(run)
-	if err != nil || rec.Inputs[0] != (input{config, sum}) {
+	rec, err := run.ReadRecord(job)
+	if err != nil || rec.Inputs[0] != (rundir.Input{Path: config, SHA256: sum}) {
 		t.Errorf("got %+v (%v), want the sum %s", rec.Inputs[0], err, sum)
 	}
 }
@@ -292,54 +264,54 @@ func TestTheRecordIsOfTheConfigThatWasRead(t *testing.T) {
 // A config that stands where that of the run goes is kept as it was written.
 func TestAConfigInItsRunsFolderIsKept(t *testing.T) {
 	dir := t.TempDir()
-	config := filepath.Join(dir, fileConfig)
-	mustCopy(t, fitTestMock(t, dir), config)
-	edit(t, config, "data:", "# mine\ndata:")
-	sum := mustSum(t, config)
+	config := filepath.Join(dir, rundir.ConfigYAML)
+	testkit.MustCopy(t, testkit.FitTestMock(t, dir), config)
+	testkit.Edit(t, config, "data:", "# mine\ndata:")
+	sum := testkit.MustSum(t, config)
 	if err := quickFit(t, config, dir); err != nil {
 		t.Fatal(err)
 	}
-	if got := mustSum(t, filepath.Join(dir, "before-1", fileConfig)); got != sum {
+	if got := testkit.MustSum(t, filepath.Join(dir, "before-1", rundir.ConfigYAML)); got != sum {
 		t.Error("the config moved aside is another")
 	}
-	if err := os.Rename(filepath.Join(dir, "mock.fits"), filepath.Join(dir, fileFitFITS)); err != nil {
+	if err := os.Rename(filepath.Join(dir, "mock.fits"), filepath.Join(dir, rundir.FitFITS)); err != nil {
 		t.Fatal(err)
 	}
-	edit(t, config, "mock.fits", fileFitFITS)
-	sum = mustSum(t, filepath.Join(dir, fileFitFITS))
-	if err := quickFit(t, config, dir); exitCode(err) != exitBadInput || !strings.Contains(err.Error(), "is read by the fit") {
+	testkit.Edit(t, config, "mock.fits", rundir.FitFITS)
+	sum = testkit.MustSum(t, filepath.Join(dir, rundir.FitFITS))
+	if err := quickFit(t, config, dir); term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), "is read by the fit") {
 		t.Errorf("an image in the place of a result: got %v", err)
 	}
-	if mustSum(t, filepath.Join(dir, fileFitFITS)) != sum {
+	if testkit.MustSum(t, filepath.Join(dir, rundir.FitFITS)) != sum {
 		t.Error("the image was replaced")
 	}
 }
 
 // No bit of a checkpoint may differ unnoticed.
 func TestEveryBitOfACheckpointCounts(t *testing.T) {
-	c, err := newCheckpoint(t.TempDir(), "one")
+	c, err := rundir.NewCheckpoint(t.TempDir(), "one")
 	if err != nil {
 		t.Fatal(err)
 	}
 	type state struct {
-		Done map[string]*stageEnd
+		Done map[string]*search.StageEnd
 		Big  float64
 	}
-	want := state{map[string]*stageEnd{"a": {U: []float64{1.5, -2e-300, 3}, LogProb: 1}, "b <&>": nil}, 1e300}
-	if err := c.force(want, "samples_1.csv"); err != nil {
+	want := state{map[string]*search.StageEnd{"a": {U: []float64{1.5, -2e-300, 3}, LogProb: 1}, "b <&>": nil}, 1e300}
+	if err := c.Force(want, "samples_1.csv"); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(c.path)
+	text, err := os.ReadFile(c.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	load := func(damaged []byte) (state, bool, string) {
 		t.Helper()
-		if err := os.WriteFile(c.path, damaged, 0o644); err != nil {
+		if err := os.WriteFile(c.Path, damaged, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		var got state
-		found, notice, err := c.load(&got)
+		found, notice, err := c.Load(&got)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -357,52 +329,14 @@ func TestEveryBitOfACheckpointCounts(t *testing.T) {
 		}
 	}
 	for _, damaged := range []string{"", "{", "null", "[]", string(text[:len(text)/2]), string(text) + "x", strings.Replace(string(text), "1.5", "1e999", 1),
-		strings.Replace(string(text), "1.5", "15", 1), strings.Replace(string(text), "1.5,", "", 1), `{"key":"` + c.key + `","state":{}}`, "\x89PNG"} {
-		if _, found, notice := load([]byte(damaged)); found || !strings.Contains(notice, c.path+": cannot be read (") || !strings.HasSuffix(notice, "): starting afresh") {
+		strings.Replace(string(text), "1.5", "15", 1), strings.Replace(string(text), "1.5,", "", 1), `{"key":"` + c.Key + `","state":{}}`, "\x89PNG"} {
+		if _, found, notice := load([]byte(damaged)); found || !strings.Contains(notice, c.Path+": cannot be read (") || !strings.HasSuffix(notice, "): starting afresh") {
 			t.Errorf("%.40q: got %v, %q", damaged, found, notice)
 		}
 	}
 	if _, found, _ := load(text); !found {
 		t.Error("the checkpoint as it was written is not read")
 	}
-}
-
-// forge writes the state of a checkpoint anew, with a sum that is right, after change.
-func forge(t *testing.T, path string, change func(state map[string]any)) {
-	t.Helper()
-	f, notice, err := readCheckpoint(path)
-	if f == nil {
-		t.Fatalf("%s: %q, %v", path, notice, err)
-	}
-	var state map[string]any
-	if err := json.Unmarshal(f.State, &state); err != nil {
-		t.Fatal(err)
-	}
-	change(state)
-	c := &checkpoint{path: path, key: f.Key}
-	if err := c.force(state, f.Files...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// halve shortens the lists of numbers and of texts in v.
-func halve(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for k := range v {
-			v[k] = halve(v[k])
-		}
-	case []any:
-		if len(v) > 1 {
-			if _, list := v[0].(map[string]any); !list {
-				return v[:len(v)/2]
-			}
-		}
-		for i := range v {
-			v[i] = halve(v[i])
-		}
-	}
-	return v
 }
 
 // countdown is a context that is cancelled once it has been asked so often whether it is.
@@ -424,25 +358,25 @@ func (c *countdown) Err() error {
 // A stopped fit whose checkpoint has lists of other lengths, under a sum that is right, ends as if it had not been stopped.
 func TestLengthsInACheckpointOfAFitAreChecked(t *testing.T) {
 	dir := t.TempDir()
-	config := fitTestMock(t, dir)
-	whole, run := filepath.Join(dir, "whole"), filepath.Join(dir, "run")
+	config := testkit.FitTestMock(t, dir)
+	whole, job := filepath.Join(dir, "whole"), filepath.Join(dir, "run")
 	if err := quickFit(t, config, whole); err != nil {
 		t.Fatal(err)
 	}
-	opt := FitOptions{Input: config, Output: run, Search: searchOptions{Starts: 4, Seed: 3}}
+	opt := run.Options{Input: config, Output: job, Search: search.Options{Starts: 4, Seed: 3}}
 	stops := 0
 	for ; ; stops++ {
-		err := Fit(&countdown{Context: context.Background(), left: 20 * (stops + 1)}, opt, io.Discard, newProgress(io.Discard, true))
+		err := run.Fit(&countdown{Context: context.Background(), left: 20 * (stops + 1)}, opt, io.Discard, term.NewProgress(io.Discard, true))
 		if err == nil {
 			break
 		}
-		if exitCode(err) != exitInterrupted {
+		if term.ExitCode(err) != term.ExitInterrupted {
 			t.Fatal(err)
 		}
-		forge(t, filepath.Join(run, fileCheckpoint), func(state map[string]any) { halve(state) })
+		testkit.Forge(t, filepath.Join(job, rundir.CheckpointName), func(state map[string]any) { testkit.Halve(state) })
 	}
-	a, err1 := readFitRecord(whole)
-	b, err2 := readFitRecord(run)
+	a, err1 := run.ReadRecord(whole)
+	b, err2 := run.ReadRecord(job)
 	if err1 != nil || err2 != nil || !reflect.DeepEqual(a.Parameters, b.Parameters) || stops == 0 {
 		t.Errorf("after %d stops: got %+v, want %+v (%v, %v)", stops, b.Parameters, a.Parameters, err1, err2)
 	}
@@ -452,18 +386,18 @@ func TestLengthsInACheckpointOfAFitAreChecked(t *testing.T) {
 func TestDamageOfStoppedSamplingIsNoticed(t *testing.T) {
 	dir := t.TempDir()
 	fit := filepath.Join(dir, "fit")
-	if err := quickFit(t, fitTestMock(t, dir), fit); err != nil {
+	if err := quickFit(t, testkit.FitTestMock(t, dir), fit); err != nil {
 		t.Fatal(err)
 	}
 	whole, stoppedAt := filepath.Join(dir, "whole"), filepath.Join(dir, "stopped")
-	opt := samplingOptions{Warmup: 20, Draws: 400, Chains: 2, Seed: 4}
+	opt := sample.Settings{Warmup: 20, Draws: 400, Chains: 2, Seed: 4}
 	if err := drawTo(context.Background(), fit, whole, opt); err != nil {
 		t.Fatal(err)
 	}
 	for rows := 0; rows < 20; {
 		ctx, cancel := context.WithCancel(context.Background())
 		go func() { // until there are draws
-			for path := samplesFile(stoppedAt, 1, 2); ctx.Err() == nil; time.Sleep(time.Millisecond) {
+			for path := rundir.ChainFile(stoppedAt, 1, 2); ctx.Err() == nil; time.Sleep(time.Millisecond) {
 				if text, err := os.ReadFile(path); err == nil && bytes.Count(text, []byte("\n")) > 60 {
 					cancel()
 				}
@@ -471,10 +405,10 @@ func TestDamageOfStoppedSamplingIsNoticed(t *testing.T) {
 		}()
 		err := drawTo(ctx, fit, stoppedAt, opt)
 		cancel()
-		if exitCode(err) != exitInterrupted {
+		if term.ExitCode(err) != term.ExitInterrupted {
 			t.Fatal(err)
 		}
-		if text, err := os.ReadFile(samplesFile(stoppedAt, 0, 2)); err == nil {
+		if text, err := os.ReadFile(rundir.ChainFile(stoppedAt, 0, 2)); err == nil {
 			rows = bytes.Count(text, []byte("\n")) - 30
 		}
 	}
@@ -493,11 +427,11 @@ func TestDamageOfStoppedSamplingIsNoticed(t *testing.T) {
 	}
 	lengths := func(key string) func(dir string) {
 		return func(dir string) {
-			forge(t, filepath.Join(dir, fileCheckpoint), func(state map[string]any) { state[key] = halve(state[key]) })
+			testkit.Forge(t, filepath.Join(dir, rundir.CheckpointName), func(state map[string]any) { state[key] = testkit.Halve(state[key]) })
 		}
 	}
 	for name, damage := range map[string]func(dir string){
-		"nothing": nil, "a bit early": flip(fileCheckpoint, 0.2), "a bit late": flip(fileCheckpoint, 0.9), "an edited draw": flip("samples_1.csv", 0.6),
+		"nothing": nil, "a bit early": flip(rundir.CheckpointName, 0.2), "a bit late": flip(rundir.CheckpointName, 0.9), "an edited draw": flip("samples_1.csv", 0.6),
 		"shorter chains": lengths("Chains"), "shorter coordinates": lengths("Bend"), "fewer rows": lengths("Rows"), "fewer sums": lengths("Sums"),
 		"a file less": func(dir string) { os.Remove(filepath.Join(dir, "samples_2.csv")) },
 		"a cut file":  func(dir string) { os.Truncate(filepath.Join(dir, "samples_2.csv"), 900) },
@@ -510,7 +444,7 @@ func TestDamageOfStoppedSamplingIsNoticed(t *testing.T) {
 			damage(run)
 		}
 		var said strings.Builder
-		err := Sample(context.Background(), SampleOptions{Input: fit, Output: run, Sampling: opt}, io.Discard, newProgress(&said, false))
+		err := sample.Sample(context.Background(), sample.Options{Input: fit, Output: run, Sampling: opt}, io.Discard, term.NewProgress(&said, false))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -519,68 +453,22 @@ func TestDamageOfStoppedSamplingIsNoticed(t *testing.T) {
 			t.Errorf("%s: said %q", name, &said)
 		}
 		for chain := range 2 {
-			if a, b := drawLines(t, samplesFile(whole, chain, 2)), drawLines(t, samplesFile(run, chain, 2)); a != b {
+			if a, b := termtest.DrawLines(t, rundir.ChainFile(whole, chain, 2)), termtest.DrawLines(t, rundir.ChainFile(run, chain, 2)); a != b {
 				t.Errorf("%s: chain %d differs", name, chain)
 			}
 		}
 	}
 }
 
-// Coordinates that were being looked for when the run was stopped are gone on with: no evaluation is made twice.
-func TestNotedEvaluationsAreNotMadeAgain(t *testing.T) {
-	p, theta := sampleTestProblem(t)
-	made := 0
-	run := func(data []byte, stop int) (*rounded, []byte, error) {
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		here := 0
-		notes := &journal{ctx: ctx, data: data, tell: func() error {
-			made++
-			if here++; here == stop {
-				cancel()
-			}
-			return nil
-		}}
-		g, err := p.round(ctx, notes, theta, (&samplingOptions{Warmup: 10, Draws: 20, Chains: 2, Seed: 1}).stream(3))
-		return g, notes.Data(), err
-	}
-	want, whole, err := run(nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	once := made
-	made = 0
-	var data []byte
-	for stops := 0; ; stops++ {
-		g, noted, err := run(data, 1+stops%7)
-		data = noted
-		if err != nil {
-			continue
-		}
-		if made != once || !bytes.Equal(data, whole) {
-			t.Errorf("after %d stops %d evaluations were made, want %d", stops, made, once)
-		}
-		if !reflect.DeepEqual(g.bend, want.bend) || !reflect.DeepEqual(g.normal, want.normal) || g.misfit != want.misfit || !reflect.DeepEqual(g.tally, want.tally) {
-			t.Errorf("after %d stops the coordinates are others", stops)
-		}
-		break
-	}
-	// what does not fit is computed anew
-	data = append(fmt.Appendf(nil, "%s", whole[:len(whole)/3]), 9, 9, 9)
-	if g, noted, err := run(data, 0); err != nil || !bytes.Equal(noted, whole) || !reflect.DeepEqual(g.normal, want.normal) {
-		t.Errorf("a journal with an end of its own: %v", err)
-	}
-}
-
 // One changed byte of the images is noticed before they are drawn or exported.
 func TestImagesThatHaveChangedAreNotDrawn(t *testing.T) {
 	dir := t.TempDir()
-	surveyMocks(t, dir, 1)
+	testkit.SurveyMocks(t, dir, 1)
 	run := filepath.Join(dir, "run")
-	if code, _, msg := runCommand(t, "fit", filepath.Join(dir, "m1.yaml"), "-o", run, "--starts", "4"); code != 0 && code != exitNotConverged {
+	if code, _, msg := testkit.RunCommand(t, "fit", filepath.Join(dir, "m1.yaml"), "-o", run, "--starts", "4"); code != 0 && code != term.ExitNotConverged {
 		t.Fatal(msg)
 	}
-	path := filepath.Join(run, fileFitFITS)
+	path := filepath.Join(run, rundir.FitFITS)
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -590,7 +478,7 @@ func TestImagesThatHaveChangedAreNotDrawn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"plot", run}, {"export-coolest", run, "--lens-redshift", "0.3", "--source-redshift", "1"}} {
-		if code, _, msg := runCommand(t, args...); code != exitBadInput || !strings.Contains(msg, "fit.fits: has changed since the fit") {
+		if code, _, msg := testkit.RunCommand(t, args...); code != term.ExitBadInput || !strings.Contains(msg, "fit.fits: has changed since the fit") {
 			t.Errorf("%s: exit %d: %s", args[0], code, msg)
 		}
 	}
@@ -601,7 +489,7 @@ func TestAConfigWithoutAnImageIsNotFitted(t *testing.T) {
 	if err := os.WriteFile(path, []byte("data: {size: 20, pixel_scale: 0.1, noise: 1}\nlens: [{type: sis}]\nsource: [{type: sersic}]\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, msg := runCommand(t, "fit", path, "-o", filepath.Join(t.TempDir(), "o")); code != exitBadInput || !strings.Contains(msg, "data: has no image to fit") {
+	if code, _, msg := testkit.RunCommand(t, "fit", path, "-o", filepath.Join(t.TempDir(), "o")); code != term.ExitBadInput || !strings.Contains(msg, "data: has no image to fit") {
 		t.Errorf("exit %d: %s", code, msg)
 	}
 }

@@ -1,0 +1,10 @@
+// Package config is the YAML that describes a lens: data, profiles, priors, likelihood, cosmology; and the decoder bundles
+// that it names.
+//
+// Load checks all that can be said without the files that a config names, and every refusal names file, line and key. A config
+// is written with what was left out filled in, and reads back as the same.
+//
+//	cfg, err := config.Load("lens.yaml")
+//
+// Formats other than YAML register themselves, as that of lenskit/tools/coolest does when it is imported.
+package config

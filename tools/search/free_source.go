@@ -1,0 +1,313 @@
+package search
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"sync"
+
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
+	"lenskit/physics"
+	"lenskit/tools/internal/figure"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/lensing"
+	"lenskit/tools/observation"
+)
+
+// Settings of the free source.
+const (
+	freeSide  = 72  // pixels of the image along a side
+	freeNodes = 21  // of the source along a side
+	freeReach = 1   // arcsec from the source's centre to the outermost nodes
+	freeRays  = 2   // along a pixel's side
+	freeError = 0.1 // of the light above the lens's, added to the noise: nodes and rays are as coarse
+	freeLight = 0.1 // of the lens's light, by which each of its Gaussians may be off
+	originSNR = 3   // signal to noise of a pixel from which its light tells where the source is
+)
+
+// freeSource is a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
+// are what an image is linear in, so that for any lens the best are solved for, and what speaks for the lens is the
+// evidence, an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the
+// lens so, which no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
+type freeSource struct {
+	x0, y0, w, h int       // box of image pixels that is drawn, in the image's
+	rayX, rayY   []float64 // of these, freeRays² each
+	taps         []freeTap
+	pixel        []int // of the box, that are used
+	d, weight    []float64
+	light        [][]float64   // Gaussians at the used pixels, times weight and standard deviation
+	gramLight    *mat.SymDense // their products and prior
+	rhsLight     []float64     // their products with the data
+	chi2         float64       // without source
+}
+
+// freeTap is a weight of the PSF.
+type freeTap struct {
+	dx, dy int
+	w      float64
+}
+
+// newFreeSource prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
+// left out where the lens's light is measured. weight, unless nil, is that of another of the same observation: evidences are
+// compared at the same noise only.
+func newFreeSource(full *observation.Observation, arcs, weight []float64) (*freeSource, error) {
+	w, h := full.Extent()
+	k := max(1, int(math.Round(float64(min(w, h))/freeSide)))
+	o, dark := full.Coarsen(k), full
+	if arcs != nil {
+		dark = without(full, arcs)
+	}
+	// whole blocks may have another centre than the image
+	shiftX, shiftY := -0.5*float64((full.W-o.W*k)%2)*full.Scale, -0.5*float64((full.H-o.H*k)%2)*full.Scale
+	x0, y0 := full.BrightCentre()
+	light, smooth, err := dark.Coarsen(k).SmoothLight(x0-shiftX, y0-shiftY)
+	if err != nil {
+		return nil, err
+	}
+	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
+	if err != nil {
+		return nil, err
+	}
+	f := &freeSource{taps: freeTaps(o)}
+	margin := 0
+	for _, t := range f.taps {
+		margin = max(margin, t.dx, t.dy)
+	}
+	x1, y1 := 0, 0
+	f.x0, f.y0 = o.W, o.H
+	for k, used := range noise.Used {
+		if used {
+			f.x0, f.y0 = min(f.x0, k%o.W), min(f.y0, k/o.W)
+			x1, y1 = max(x1, k%o.W), max(y1, k/o.W)
+		}
+	}
+	f.x0, f.y0 = f.x0-margin, f.y0-margin
+	f.w, f.h = x1+margin-f.x0+1, y1+margin-f.y0+1
+	var px, py, level []float64
+	for j := range f.h {
+		for i := range f.w {
+			x, y := o.Place(f.x0+i, f.y0+j)
+			x, y = x+shiftX, y+shiftY
+			for r := range freeRays * freeRays {
+				f.rayX = append(f.rayX, x+((float64(r%freeRays)+0.5)/freeRays-0.5)*o.Scale)
+				f.rayY = append(f.rayY, y+((float64(r/freeRays)+0.5)/freeRays-0.5)*o.Scale)
+			}
+			k := (f.y0+j)*o.W + f.x0 + i
+			if i < margin || j < margin || i >= f.w-margin || j >= f.h-margin || !noise.Used[k] {
+				continue
+			}
+			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], observation.LightError*smooth[k]), freeError*math.Max(0, noise.Data[k]-smooth[k]))
+			if weight != nil {
+				w = weight[len(f.weight)]
+			}
+			f.pixel, f.weight = append(f.pixel, j*f.w+i), append(f.weight, w)
+			f.d = append(f.d, (noise.Data[k]-smooth[k])*w)
+			px, py, level = append(px, x-x0), append(py, y-y0), append(level, smooth[k])
+		}
+	}
+	for _, d := range f.d {
+		f.chi2 += d * d
+	}
+	f.light = light.Columns(light.Shape[:], px, py)
+	for k, col := range f.light {
+		sd := 0.3 * figure.Percentile(o.Sigmas(), 0.5) // of the sky
+		if k < len(light.Amp)-1 {
+			// the light where the Gaussian has fallen to its standard deviation
+			sum, n := 0.0, 0.0
+			for i, v := range level {
+				if c := col[i]; c > 0.5 && c < 0.7 {
+					sum, n = sum+v, n+1
+				}
+			}
+			sd = freeLight * (light.Amp[k] + sum/math.Max(1, n))
+		}
+		for i := range col {
+			col[i] *= sd * f.weight[i]
+		}
+	}
+	n := len(f.light)
+	m := mat.NewDense(n, len(f.d), nil)
+	for k, col := range f.light {
+		m.SetRow(k, col)
+	}
+	f.gramLight = mat.NewSymDense(n, nil)
+	f.gramLight.SymOuterK(1, m)
+	f.rhsLight = make([]float64, n)
+	for k, col := range f.light {
+		f.gramLight.SetSym(k, k, f.gramLight.At(k, k)+1)
+		for i, v := range col {
+			f.rhsLight[k] += v * f.d[i]
+		}
+	}
+	return f, nil
+}
+
+// freeTaps are the weights of a Gaussian as wide as the PSF.
+func freeTaps(o *observation.Observation) []freeTap {
+	sigma := observation.GaussianPSF(o.PSF).Gaussian / o.Scale
+	r := int(math.Ceil(2.5 * sigma))
+	var out []freeTap
+	sum := 0.0
+	for j := -r; j <= r; j++ {
+		for i := -r; i <= r; i++ {
+			w := 1.0
+			if sigma > 0 {
+				w = math.Exp(-0.5 * float64(i*i+j*j) / (sigma * sigma))
+			}
+			if w > 0.01 {
+				out = append(out, freeTap{i, j, w})
+				sum += w
+			}
+		}
+	}
+	for k := range out {
+		out[k].w /= sum
+	}
+	return out
+}
+
+// laplacianSquared is the product of the five-point Laplacian of n x n nodes, dark all around, with itself.
+func laplacianSquared(n int) *mat.SymDense {
+	l := mat.NewSymDense(n*n, nil)
+	for j := range n {
+		for i := range n {
+			k := j*n + i
+			l.SetSym(k, k, 4)
+			if i+1 < n {
+				l.SetSym(k, k+1, -1)
+			}
+			if j+1 < n {
+				l.SetSym(k, k+n, -1)
+			}
+		}
+	}
+	out := mat.NewSymDense(n*n, nil)
+	out.SymOuterK(1, l)
+	return out
+}
+
+// freePrior is the prior of the source's pixels, times a strength, and its log determinant.
+var freePrior = sync.OnceValues(func() (smooth *mat.SymDense, logDet float64) {
+	smooth = laplacianSquared(freeNodes)
+	var chol mat.Cholesky
+	chol.Factorize(smooth)
+	return smooth, chol.LogDet()
+})
+
+// evidence is its logarithm, but for a constant, for a lens and a source around (cx, cy) whose second differences have the
+// standard deviation exp(-½ logStrength). brightest is where the best source of these is.
+func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (logProb float64, brightest lensing.Point) {
+	const n = freeNodes * freeNodes
+	bx, by := lens.Source(f.rayX, f.rayY)
+	step := 2 * freeReach / float64(freeNodes-1)
+	// a ray's light is shared between the four nodes around it
+	const rays = freeRays * freeRays
+	node := make([]int32, len(bx))
+	share := make([][4]float32, len(bx))
+	for r := range bx {
+		u, v := (bx[r]-cx+freeReach)/step, (by[r]-cy+freeReach)/step
+		node[r] = -1
+		if !(u >= 0 && v >= 0 && u < freeNodes-1 && v < freeNodes-1) {
+			continue
+		}
+		i, j := int(u), int(v)
+		p, q := u-float64(i), v-float64(j)
+		node[r] = int32(j*freeNodes + i)
+		share[r] = [4]float32{float32((1 - p) * (1 - q) / rays), float32(p * (1 - q) / rays), float32((1 - p) * q / rays), float32(p * q / rays)}
+	}
+	total := n + len(f.light)
+	gram := make([]float64, total*total) // upper triangle
+	rhs := make([]float64, total)
+	copy(rhs[n:], f.rhsLight)
+	row := make([]float64, n)
+	of := make([]int, n) // 1 + the pixel whose row has the node
+	seen := make([]int, 0, n)
+	for k, p := range f.pixel {
+		seen = seen[:0]
+		for _, t := range f.taps {
+			from := p + t.dy*f.w + t.dx
+			for r := from * rays; r < (from+1)*rays; r++ {
+				if node[r] < 0 {
+					continue
+				}
+				for c, d := range [4]int{0, 1, freeNodes, freeNodes + 1} {
+					at := int(node[r]) + d
+					if of[at] != k+1 {
+						of[at], row[at] = k+1, 0
+						seen = append(seen, at)
+					}
+					row[at] += t.w * float64(share[r][c])
+				}
+			}
+		}
+		slices.Sort(seen)
+		w := f.weight[k]
+		for a, i := range seen {
+			v := row[i] * w
+			rhs[i] += v * f.d[k]
+			line, vw := gram[i*total:(i+1)*total], v*w
+			for _, j := range seen[a:] {
+				line[j] += vw * row[j]
+			}
+			for c := range f.light {
+				line[n+c] += v * f.light[c][k]
+			}
+		}
+	}
+	strength := math.Exp(logStrength)
+	smooth, logDet := freePrior()
+	for i := range n {
+		for j := i; j < min(n, i+2*freeNodes+1); j++ {
+			gram[i*total+j] += strength * smooth.At(i, j)
+		}
+	}
+	for c := range f.light {
+		for e := c; e < len(f.light); e++ {
+			gram[(n+c)*total+n+e] = f.gramLight.At(c, e)
+		}
+	}
+	var chol mat.Cholesky
+	if !chol.Factorize(mat.NewSymDense(total, gram)) {
+		return math.Inf(-1), lensing.Point{X: cx, Y: cy}
+	}
+	b, x := mat.NewVecDense(total, rhs), mat.NewVecDense(total, nil)
+	if err := chol.SolveVecTo(x, b); err != nil {
+		// the condition hangs on the unit of the image, in which the source is but the lens's light is not
+		if c := mat.Condition(0); !errors.As(err, &c) || !term.Finite(float64(c)) {
+			return math.Inf(-1), lensing.Point{X: cx, Y: cy}
+		}
+	}
+	top := floats.MaxIdx(x.RawVector().Data[:n])
+	brightest = lensing.Point{X: cx - freeReach + step*float64(top%freeNodes), Y: cy - freeReach + step*float64(top/freeNodes)}
+	misfit := f.chi2 - mat.Dot(b, x)
+	if pixels := float64(len(f.d)); misfit > pixels {
+		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
+	}
+	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit), brightest
+}
+
+// origin is the mean place in the source plane of the light above the lens's, by its signal to noise.
+func (f *freeSource) origin(lens lensing.Sum) (x, y float64) {
+	bx, by := lens.Source(f.rayX, f.rayY)
+	sum := 0.0
+	for k, p := range f.pixel {
+		w := math.Max(0, f.d[k]-originSNR)
+		sum += w
+		x += w * bx[p*freeRays*freeRays]
+		y += w * by[p*freeRays*freeRays]
+	}
+	if sum == 0 {
+		return 0, 0
+	}
+	return x / sum, y / sum
+}
+
+// strength is a likely logStrength: second differences of a twentieth of the brightest arc.
+func (f *freeSource) strength() float64 {
+	arc := 0.0
+	for i, d := range f.d {
+		arc = math.Max(arc, d/f.weight[i])
+	}
+	return -2 * math.Log(0.05*arc)
+}

@@ -1,0 +1,241 @@
+package search
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+
+	"lenskit/tools/config"
+	"lenskit/tools/observation"
+)
+
+// Settings of the search where the lens itself shines.
+const (
+	lightStarts = 3    // draws of the lens's light
+	lightSteps  = 20   // Levenberg-Marquardt steps of each
+	arcError    = 0.5  // of the light above the lens's, likewise for simple sources
+	simpleShear = 0.03 // standard deviation of the shear below simple sources
+	arcStarts   = 48   // draws of lens and source, their Einstein radii spread evenly over the prior
+	arcBasins   = 4    // of these, ends that are joined with the light
+	maxSource   = 1    // arcsec: half-light radius of simple sources
+	joinSteps   = 20
+	rivalGap    = 25 // of log posterior, from the best of these to others that are followed
+)
+
+// hasLensLight tells whether the lens shines in a way that can be fitted before all else.
+func hasLensLight(c *config.Config) bool {
+	decoder := func(l config.Component) bool { return l.Type == "decoder" }
+	return len(c.LensLight) > 0 && len(c.Lens) > 0 && len(c.Source) > 0 && !slices.ContainsFunc(c.LensLight, decoder)
+}
+
+// staged finds lenses that explain a small image in which the lens itself shines: its light first, as far as it is
+// smooth; then lens and simple sources below what that leaves; then all together.
+func (s *Search) staged(ctx context.Context) ([]basin, []float64, error) {
+	simple := restrained(simplified(s.Problem.Config, s.Problem.Obs.Brightness))
+	small := s.Problem.Obs.Coarsen(s.Problem.Obs.Binning(observation.LightSide))
+	smooth, image, err := small.SmoothLight(s.Problem.Obs.BrightCentre())
+	if err != nil {
+		return nil, nil, err
+	}
+	if !showsMore(small, image) {
+		return nil, nil, errNoArcs
+	}
+	light, err := s.lensLight(ctx, simple, showing(dimmed(small, image), image), smooth)
+	if err != nil {
+		return nil, nil, err
+	}
+	only := *simple
+	only.LensLight, only.Sky = nil, nil
+	arcs := without(dimmed(small, image), image)
+	arcs = arcs.Coarsen(arcs.Binning(coarseSide))
+	arcs.PSF = observation.GaussianPSF(arcs.PSF)
+	found, starts, err := s.scan(ctx, scanOptions{
+		cfg: &only, obs: arcs, starts: max(arcStarts, s.Options.Starts), basins: arcBasins, fall: 0.4, even: true,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	joined, err := s.join(ctx, "joined", simple, dimmed(small, image), light, found, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	sort.SliceStable(joined, func(a, b int) bool { return joined[a].logProb > joined[b].logProb })
+	if joined, err = s.distinct(joined); err != nil {
+		return nil, nil, err
+	}
+	if found, err = s.freed(ctx, simple, small, found, joined); err != nil {
+		return nil, nil, err
+	}
+	found = rivals(found)
+	s.free = found[0].theta
+	found, err = s.join(ctx, "joined again", simple, dimmed(small, image), light, found, func(name string) bool { return !strings.HasPrefix(name, "lens.") })
+	return found, starts, err
+}
+
+// rivals are the best of the ends of join, and of the others that come close the next best: first those whose source is
+// seen more than once.
+func rivals(found []basin) []basin {
+	sort.SliceStable(found, func(a, b int) bool { return found[a].multiple && !found[b].multiple })
+	out := found[:1]
+	for _, b := range found[1:] {
+		if len(out) < maxBasins && b.logProb > out[0].logProb-rivalGap {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// lensLight fits the light of the lens alone, from its ellipses where its profiles have such, and returns its parameters.
+func (s *Search) lensLight(ctx context.Context, simple *config.Config, obs *observation.Observation, smooth *observation.SmoothFit) (config.Named, error) {
+	only := *simple
+	only.Lens, only.Source = nil, nil
+	post, err := s.posterior(&only, obs, s.Compute.Threads)
+	if err != nil {
+		return nil, err
+	}
+	defer post.Close()
+	s.climbs("light of the lens", lightStarts*lightSteps)
+	var best *StageEnd
+	var from []float64
+	for i := range lightStarts {
+		u, err := s.draw(post, &scanOptions{cfg: &only}, i)
+		if err != nil {
+			return nil, err
+		}
+		theta := make([]float64, len(post.Names()))
+		post.Theta(theta, u)
+		for c := range only.LensLight {
+			smooth.Place(&only.LensLight[c], c, post.Names(), theta)
+		}
+		fitAmplitudes(post, theta, nil)
+		if u, err = coordinates(post, theta); err != nil {
+			return nil, err
+		}
+		if slices.Equal(u, from) {
+			break // nothing is left to chance
+		}
+		from = u
+		end, err := s.lm(ctx, fmt.Sprintf("light %d", i), post, post.Relaxed(), u, lightSteps)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || end.LogProb > best.LogProb {
+			best = end
+		}
+	}
+	return namedTheta(post, best.U), nil
+}
+
+// join fits lenses, simple sources and the light of the lens together, from each basin; where free is given, only the
+// parameters that it names.
+func (s *Search) join(ctx context.Context, key string, simple *config.Config, obs *observation.Observation, light config.Named, found []basin, free func(name string) bool) ([]basin, error) {
+	post, err := s.posterior(simple, obs, s.Compute.Threads)
+	if err != nil {
+		return nil, err
+	}
+	defer post.Close()
+	if free == nil {
+		free = func(string) bool { return true }
+	}
+	s.climbs("lens with its light", len(found)*joinSteps)
+	var out []basin
+	for i, b := range found {
+		u, err := coordinates(post, LaidOut(post, b.theta, light))
+		if err != nil {
+			return nil, err
+		}
+		end, err := s.lmPart(ctx, fmt.Sprintf("%s %d", key, i), post, post.Relaxed(), free, u, joinSteps)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, basin{theta: namedTheta(post, end.U), logProb: end.LogProb})
+	}
+	return out, nil
+}
+
+// distinct are those of the basins whose lenses differ, of the same ones the first.
+func (s *Search) distinct(found []basin) ([]basin, error) {
+	var out []basin
+	for _, b := range found {
+		same, err := s.among(out, b, sameBasin)
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
+// among tells whether the lens of a basin is nearer than so many arcsec of deflection to that of one found.
+func (s *Search) among(found []basin, b basin, near float64) (bool, error) {
+	for _, o := range found {
+		if d, err := s.apart(o.theta, b.theta); d < near || err != nil {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// dimmed is the observation with the errors of simple models added to the noise: fractions of the lens's light and of
+// what lies above it.
+func dimmed(o *observation.Observation, light []float64) *observation.Observation {
+	out := *o
+	out.Sigma = o.Sigmas()
+	for i, v := range light {
+		out.Sigma[i] = math.Hypot(out.Sigma[i], observation.LightError*v)
+		if arc := o.Data[i] - v; arc > 0 {
+			out.Sigma[i] = math.Hypot(out.Sigma[i], arcError*arc)
+		}
+	}
+	return &out
+}
+
+// showing is the observation with other data.
+func showing(o *observation.Observation, data []float64) *observation.Observation {
+	out := *o
+	out.Data = data
+	return &out
+}
+
+// without is the observation with light taken off the data.
+func without(o *observation.Observation, light []float64) *observation.Observation {
+	data := slices.Clone(o.Data)
+	for i, v := range light {
+		data[i] -= v
+	}
+	return showing(o, data)
+}
+
+// restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not
+// tell, and with simple sources no larger than galaxies are.
+func restrained(c *config.Config) *config.Config {
+	out := *c
+	out.Lens = slices.Clone(c.Lens)
+	for i := range out.Lens {
+		l := &out.Lens[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Name == "gamma" && p.Prior.Kind == config.PriorNormal {
+				p.Prior = config.Fixed(p.Prior.A)
+			} else if l.Type == "shear" && p.Prior.Kind == config.PriorNormal {
+				p.Prior.B = min(p.Prior.B, simpleShear)
+			}
+		}
+	}
+	out.Source = slices.Clone(c.Source)
+	for i := range out.Source {
+		l := &out.Source[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Name == "r_sersic" && p.Prior.Kind != config.PriorFixed {
+				p.Prior.Hi = min(p.Prior.Hi, maxSource)
+			}
+		}
+	}
+	return &out
+}

@@ -1,0 +1,3 @@
+// Package vae trains variational autoencoders of galaxies (Kingma & Welling 2014; Chianese et al. 2020) through onnxruntime,
+// takes and gives PyTorch weights, makes decoder bundles and tells what they can draw.
+package vae
