@@ -39,7 +39,7 @@ func TestFoldersHoldResultsOfOneKind(t *testing.T) {
 	commands := map[string][]string{
 		"a fit or its draws": {"fit", config},
 		"a training run":     {"train-vae", cube, "--epochs", "1"},
-		"a decoder bundle":   {"export-vae", filepath.Join("testdata", "vae_small.pt")},
+		"a decoder bundle":   {"export-vae", filepath.Join("vae", "testdata", "vae_small.pt")},
 		"a linear bundle":    {"dataset", "bundle", cube, "--latents", "2"},
 		"a survey":           {"survey", "plan", config},
 	}
@@ -78,7 +78,7 @@ func TestABundleIsNotMixedWithAnother(t *testing.T) {
 	dir := t.TempDir()
 	cube, out := filepath.Join(dir, "cube.fits"), filepath.Join(dir, "out")
 	testkit.MustRun(t, "dataset", "synth", "--count", "40", "--size", "64", "-o", cube, "--quiet")
-	weights := filepath.Join("testdata", "vae_small.pt")
+	weights := filepath.Join("vae", "testdata", "vae_small.pt")
 	export := []string{"export-vae", weights, "-o", out, "--quiet"}
 	for range 2 {
 		if code, _, msg := testkit.RunCommand(t, export...); code != 0 || msg != "" {
