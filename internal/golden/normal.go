@@ -16,8 +16,8 @@ import (
 // What may differ between two runs of one commit, and nothing else.
 var (
 	// keys are those of JSON objects, and columns of CSV and FITS tables, whose values tell the time, the version, who ran, or are
-	// the hash of a file that holds such a value.
-	keys = regexp.MustCompile(`^(seconds|seconds_.*|.*_seconds|.*_per_second|elapsed.*|versions?|commit|host|hostname|pid|started|ended|fit_sha256|lenskit_sha256|samples(_\d+)?\.csv)$`)
+	// the hash of a file that holds such a value or, a job script, the program's path.
+	keys = regexp.MustCompile(`^(seconds|seconds_.*|.*_seconds|.*_per_second|elapsed.*|versions?|commit|host|hostname|pid|started|ended|fit_sha256|lenskit_sha256|samples(_\d+)?\.csv|survey\.(sbatch|pbs|lsf|sge))$`)
 	// passing are lines of stderr that are written as time goes by.
 	passing = regexp.MustCompile(`(?m)^lenskit: .*: step \d+( of|,).*\n`)
 	// rates, and what is estimated only when there is time for it, are left out of what is said; they come and go.
