@@ -179,11 +179,11 @@ func failed(p *problem.Problem, why error) (*Record, []float64) {
 	for i := range unknown {
 		unknown[i] = math.NaN()
 	}
-	none := term.JSONFloat(math.NaN())
 	rec := &Record{
-		Status: Failed, Reason: term.OneLine(why.Error()), Parameters: p.Named(theta), Uncertainties: p.Named(unknown),
-		LogPosterior: none, Chi2: none, Pixels: p.Post.Pixels(), ReducedChi2: none, Inputs: p.Inputs, Versions: Versions(),
+		Parameters: p.Named(theta), Uncertainties: p.Named(unknown), LogPosterior: term.JSONFloat(none), Chi2: term.JSONFloat(none),
+		Pixels: p.Post.Pixels(), ReducedChi2: term.JSONFloat(none), Inputs: p.Inputs, Versions: Versions(),
 	}
+	rec.judge(Failed, search.Doubts{search.NewDoubt(search.NotComputed, none, none, "%s", term.OneLine(why.Error()))})
 	if e, err := p.Post.Eval(theta, false); err == nil {
 		rec.LogPosterior, rec.Chi2, rec.ReducedChi2 = term.JSONFloat(e.LogPosterior()), term.JSONFloat(e.Chi2), term.JSONFloat(e.Chi2/float64(e.Pixels))
 	}
@@ -227,7 +227,6 @@ func RecordOf(p *problem.Problem, res *search.Result) (*Record, []float64, error
 		p.Post.NamedSigma(sigma, covariance(g.Metric), res.U)
 	}
 	rec := &Record{
-		Status: Converged, Reason: "every check passed",
 		Parameters: p.Named(theta), Uncertainties: p.Named(sigma),
 		LogPosterior: term.JSONFloat(e.LogPosterior()), Chi2: term.JSONFloat(e.Chi2), Pixels: e.Pixels, ReducedChi2: term.JSONFloat(e.Chi2 / float64(e.Pixels)),
 		Iterations: res.Iterations, Evaluations: res.Evaluations, Inputs: p.Inputs, Versions: Versions(), Lensing: res.Lensed,
@@ -248,27 +247,34 @@ func RecordOf(p *problem.Problem, res *search.Result) (*Record, []float64, error
 		}
 	}
 	if why := notFinite(rec); why != "" {
-		rec.Status, rec.Reason = Failed, why
+		rec.judge(Failed, search.Doubts{search.NewDoubt(search.NotFinite, none, none, "%s", why)})
 		return rec, theta, nil
 	}
 	if res.GivenUp {
-		rec.Status, rec.Reason = NotConverged, res.Doubts[0]
+		rec.judge(NotConverged, res.Doubts[:1])
 		return rec, theta, nil
 	}
 	if len(undetermined) > 0 {
-		res.Doubts = append(res.Doubts, "the data do not determine "+undetermined[0])
+		res.Doubts = append(res.Doubts, search.NewDoubt(search.Undetermined, none, none, "the data do not determine %s", undetermined[0]))
 	}
 	if len(rec.onBound) > 0 {
-		res.Doubts = append(res.Doubts, rec.onBound[0]+" sits on a bound of its prior")
+		name := rec.onBound[0]
+		res.Doubts = append(res.Doubts, search.NewDoubt(search.OnBound, theta[p.Index[name]], none, "%s sits on a bound of its prior", name))
 	}
-	if len(res.Doubts) > 0 {
-		rec.Status, rec.Reason = NotConverged, res.Doubts[0]
-		if len(res.Doubts) > 1 {
-			rec.Reason += "; also: " + strings.Join(res.Doubts[1:], "; ")
-		}
-	}
+	rec.judge(NotConverged, res.Doubts)
 	return rec, theta, nil
 }
+
+// judge gives a record the status of a fit with doubts, or that of one without.
+func (r *Record) judge(doubted string, doubts search.Doubts) {
+	r.Status, r.Reason, r.Doubts = Converged, "every check passed", search.Doubts{}
+	if len(doubts) > 0 {
+		r.Status, r.Reason, r.Doubts = doubted, doubts.Reason(), doubts
+	}
+}
+
+// none is the value of a doubt without one.
+var none = math.NaN()
 
 // notFinite tells which of the numbers that matter is none, "" where all are.
 func notFinite(r *Record) string {

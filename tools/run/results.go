@@ -31,6 +31,7 @@ const (
 type Record struct {
 	Status        string             `json:"status"` // converged, not_converged or failed
 	Reason        string             `json:"reason"` // in words
+	Doubts        search.Doubts      `json:"doubts"` // what the reason is made of, none when converged; nil of a file of before there were any
 	Parameters    term.OrderedValues `json:"parameters"`
 	Uncertainties term.OrderedValues `json:"uncertainties"` // standard deviations of the Gaussian approximation; 0 for fixed ones
 	onBound       []string           // free parameters that sit on a bound of their prior

@@ -162,7 +162,10 @@ func (s *Search) multiplies(f *freeSource, b basin) (bool, error) {
 		return false, err
 	}
 	src := s.Problem.Config.Source[0]
-	_, p := f.evidence(lens, b.theta[src.Key("center_x")], b.theta[src.Key("center_y")], f.strength())
+	evidence, p := f.evidence(lens, b.theta[src.Key("center_x")], b.theta[src.Key("center_y")], f.strength())
+	if !term.Finite(evidence) {
+		s.leftOut("how often a free source is seen", errNoEvidence)
+	}
 	halfW, halfH := s.Problem.Obs.HalfSides()
 	images := lens.ImagesOf(p.X, p.Y, halfW, halfH, s.Problem.Obs.Scale)
 	return slices.ContainsFunc(images, func(i lensing.Image) bool {
@@ -240,6 +243,12 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 		return nil, 0, err
 	}
 	end = at(res.X)
+	if err = broken(res, err); err == nil && end.LogProb == -math.MaxFloat64 {
+		err = errNoEvidence
+	}
+	if err != nil && ctx.Err() == nil {
+		s.leftOut("lens with a free source", err)
+	}
 	return end, cost, ctx.Err()
 }
 

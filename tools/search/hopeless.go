@@ -23,9 +23,13 @@ const (
 	hopelessValue  = 1e12 // of a pixel over its noise: sums of squares keep 16 digits
 )
 
-// hopeless tells before a search why its image or its model leaves nothing to find, "" where it does. It measures the image
+// hopeless tells before a search why its image or its model leaves nothing to find, nil where it does. It measures the image
 // only: whether what stands out is a lens is for the verdict to say.
-func hopeless(p *problem.Problem) (string, error) {
+func hopeless(p *problem.Problem) (*Doubt, error) {
+	why := func(kind DoubtKind, value, limit float64, format string, args ...any) (*Doubt, error) {
+		d := NewDoubt(kind, value, limit, format, args...)
+		return &d, nil
+	}
 	noise := p.Post.Noise()
 	free := 0
 	for i, f := range p.Post.Free() {
@@ -46,20 +50,20 @@ func hopeless(p *problem.Problem) (string, error) {
 	}
 	pixels := term.Counted(len(used), "used pixel")
 	if len(used) < hopelessPixels*free {
-		return fmt.Sprintf("%s cannot tell %d free parameters: expected at least %d for each", pixels, free, hopelessPixels), nil
+		return why(fewPixels, float64(len(used)), float64(hopelessPixels*free), "%s cannot tell %d free parameters: expected at least %d for each", pixels, free, hopelessPixels)
 	}
 	if v := noise.Data[worst] * noise.Weight[worst]; math.Abs(v) > hopelessValue {
-		return fmt.Sprintf("pixel (%d, %d) of the image, counted from 1, is %.3g, %.2g times its noise: expected values that 16 digits can tell apart", worst%p.Obs.W+1, worst/p.Obs.W+1, noise.Data[worst], math.Abs(v)), nil
+		return why(pixelTooLarge, v, hopelessValue, "pixel (%d, %d) of the image, counted from 1, is %.3g, %.2g times its noise: expected values that 16 digits can tell apart", worst%p.Obs.W+1, worst/p.Obs.W+1, noise.Data[worst], math.Abs(v))
 	}
 	slices.Sort(used)
 	at := func(f float64) float64 { return used[int(f*float64(len(used)-1))] }
 	if used[0] == used[len(used)-1] && len(used) > 1 {
-		return fmt.Sprintf("every one of the %s is %.4g: the image is flat", pixels, used[0]), nil
+		return why(flatImage, used[0], none, "every one of the %s is %.4g: the image is flat", pixels, used[0])
 	}
 	lo, hi := skies(p.Config)
 	level := at(0.05)
 	if off := level - math.Min(math.Max(level, lo), hi); off > hopelessSky*(at(0.995)-level) {
-		return fmt.Sprintf("the image stands on a level of %.4g, far more than what stands out of it, and %s", level, skyInWords(p.Config)), nil
+		return why(skyLevel, level, math.Min(math.Max(level, lo), hi), "the image stands on a level of %.4g, far more than what stands out of it, and %s", level, skyInWords(p.Config))
 	}
 	scale := measuredNoise(p)
 	over := func(v float64) (top, bottom float64) {
@@ -70,28 +74,30 @@ func hopeless(p *problem.Problem) (string, error) {
 	limit := math.Max(scale, 1) * limitOf(len(used))
 	switch {
 	case top >= limit && scale > hopelessNoise && p.Config.NoiseScale == nil:
-		return fmt.Sprintf("the noise is %.2g times what is stated, by the differences of neighbouring pixels", scale), nil
+		return why(noiseUnderstated, scale, hopelessNoise, "the noise is %.2g times what is stated, by the differences of neighbouring pixels", scale)
 	case top >= limit:
 	case at(0.95) < lo && bottom < -limit:
-		return fmt.Sprintf("nothing in the image stands above %.4g: its level is %.4g, and %s", lo, at(0.5), skyInWords(p.Config)), nil
+		return why(darkImage, at(0.5), lo, "nothing in the image stands above %.4g: its level is %.4g, and %s", lo, at(0.5), skyInWords(p.Config))
 	case below < -limit:
-		return "what stands out in the image is darker than its surroundings: is its sign turned?", nil
+		return why(signTurned, below, -limit, "what stands out in the image is darker than its surroundings: is its sign turned?")
 	case scale > 2:
-		return fmt.Sprintf("nothing in the image stands out of its noise, which is %.2g times what is stated: reduced χ² is %.3g without any model", scale, meanSquare(snr)), nil
+		return why(noSignal, top, limit, "nothing in the image stands out of its noise, which is %.2g times what is stated: reduced χ² is %.3g without any model", scale, meanSquare(snr))
 	default:
-		return "nothing in the image stands out of the noise", nil
+		return why(noSignal, top, limit, "nothing in the image stands out of the noise")
 	}
 	if fixedSource(p) {
 		theta, err := p.Start("", nil)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		// lensing keeps surface brightness
-		if img, err := p.Post.Images(theta); err == nil && img.Source != nil && slices.Max(img.Source.Pix)*slices.Max(noise.Weight) < 1 {
-			return "the source is fixed at a brightness below the noise", nil
+		// lensing keeps surface brightness; where the start cannot be drawn, the verdict at the end looks for the same
+		if img, err := p.Post.Images(theta); err == nil && img.Source != nil {
+			if peak := slices.Max(img.Source.Pix) * slices.Max(noise.Weight); !(peak >= 1) {
+				return why(fixedBelowNoise, peak, 1, "the source is fixed at a brightness below the noise")
+			}
 		}
 	}
-	return "", nil
+	return nil, nil
 }
 
 func meanSquare(v []float64) float64 {

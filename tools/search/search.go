@@ -164,6 +164,7 @@ type Record struct {
 	Evaluations int
 	Iterations  int
 	Seconds     float64
+	Doubts      []Doubt `json:",omitempty"` // about parts of the search that were left out
 }
 
 // StageEnd is the end of one climb.
@@ -183,9 +184,9 @@ type Result struct {
 	Starts      []float64 // log posterior at which each start of the first stage ended
 	Evaluations int
 	Iterations  int
-	Lensed      *Lensed  // of models in which the lens shines, too
-	Doubts      []string // why the maximum is not to be trusted, the weightiest first; none when it is
-	GivenUp     bool     // the first of these leaves nothing more to be said
+	Lensed      *Lensed // of models in which the lens shines, too
+	Doubts      Doubts  // why the maximum is not to be trusted, the weightiest first; none when it is
+	GivenUp     bool    // the first of these leaves nothing more to be said
 }
 
 // Find searches. When ctx is cancelled it returns ctx's error, and the record holds what is needed to go on.
@@ -204,14 +205,14 @@ func (s *Search) Find(ctx context.Context) (*Result, error) {
 	}
 	var res *Result
 	switch {
-	case why != "":
-		res, err = s.giveUp(ctx, given, why)
+	case why != nil:
+		res, err = s.giveUp(ctx, given, *why)
 	case given != nil:
 		start := &StageEnd{U: given}
 		res, err = s.Settle(ctx, s.Problem.Post, s.Problem.Post, []*StageEnd{start}, start)
 	default:
 		if res, err = s.blind(ctx); errors.Is(err, errNoArcs) {
-			res, err = s.giveUp(ctx, nil, errNoArcs.Error())
+			res, err = s.giveUp(ctx, nil, NewDoubt(noArcs, none, none, "%v", errNoArcs))
 		}
 	}
 	if err != nil {
@@ -328,6 +329,7 @@ func (s *Search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	if best := ends[all[0]]; best.LogProb == -math.MaxFloat64 {
 		return nil, nil, term.Numerical("none of %d starts can be computed: %s", o.starts, best.Reason)
 	}
+	s.noteStarts(ends)
 	kept := all[:(len(all)+2)/3]
 	done = o.starts - len(kept)
 	err = sideBySide(ctx, workers, len(kept), func(w, k int) error {
@@ -731,8 +733,9 @@ func (s *Search) Settle(ctx context.Context, post, full *adjoint.Posterior, ends
 			return nil, err
 		}
 		top = held
-		res.Doubts = append(res.Doubts, "the lens given is not that of the maximum: its Einstein radius is held at what both sources allow")
+		res.Doubts.add(radiusHeld, none, none, "the lens given is not that of the maximum: its Einstein radius is held at what both sources allow")
 	}
+	res.Doubts = append(res.Doubts, s.noted()...)
 	return res, s.curve(res, full, top)
 }
 
@@ -748,7 +751,7 @@ func (s *Search) curve(res *Result, full *adjoint.Posterior, top *StageEnd) erro
 
 // giveUp ends a search that has nothing to find: a few steps from the given start, or the centre of the priors with its
 // amplitudes fitted.
-func (s *Search) giveUp(ctx context.Context, given []float64, why string) (*Result, error) {
+func (s *Search) giveUp(ctx context.Context, given []float64, why Doubt) (*Result, error) {
 	post := s.Problem.Post
 	u := given
 	if u == nil {
@@ -763,11 +766,11 @@ func (s *Search) giveUp(ctx context.Context, given []float64, why string) (*Resu
 	end, err := s.lm(ctx, "given up", post, post.MAP(), u, sketchSteps)
 	switch {
 	case err != nil && ctx.Err() == nil && term.ExitCode(Failure(err)) == term.ExitNumerical:
-		return nil, term.Numerical("%s", why)
+		return nil, term.Numerical("%s", why.Text)
 	case err != nil:
 		return nil, err
 	}
-	res := &Result{Doubts: []string{why}, GivenUp: true}
+	res := &Result{Doubts: Doubts{why}, GivenUp: true}
 	return res, s.curve(res, post, end)
 }
 
@@ -913,6 +916,7 @@ func (s *Search) polish(ctx context.Context, key string, post *adjoint.Posterior
 	}
 	metric, _, err := samplers.NewMetricHess(hess, 1e-10)
 	if err != nil {
+		s.leftOut(key+": polish", err)
 		return e, nil // a direction without curvature: nothing to whiten by
 	}
 	end, err := s.adam(ctx, key+": polish", post, post.MAP(), e.U, metric,
@@ -1132,7 +1136,7 @@ func (t *subset) cut(grad []float64, hess *mat.SymDense, whole func(g []float64,
 }
 
 // doubts says why a maximum is not to be trusted.
-func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEnd) (seen *Lensed, out []string) {
+func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEnd) (seen *Lensed, out Doubts) {
 	theta := make([]float64, len(post.Names()))
 	post.Theta(theta, top.U)
 	named := namedTheta(post, top.U)
@@ -1142,19 +1146,17 @@ func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEn
 	if !followed {
 		limit = rivalDoubt
 	}
-	switch {
-	case top.Status == samplers.OutOfSteps && !(top.Gain <= limit):
-		out = append(out, fmt.Sprintf("the climb was stopped by its limit of steps where a full step still promises to raise the log posterior by %.3g", top.Gain))
-	case !(top.Gain <= limit) && followed:
-		out = append(out, fmt.Sprintf("the climb stalled where a full step still promises to raise the log posterior by %.3g", top.Gain))
-	}
+	out.climb(top, limit, s.lmOptions(0).TolGain, followed)
+	out.finite("the log posterior of the maximum", top.LogProb)
 	img, err := post.Images(theta)
 	if err != nil {
-		return nil, append(out, term.Plain(err.Error()))
+		out.add(modelError, none, none, "%s", term.Plain(err.Error()))
+		return nil, out
 	}
 	if lit {
 		if seen, err = s.lensing(post, named, img); err != nil {
-			return nil, append(out, term.Plain(err.Error()))
+			out.add(modelError, none, none, "%s", term.Plain(err.Error()))
+			return nil, out
 		}
 		out = append(out, seen.doubts()...)
 		out = append(out, s.strange(post, named, top)...)
@@ -1168,25 +1170,28 @@ func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEn
 		if f < 0 || strings.Contains(name, ".z.") || strings.HasSuffix(name, ".iota") || strings.HasPrefix(name, "lens_light.") {
 			continue // a decoder's brightness trades with its latents, profiles of the lens's light with each other
 		}
-		if math.Abs(top.U[f]) > edge {
-			out = append(out, fmt.Sprintf("%s = %.4g ended at the edge of its prior", name, theta[k]))
+		if out.finite(name, top.U[f]) && math.Abs(top.U[f]) > edge {
+			out.add(priorEdge, math.Abs(top.U[f]), edge, "%s = %.4g ended at the edge of its prior", name, theta[k])
 		}
 	}
 	for _, other := range tried[1:] {
 		d, err := s.apart(named, namedTheta(post, other.U))
 		if err != nil {
-			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %s", term.Plain(err.Error())))
+			out.add(rivalUnknown, none, none, "a lens that does nearly as well cannot be compared: %s", term.Plain(err.Error()))
 			continue
 		}
 		gap := top.LogProb - other.LogProb
-		if r := seen.radiusOf(s, namedTheta(post, other.U)); r > 0 && math.Abs(r/float64(seen.Radius)-1) > mostChange && gap < rivalDoubt {
-			out = append(out, fmt.Sprintf("another lens with an Einstein radius of %.3f arcsec does nearly as well: its log posterior is only %.2g lower", r, gap))
+		r := seen.radiusOf(s, namedTheta(post, other.U))
+		if !term.Finite(d) || !term.Finite(gap) || !term.Finite(r) {
+			out.add(rivalUnknown, none, none, "another lens cannot be compared: how far it is from the maximum is not a finite number")
+		} else if r > 0 && math.Abs(r/float64(seen.Radius)-1) > mostChange && gap < rivalDoubt {
+			out.add(rivalLens, gap, rivalDoubt, "another lens with an Einstein radius of %.3f arcsec does nearly as well: its log posterior is only %.2g lower", r, gap)
 		} else if !lit && d > otherLens && gap < 3 {
-			out = append(out, fmt.Sprintf("another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap))
+			out.add(rivalLens, gap, 3, "another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap)
 		}
 	}
 	if lit && len(out) > 0 && faintLens(post, img, named["sky"]) {
-		out = slices.Insert(out, 0, "the model's lens hardly shines: is the lens's light subtracted already? Then say --no-lens-light (in a config, leave out lens_light)")
+		out = slices.Insert(out, 0, NewDoubt(faintLensLight, none, none, "the model's lens hardly shines: is the lens's light subtracted already? Then say --no-lens-light (in a config, leave out lens_light)"))
 	}
 	return seen, out
 }
@@ -1209,7 +1214,7 @@ func faintLens(post *adjoint.Posterior, img *adjoint.Images, sky float64) bool {
 // misfits holds the residuals against those of pure noise. The noise map may be off by a factor, as those of drizzled or
 // photon-starved images are: the pixels in which no source shines tell it. A source or lens that cannot follow the data
 // shows in the pixels where the source does, and arcs that the model lacks as patches of residuals of one sign.
-func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
+func misfits(post *adjoint.Posterior, img *adjoint.Images) (out Doubts) {
 	noise := post.Noise()
 	lit := make([]bool, len(noise.Used))
 	var shine, dark tally
@@ -1226,28 +1231,31 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 		}
 	}
 	if shine.n == 0 {
-		return []string{"the model has no light of the source above the noise"}
+		out.add(sourceDark, none, none, "the model has no light of the source above the noise")
+		return out
 	}
-	var out []string
 	scale, doubt := 1.0, 0.0 // of the noise, and the variance of that scale
 	if dark.n >= darkEnough {
 		scale, doubt = dark.mean(), 2/float64(dark.n)
 	}
-	if !(scale <= maxNoiseScale) {
-		out = append(out, fmt.Sprintf("reduced χ² where no source shines is %.3g: the noise is larger than stated, or light is missing from the model", scale))
+	if !out.finite("reduced χ² where no source shines", scale) {
+		scale = 1
+	} else if scale > maxNoiseScale {
+		out.add(noiseScale, scale, maxNoiseScale, "reduced χ² where no source shines is %.3g: the noise is larger than stated, or light is missing from the model", scale)
 		scale = 1
 	}
 	all := tally{shine.n + dark.n, shine.chi2 + dark.chi2}
 	for _, c := range []struct {
 		what string
+		kind DoubtKind
 		tally
-	}{{"of the image", all}, {"where the source shines", shine}} {
-		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n)+doubt)); !(c.mean() <= limit) {
-			out = append(out, fmt.Sprintf("reduced χ² %s is %.4g, expected at most %.4g by the pixels without source", c.what, c.mean(), limit))
+	}{{"of the image", misfitImage, all}, {"where the source shines", misfitSource, shine}} {
+		if limit := scale * (1 + 3*math.Sqrt(2/float64(c.n)+doubt)); out.finite("reduced χ² "+c.what, c.mean()) && !(c.mean() <= limit) {
+			out.add(c.kind, c.mean(), limit, "reduced χ² %s is %.4g, expected at most %.4g by the pixels without source", c.what, c.mean(), limit)
 		}
 	}
 	if n, x, y := unexplained(post, img, lit, math.Sqrt(scale)); n > 0 {
-		out = append(out, fmt.Sprintf("%d patches of light are not explained, the worst at x = %.2f, y = %.2f arcsec", n, x, y))
+		out.add(unexplainedLight, float64(n), 0, "%d patches of light are not explained, the worst at x = %.2f, y = %.2f arcsec", n, x, y)
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -19,6 +20,7 @@ type sources struct {
 	obs      *observation.Observation
 	cfg      *config.Config
 	decoders []decoderSource
+	leftOut  func(part string, err error) // notes what is left out because of an error
 }
 
 // decoderSource is a decoder among the sources.
@@ -32,7 +34,7 @@ type decoderSource struct {
 
 // newSources opens the encoders of the decoder sources.
 func (s *Search) newSources(obs *observation.Observation) (*sources, error) {
-	src := &sources{obs: obs, cfg: s.Problem.Config}
+	src := &sources{obs: obs, cfg: s.Problem.Config, leftOut: s.leftOut}
 	for i := range src.cfg.Source {
 		c := &src.cfg.Source[i]
 		if c.Type != "decoder" {
@@ -141,6 +143,9 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 			p = append(p, named[d.prefix+q.Name])
 		}
 		if err := simple.Set(p); err != nil || !(v > 0) {
+			if err != nil {
+				s.leftOut("the simple source as a guess", err)
+			}
 			simple = nil
 		} else {
 			cx, cy = named[d.prefix+"center_x"], named[d.prefix+"center_y"]
@@ -163,7 +168,10 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 			}
 			z, peak, err := d.enc.encode(back.image(d.w, d.h, cx, cy, width, guess))
 			if err != nil {
-				continue // no light within this frame
+				if !errors.Is(err, errNoLight) {
+					s.leftOut("a source from the encoder", err)
+				}
+				continue
 			}
 			for k, v := range z {
 				start[at[fmt.Sprintf("%sz.%d", d.prefix, k+1)]] = v
@@ -339,6 +347,9 @@ func newEncoder(b *config.Bundle, w, h int) (*encoder, error) {
 	return e, nil
 }
 
+// errNoLight says that within a frame there is nothing to encode.
+var errNoLight = errors.New("tools: encode: the source image has no light")
+
 // encode returns the latents of an image, which it divides by its peak as the decoders' training images are, and the
 // peak.
 func (e *encoder) encode(img []float64) (z []float64, peak float64, err error) {
@@ -346,7 +357,7 @@ func (e *encoder) encode(img []float64) (z []float64, peak float64, err error) {
 		peak = math.Max(peak, v)
 	}
 	if !(peak > 0) {
-		return nil, 0, fmt.Errorf("tools: encode: the source image has no light")
+		return nil, 0, errNoLight
 	}
 	for i, v := range img {
 		e.in[i] = float32(math.Max(-1, v/peak))

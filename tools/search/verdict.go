@@ -1,7 +1,6 @@
 package search
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -13,24 +12,23 @@ import (
 	"lenskit/tools/observation"
 )
 
-// radiusOf is the Einstein radius of another lens, 0 where none is asked for or known.
+// radiusOf is the Einstein radius of another lens, 0 where none is asked for, NaN where it cannot be computed.
 func (l *Lensed) radiusOf(s *Search, named config.Named) float64 {
 	if l == nil {
 		return 0
 	}
 	lens, err := s.Problem.Config.Deflection("", named, nil)
 	if err != nil {
-		return 0
+		return math.NaN()
 	}
 	return lens.EinsteinRadius(max(s.Problem.Obs.HalfSides()))
 }
 
 // strange says what of a lens is unlike what was held likely beforehand, or hangs on how the source is described.
-func (s *Search) strange(post *adjoint.Posterior, named config.Named, top *StageEnd) []string {
-	var out []string
+func (s *Search) strange(post *adjoint.Posterior, named config.Named, top *StageEnd) (out Doubts) {
 	for k, name := range post.Names() {
 		if f := post.Free()[k]; f >= 0 && strings.HasPrefix(name, "lens.") && math.Abs(top.U[f]) > strangeLens && math.Abs(top.U[f]) <= 4 {
-			out = append(out, fmt.Sprintf("%s = %.4g is %.1f standard deviations from what its prior holds likely", name, named[name], math.Abs(top.U[f])))
+			out.add(unlikelyLens, math.Abs(top.U[f]), strangeLens, "%s = %.4g is %.1f standard deviations from what its prior holds likely", name, named[name], math.Abs(top.U[f]))
 		}
 	}
 	return out
@@ -157,33 +155,36 @@ func (l *Lensed) disagrees() bool {
 }
 
 // doubts says why an arc may be no image of a lensed source, or the lens not the one that makes it.
-func (l *Lensed) doubts() []string {
-	var out []string
+func (l *Lensed) doubts() (out Doubts) {
 	if l == nil {
-		return nil
+		out.add(sourceDark, none, none, "the model has no source: nothing says that it is lensed")
+		return out
 	}
-	doubt := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	if !term.Finite(float64(l.Magnification + l.Explained + l.Misfit + l.Radius + l.Free + l.Second)) {
-		// a number that is none fails no comparison and passes none
-		doubt("the source has no light that stands above the noise: nothing says that it is lensed")
+	if !term.Finite(float64(l.Magnification)) || !term.Finite(float64(l.Explained)) || !term.Finite(float64(l.Misfit)) {
+		out.add(sourceDark, none, none, "the source has no light that stands above the noise: nothing says that it is lensed")
+		return out
+	}
+	ok := out.finite("the Einstein radius", float64(l.Radius))
+	ok = out.finite("the Einstein radius with a free source", float64(l.Free)) && ok
+	if !out.finite("the signal to noise of the second image", float64(l.Second)) || !ok {
 		return out
 	}
 	if l.Images < 2 {
-		doubt("the brightest point of the source is seen once only: nothing says that it is lensed")
+		out.add(oneImage, float64(l.Images), 2, "the brightest point of the source is seen once only: nothing says that it is lensed")
 	} else if l.Second < leastSignal {
-		doubt("the second image of the source does not stand out: its signal to noise is %.2g", l.Second)
+		out.add(faintImage, float64(l.Second), leastSignal, "the second image of the source does not stand out: its signal to noise is %.2g", l.Second)
 	}
 	if l.Magnification < leastMagnification {
-		doubt("the source is magnified by %.2g only, as where light that is not lensed is taken for arcs", l.Magnification)
+		out.add(magnification, float64(l.Magnification), leastMagnification, "the source is magnified by %.2g only, as where light that is not lensed is taken for arcs", l.Magnification)
 	}
 	if l.Explained < leastExplained {
-		doubt("only %.0f %% of the arcs are explained", 100*l.Explained)
+		out.add(arcsMissed, float64(l.Explained), leastExplained, "only %.0f %% of the arcs are explained", 100*l.Explained)
 	}
 	if l.Misfit > mostMisfit {
-		doubt("χ² of a pixel where the source shines is %.1f times that of the others: source or lens cannot follow the arcs", l.Misfit)
+		out.add(arcsMisfit, float64(l.Misfit), mostMisfit, "χ² of a pixel where the source shines is %.1f times that of the others: source or lens cannot follow the arcs", l.Misfit)
 	}
 	if l.disagrees() {
-		doubt("the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a free one", l.Radius, l.Free)
+		out.add(radiusOfSource, math.Abs(float64(l.Radius/l.Free)-1), mostChange, "the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a free one", l.Radius, l.Free)
 	}
 	return out
 }
