@@ -223,7 +223,9 @@ func RecordOf(p *problem.Problem, res *search.Result) (*Record, []float64, error
 	for i := range sigma {
 		sigma[i] = math.NaN()
 	}
-	if g, err := samplers.Laplace(res.U, search.OffBounds(res.Hess), 0); err == nil {
+	if !finiteCurvature(res.Hess) {
+		res.Doubts = append(res.Doubts, search.NewDoubt(search.NotFinite, none, none, "the curvature at the maximum is not finite"))
+	} else if g, err := samplers.Laplace(res.U, search.OffBounds(res.Hess), 0); err == nil { // else nothing is determined
 		p.Post.NamedSigma(sigma, covariance(g.Metric), res.U)
 	}
 	rec := &Record{
@@ -287,6 +289,18 @@ func notFinite(r *Record) string {
 		return "log posterior and χ² are not finite numbers at the maximum"
 	}
 	return ""
+}
+
+// finiteCurvature tells whether every element of a curvature is a finite number.
+func finiteCurvature(h *mat.SymDense) bool {
+	for i := range h.SymmetricDim() {
+		for j := range i + 1 {
+			if !term.Finite(h.At(i, j)) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // covariance is A Aᵀ of a metric.

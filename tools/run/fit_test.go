@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -126,6 +127,13 @@ func TestAStopByTheLimitOfStepsIsADoubt(t *testing.T) {
 		}
 		if term.ExitCode(err) != term.ExitNotConverged || !strings.Contains(err.Error(), "limit of steps") {
 			t.Errorf("%s: got %v", optimizer, err)
+		}
+		rec, err := ReadRecord(opt.Output)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(rec.Doubts, func(d search.Doubt) bool { return d.Code == "out_of_steps" && d.Value > d.Limit }) {
+			t.Errorf("%s: got %+v", optimizer, rec.Doubts)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package search
 
 import (
+	"math"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
@@ -20,6 +21,9 @@ func TestErrorsDoNotHangOnAParameterOnItsBound(t *testing.T) {
 		check.Close(t, "variance of the first", cov.At(0, 0), 2.0/7, 1e-12, 0)
 		check.Close(t, "variance of the third", cov.At(2, 2), 4.0/7, 1e-12, 0)
 		check.Close(t, "variance on the bound", cov.At(1, 1), 1, 1e-12, 0)
+	}
+	if h := OffBounds(mat.NewSymDense(1, []float64{math.NaN()})); !math.IsNaN(h.At(0, 0)) {
+		t.Error("a curvature that is no number passes for that of the prior")
 	}
 	if h := mat.NewSymDense(2, []float64{2, 1, 1, 3}); !mat.Equal(OffBounds(h), h) {
 		t.Error("a curvature in order is changed")

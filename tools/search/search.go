@@ -51,12 +51,12 @@ func Failure(err error) error {
 }
 
 // OffBounds is a curvature in which a coordinate without any, as one has whose parameter sits on its bound, is apart from the
-// others and as wide as its prior: it must not take the errors of the others with it.
+// others and as wide as its prior: it must not take the errors of the others with it. One whose curvature is no number stays.
 func OffBounds(hess *mat.SymDense) *mat.SymDense {
 	h := mat.NewSymDense(hess.SymmetricDim(), nil)
 	h.CopySym(hess)
 	for i := range h.SymmetricDim() {
-		if h.At(i, i) > leastCurvature {
+		if v := h.At(i, i); v > leastCurvature || math.IsNaN(v) {
 			continue
 		}
 		for j := range h.SymmetricDim() {
