@@ -3,6 +3,7 @@ package physics
 import (
 	"math"
 	"math/cmplx"
+	"slices"
 )
 
 // multipole is an angular perturbation of order m of a power law,
@@ -25,8 +26,8 @@ func newMultipole(kind string, order int) *multipole {
 	return l
 }
 
-var multipoleParams = []Param{positive("theta_E", Arcsec), {Name: "gamma", Unit: One, Lo: 1, Hi: 3},
-	anywhere("a_cos", One), anywhere("a_sin", One), anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+var multipoleParams = slices.Concat([]Param{einsteinRadius("theta_E"), massSlope("gamma"),
+	anywhere("a_cos", RoleMultipoleCos, One), anywhere("a_sin", RoleMultipoleSin, One)}, centre("center_x", "center_y"))
 
 func (l *multipole) Params() []Param { return multipoleParams }
 

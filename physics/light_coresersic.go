@@ -23,8 +23,8 @@ func newCoreSersic() *coreSersic {
 	return l
 }
 
-var coreSersicParams = ellipseParams(anywhere("amp", Brightness), positive("r_sersic", Arcsec), positive("n", One),
-	positive("r_break", Arcsec), anywhere("gamma", One), positive("alpha", One))
+var coreSersicParams = ellipseParams(append(sersicOwn(), positive("r_break", RoleCoreRadius, Arcsec), anywhere("gamma", RoleSlope, One),
+	positive("alpha", RoleSharpness, One))...)
 
 func (l *coreSersic) Params() []Param { return coreSersicParams }
 

@@ -1,6 +1,9 @@
 package physics
 
-import "lenskit/physics/internal/kern"
+import (
+	"lenskit/physics/internal/kern"
+	"slices"
+)
 
 // brightnessCurve is a surface brightness as a function of R² (arcsec²), at the parameters it was set to.
 type brightnessCurve interface {
@@ -36,7 +39,7 @@ func (l *ellipse) setEllipse(p []float64) {
 
 // ellipseParams appends the parameters that every elliptical light profile ends with.
 func ellipseParams(own ...Param) []Param {
-	return append(own, ellipticity("e1"), ellipticity("e2"), anywhere("center_x", Arcsec), anywhere("center_y", Arcsec))
+	return slices.Concat(own, ellipticity(), centre("center_x", "center_y"))
 }
 
 func (l *ellipse) Brightness(dst, x, y []float64) {

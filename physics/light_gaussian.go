@@ -19,7 +19,7 @@ func newGaussian() *gaussian {
 	return l
 }
 
-var gaussianParams = ellipseParams(anywhere("amp", Flux), positive("sigma", Arcsec))
+var gaussianParams = ellipseParams(anywhere("amp", RoleAmplitude, Flux), positive("sigma", RoleSize, Arcsec))
 
 func (l *gaussian) Params() []Param { return gaussianParams }
 

@@ -33,9 +33,9 @@ func newMGE() *mge {
 var mgeParams = func() []Param {
 	var own []Param
 	for k := range mgeTerms {
-		own = append(own, anywhere(fmt.Sprintf("amp_%d", k+1), Flux))
+		own = append(own, anywhere(fmt.Sprintf("amp_%d", k+1), RoleTermAmplitude, Flux))
 	}
-	return ellipseParams(append(own, positive("sigma_min", Arcsec), positive("sigma_max", Arcsec))...)
+	return ellipseParams(append(own, positive("sigma_min", RoleLeastSize, Arcsec), positive("sigma_max", RoleLargestSize, Arcsec))...)
 }()
 
 var mgeLinear = func() []int {

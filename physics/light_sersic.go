@@ -20,7 +20,12 @@ func newSersic() *sersic {
 	return l
 }
 
-var sersicParams = ellipseParams(anywhere("amp", Brightness), positive("r_sersic", Arcsec), positive("n", One))
+// sersicOwn are the parameters of a Sersic profile on its own radius.
+func sersicOwn() []Param {
+	return []Param{anywhere("amp", RoleAmplitude, Brightness), positive("r_sersic", RoleHalfLightRadius, Arcsec), positive("n", RoleSersicIndex, One)}
+}
+
+var sersicParams = ellipseParams(sersicOwn()...)
 
 func (l *sersic) Params() []Param { return sersicParams }
 

@@ -52,9 +52,11 @@ func NewPixels(interpolation string, w, h int) (*Pixels, error) {
 // Size is the number of pixels along x and y.
 func (p *Pixels) Size() (w, h int) { return p.w, p.h }
 
+var pixelsParams = append([]Param{anywhere("iota", RoleAmplitude, Brightness), positive("s", RoleSize, Arcsec)}, centre("x", "y")...)
+
 // Params are iota, the factor of the image; s, its width; and x, y, its centre.
 func (p *Pixels) Params() []Param {
-	return []Param{anywhere("iota", Brightness), positive("s", Arcsec), anywhere("x", Arcsec), anywhere("y", Arcsec)}
+	return pixelsParams
 }
 
 // Set takes iota, s, x, y.
