@@ -115,7 +115,7 @@ func DefaultPrior(group, kind, param string) Prior {
 func DefaultParams(group, kind string) []Param {
 	var out []Param
 	for _, p := range kindParams(group, kind) {
-		d := Param{Param: p, Vector: kind == "decoder" && p.Name == "z", Prior: DefaultPrior(group, kind, p.Name)}
+		d := Param{Param: p, Vector: p.Role == physics.RoleLatent, Prior: DefaultPrior(group, kind, p.Name)}
 		if d.Prior.Kind == "" {
 			d.Prior = Generic(p)
 		}
@@ -140,6 +140,5 @@ func Generic(p physics.Param) Prior {
 
 // decoderParams are the parameters of a decoder: its latents z, then those of an image (physics.Pixels).
 func decoderParams() []physics.Param {
-	z := physics.Param{Name: "z", Unit: physics.One, Lo: math.Inf(-1), Hi: math.Inf(1)}
-	return append([]physics.Param{z}, (&physics.Pixels{}).Params()...)
+	return append([]physics.Param{physics.Latents("z")}, (&physics.Pixels{}).Params()...)
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"lenskit/physics"
@@ -159,9 +158,9 @@ type Scalar struct {
 
 // loneParam is the parameter of a key of the config that belongs to no component, with its default prior.
 func loneParam(key string) Param {
-	p := Param{Param: physics.Param{Name: key, Unit: physics.One, Hi: math.Inf(1)}, Prior: DefaultPrior(key, key, key)}
-	if key == "sky" {
-		p.Unit, p.Lo = physics.Brightness, math.Inf(-1)
+	p := Param{Param: physics.NoiseScale, Prior: DefaultPrior(key, key, key)}
+	if key == physics.Sky.Name {
+		p.Param = physics.Sky
 	}
 	return p
 }
@@ -170,10 +169,10 @@ func loneParam(key string) Param {
 func (c *Config) Scalars() []Scalar {
 	var out []Scalar
 	if c.Sky != nil {
-		out = append(out, Scalar{"sky", "sky", c.Sky})
+		out = append(out, Scalar{"sky", physics.Sky.Name, c.Sky})
 	}
 	if c.NoiseScale != nil {
-		out = append(out, Scalar{"noise.scale", "noise_scale", c.NoiseScale})
+		out = append(out, Scalar{"noise.scale", physics.NoiseScale.Name, c.NoiseScale})
 	}
 	return out
 }

@@ -255,10 +255,11 @@ func (f *SmoothFit) image(shape []float64) []float64 {
 
 // Place sets the centre of a profile, the c-th, and its ellipticity to those of one of the two sets of ellipses.
 func (f *SmoothFit) Place(comp *config.Component, c int, names []string, theta []float64) {
-	at := map[string]float64{"center_x": f.X0, "center_y": f.Y0, "e1": f.Shape[2*(c%2)], "e2": f.Shape[2*(c%2)+1]}
+	at := map[physics.Role]float64{physics.RoleCentreX: f.X0, physics.RoleCentreY: f.Y0,
+		physics.RoleEllipticity1: f.Shape[2*(c%2)], physics.RoleEllipticity2: f.Shape[2*(c%2)+1]}
 	for i := range comp.Params {
 		p := &comp.Params[i]
-		v, ok := at[p.Name]
+		v, ok := at[p.Role]
 		if k := slices.Index(names, comp.Key(p.Name)); ok && k >= 0 && p.Prior.Kind != config.PriorFixed {
 			theta[k] = math.Max(p.Prior.Lo+0.01, math.Min(p.Prior.Hi-0.01, v))
 		}

@@ -150,6 +150,7 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 		}
 		pr.Warn("%s", moved)
 	}
+	rec.latents = p.Latents()
 	if err := Write(p, dir, theta, rec); err != nil {
 		return err
 	}
@@ -305,7 +306,7 @@ func (r *Record) print(w io.Writer, dir string) error {
 		term.Seconds(time.Duration(float64(r.Seconds)*float64(time.Second))))
 	width := 0
 	for _, n := range r.Parameters.Names {
-		if !strings.Contains(n, ".z.") {
+		if !r.latents[n] {
 			width = max(width, len(n))
 		}
 	}
@@ -313,7 +314,7 @@ func (r *Record) print(w io.Writer, dir string) error {
 	for i, n := range r.Parameters.Names {
 		v, s := r.Parameters.Values[i], r.Uncertainties.Values[i]
 		switch {
-		case strings.Contains(n, ".z."):
+		case r.latents[n]:
 			latents++
 		case r.Limits[n] != nil && r.Limits[n].Near:
 			fmt.Fprintf(&b, "  %-*s  %s ± %s, %v\n", width, n, term.WithDigits(v, s), term.WithDigits(s, s), r.Limits[n])

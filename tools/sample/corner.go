@@ -14,13 +14,13 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"lenskit/adjoint"
 	"lenskit/physics"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
-	"lenskit/tools/problem"
 )
 
 // Colours and sizes of the figures of draws.
@@ -75,6 +75,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 		return nil, nil, err
 	}
 	units, truth, bounds := map[string]physics.Unit{}, map[string]float64{}, map[string][2]float64{}
+	ofLens := map[string]bool{}
 	if cfg, err := config.Load(filepath.Join(dir, rundir.ConfigYAML)); err == nil {
 		for _, c := range cfg.Components() {
 			for i := range c.Params {
@@ -83,6 +84,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 					continue
 				}
 				key := c.Key(p.Name)
+				ofLens[key] = c.Group == adjoint.GroupLens
 				units[key], bounds[key] = p.Unit, [2]float64{p.Prior.Lo, p.Prior.Hi}
 				if p.Prior.Kind == config.PriorUniform {
 					bounds[key] = [2]float64{p.Prior.A, p.Prior.B}
@@ -119,9 +121,9 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 		}
 		return out
 	}
-	out := pick(func(n string) bool { return strings.HasPrefix(n, "lens.") })
+	out := pick(func(n string) bool { return ofLens[n] })
 	if len(out) == 0 {
-		out = pick(func(n string) bool { return !problem.IsLatent(n) })
+		out = pick(func(n string) bool { return !config.IsElement(n) })
 	}
 	if len(out) == 0 {
 		out = pick(func(string) bool { return true })

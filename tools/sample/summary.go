@@ -16,7 +16,6 @@ import (
 	"lenskit/samplers"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
-	"lenskit/tools/problem"
 	"lenskit/tools/run"
 	"lenskit/tools/search"
 )
@@ -33,6 +32,8 @@ type Summary struct {
 	Verdict []string `json:"verdict"`
 	// Limits are those of the parameters whose draws pile up at a bound of their prior.
 	Limits map[string]*search.Limit `json:"limits,omitempty"`
+
+	latents map[string]bool // parameters that are latents of a decoder
 
 	Slowest             string           `json:"slowest_parameter"` // fewest effective draws, of all but the latents
 	EffectivePerSecond  term.JSONFloat   `json:"slowest_ess_per_second"`
@@ -216,7 +217,7 @@ func (r *sampling) finish() (*Summary, error) {
 		return nil, err
 	}
 	sum := &Summary{Draws: len(d.X[0]), Chains: len(d.X), Seconds: term.JSONFloat(spent), Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
-		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: run.Versions(), Verdict: []string{}, Limits: map[string]*search.Limit{}, Accept: term.JSONFloat(d.Accept),
+		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: run.Versions(), Verdict: []string{}, Limits: map[string]*search.Limit{}, latents: r.p.Latents(), Accept: term.JSONFloat(d.Accept),
 		Coordinates: r.saved.Bend.describe(), GaussianMisfit: term.JSONFloat(r.saved.Misfit)}
 	bounds := search.Bounds(r.p)
 	for k, n := range d.Names {
@@ -292,7 +293,7 @@ func (r *sampling) judge(sum *Summary, d *Draws) {
 	}
 	least := math.Inf(1)
 	for _, s := range sum.Parameters {
-		if !problem.IsLatent(s.Name) && s.ESSBulk < least {
+		if !sum.latents[s.Name] && s.ESSBulk < least {
 			least, sum.Slowest = s.ESSBulk, s.Name
 		}
 	}
@@ -306,7 +307,7 @@ func (s *Summary) print(w io.Writer, dir string) error {
 	fmt.Fprintf(&b, "%s: %d draws of each of %d chains, %d gradients, %s\n", s.Sampler, s.Draws, s.Chains, s.Gradients, term.Seconds(time.Duration(float64(s.Seconds)*float64(time.Second))))
 	width, latents := len("parameter"), 0
 	for _, p := range s.Parameters {
-		if problem.IsLatent(p.Name) {
+		if s.latents[p.Name] {
 			latents++
 		} else {
 			width = max(width, len(p.Name))
@@ -321,7 +322,7 @@ func (s *Summary) print(w io.Writer, dir string) error {
 	fmt.Fprintf(&b, "  %-*s  %12s  %10s  %12s  %12s  %6s  %6s  %6s\n", width, "parameter", "mean", "sd", "5 %", "95 %", "ESS", "tail", "R̂")
 	worst := samplers.Summary{RHat: math.Inf(-1), ESSBulk: math.Inf(1)}
 	for _, p := range s.Parameters {
-		if problem.IsLatent(p.Name) {
+		if s.latents[p.Name] {
 			worst.RHat, worst.ESSBulk = math.Max(worst.RHat, p.RHat), math.Min(worst.ESSBulk, p.ESSBulk)
 			continue
 		}
