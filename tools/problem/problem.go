@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"lenskit/adjoint"
 	"lenskit/onnx"
@@ -270,9 +269,6 @@ func (p *Problem) SetTruth(theta []float64) {
 func (p *Problem) Named(values []float64) term.OrderedValues {
 	return term.OrderedValues{Names: p.Post.Names(), Values: values}
 }
-
-// IsLatent tells the latents of a decoder by their name.
-func IsLatent(name string) bool { return strings.Contains(name, ".z.") }
 
 // Latents are the names of the latents of all decoders.
 func (p *Problem) Latents() map[string]bool {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"gonum.org/v1/gonum/optimize"
 	"lenskit/adjoint"
@@ -82,6 +81,10 @@ func (s *Search) freed(ctx context.Context, simple *config.Config, o *observatio
 			all = append(all, start{b, a.source, freePlain})
 		}
 	}
+	ofLens := map[string]bool{}
+	for k := range post.Params() {
+		ofLens[post.Names()[k]] = isLens(&post.Params()[k])
+	}
 	s.group("lens with a free source", len(all)+freeBest)
 	done := 0
 	climb := func(i, steps int, key string) error {
@@ -102,7 +105,7 @@ func (s *Search) freed(ctx context.Context, simple *config.Config, o *observatio
 		s.Saved.Evaluations += cost
 		b.theta, b.logProb = maps.Clone(b.theta), end.LogProb
 		for name, v := range namedTheta(post, end.U) {
-			if strings.HasPrefix(name, "lens.") {
+			if ofLens[name] {
 				b.theta[name] = v
 			}
 		}
@@ -137,7 +140,7 @@ func (s *Search) plain(post *adjoint.Posterior, f *freeSource, b basin) (basin, 
 	theta := LaidOut(post)
 	out := basin{theta: maps.Clone(b.theta)}
 	for k, name := range post.Names() {
-		if strings.HasPrefix(name, "lens.") && !isEinsteinRadius(name) {
+		if q := &post.Params()[k]; isLens(q) && !isEinsteinRadius(q) {
 			out.theta[name] = theta[k]
 		}
 	}
@@ -145,9 +148,9 @@ func (s *Search) plain(post *adjoint.Posterior, f *freeSource, b basin) (basin, 
 	if err != nil {
 		return basin{}, err
 	}
-	src := s.Problem.Config.Source[0]
+	sx, sy := s.simpleCentre()
 	moved := maps.Clone(out.theta)
-	moved[src.Key("center_x")], moved[src.Key("center_y")] = f.origin(lens)
+	moved[sx], moved[sy] = f.origin(lens)
 	if post.U(make([]float64, post.Dim()), LaidOut(post, moved)) == nil { // within the priors
 		out.theta = moved
 	}
@@ -161,8 +164,8 @@ func (s *Search) multiplies(f *freeSource, b basin) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	src := s.Problem.Config.Source[0]
-	_, p := f.evidence(lens, b.theta[src.Key("center_x")], b.theta[src.Key("center_y")], f.strength())
+	sx, sy := s.simpleCentre()
+	_, p := f.evidence(lens, b.theta[sx], b.theta[sy], f.strength())
 	halfW, halfH := s.Problem.Obs.HalfSides()
 	images := lens.ImagesOf(p.X, p.Y, halfW, halfH, s.Problem.Obs.Scale)
 	return slices.ContainsFunc(images, func(i lensing.Image) bool {
@@ -178,7 +181,7 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	if err != nil {
 		return nil, 0, err
 	}
-	lens := coordinatesOf(post, func(name string) bool { return strings.HasPrefix(name, "lens.") })
+	lens := coordinatesOf(post, isLens)
 	radius := coordinatesOf(post, isEinsteinRadius)
 	unit := make([]float64, len(lens))
 	for i, k := range lens {
@@ -186,8 +189,8 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 			unit[i] = 0.1
 		}
 	}
-	src := s.Problem.Config.Source[0]
-	cx, cy := named[src.Key("center_x")], named[src.Key("center_y")]
+	sx, sy := s.simpleCentre()
+	cx, cy := named[sx], named[sy]
 	at := func(x []float64) *StageEnd {
 		end := &StageEnd{U: slices.Clone(u), LogProb: -math.MaxFloat64}
 		sum := 0.0
@@ -216,8 +219,8 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	for k := range freeTried {
 		// others with Einstein radii on both sides
 		x, v := slices.Clone(start), slices.Clone(theta)
-		for n, name := range post.Names() {
-			if post.Free()[n] >= 0 && isEinsteinRadius(name) {
+		for n := range post.Params() {
+			if post.Free()[n] >= 0 && isEinsteinRadius(&post.Params()[n]) {
 				v[n] *= 1 + freeRadius*(2*float64(k)/(freeTried-1)-1)
 			}
 		}
@@ -253,8 +256,8 @@ func (s *Search) between(ctx context.Context, post *adjoint.Posterior, top, plac
 	}
 	theta := make([]float64, len(post.Names()))
 	post.Theta(theta, top.U)
-	for k, name := range post.Names() {
-		if post.Free()[k] >= 0 && isEinsteinRadius(name) {
+	for k := range post.Params() {
+		if post.Free()[k] >= 0 && isEinsteinRadius(&post.Params()[k]) {
 			theta[k] *= math.Sqrt(float64(seen.Free / seen.Radius))
 		}
 	}
@@ -267,5 +270,5 @@ func (s *Search) between(ctx context.Context, post *adjoint.Posterior, top, plac
 
 // heldRadius climbs with everything free but the Einstein radius.
 func (s *Search) heldRadius(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, from []float64) (*StageEnd, error) {
-	return s.lmPart(ctx, key, post, t, func(name string) bool { return !isEinsteinRadius(name) }, from, jointSteps)
+	return s.lmPart(ctx, key, post, t, func(q *adjoint.Param) bool { return !isEinsteinRadius(q) }, from, jointSteps)
 }

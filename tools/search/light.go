@@ -6,8 +6,9 @@ import (
 	"math"
 	"slices"
 	"sort"
-	"strings"
 
+	"lenskit/adjoint"
+	"lenskit/physics"
 	"lenskit/tools/config"
 	"lenskit/tools/observation"
 )
@@ -71,7 +72,7 @@ func (s *Search) staged(ctx context.Context) ([]basin, []float64, error) {
 	}
 	found = rivals(found)
 	s.free = found[0].theta
-	found, err = s.join(ctx, "joined again", simple, dimmed(small, image), light, found, func(name string) bool { return !strings.HasPrefix(name, "lens.") })
+	found, err = s.join(ctx, "joined again", simple, dimmed(small, image), light, found, func(q *adjoint.Param) bool { return !isLens(q) })
 	return found, starts, err
 }
 
@@ -131,14 +132,14 @@ func (s *Search) lensLight(ctx context.Context, simple *config.Config, obs *obse
 
 // join fits lenses, simple sources and the light of the lens together, from each basin; where free is given, only the
 // parameters that it names.
-func (s *Search) join(ctx context.Context, key string, simple *config.Config, obs *observation.Observation, light config.Named, found []basin, free func(name string) bool) ([]basin, error) {
+func (s *Search) join(ctx context.Context, key string, simple *config.Config, obs *observation.Observation, light config.Named, found []basin, free func(q *adjoint.Param) bool) ([]basin, error) {
 	post, err := s.posterior(simple, obs, s.Compute.Threads)
 	if err != nil {
 		return nil, err
 	}
 	defer post.Close()
 	if free == nil {
-		free = func(string) bool { return true }
+		free = func(*adjoint.Param) bool { return true }
 	}
 	s.climbs("lens with its light", len(found)*joinSteps)
 	var out []basin
@@ -220,9 +221,9 @@ func restrained(c *config.Config) *config.Config {
 		l := &out.Lens[i]
 		l.Params = slices.Clone(l.Params)
 		for k := range l.Params {
-			if p := &l.Params[k]; p.Name == "gamma" && p.Prior.Kind == config.PriorNormal {
+			if p := &l.Params[k]; p.Role == physics.RoleSlope && p.Prior.Kind == config.PriorNormal {
 				p.Prior = config.Fixed(p.Prior.A)
-			} else if l.Type == "shear" && p.Prior.Kind == config.PriorNormal {
+			} else if (p.Role == physics.RoleShear1 || p.Role == physics.RoleShear2) && p.Prior.Kind == config.PriorNormal {
 				p.Prior.B = min(p.Prior.B, simpleShear)
 			}
 		}
@@ -232,7 +233,7 @@ func restrained(c *config.Config) *config.Config {
 		l := &out.Source[i]
 		l.Params = slices.Clone(l.Params)
 		for k := range l.Params {
-			if p := &l.Params[k]; p.Name == "r_sersic" && p.Prior.Kind != config.PriorFixed {
+			if p := &l.Params[k]; p.Role == physics.RoleHalfLightRadius && p.Prior.Kind != config.PriorFixed {
 				p.Prior.Hi = min(p.Prior.Hi, maxSource)
 			}
 		}

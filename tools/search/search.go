@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 
 	"gonum.org/v1/gonum/floats"
@@ -17,6 +16,7 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 	"lenskit/adjoint"
 	"lenskit/internal/task"
+	"lenskit/physics"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
@@ -394,12 +394,12 @@ func (s *Search) given() ([]float64, error) {
 	post, cfg := s.Problem.Post, s.Problem.Config
 	theta := LaidOut(post)
 	lacking := map[string]bool{}
-	set := func(pr *config.Prior, names ...string) bool {
+	set := func(pr *config.Prior, role physics.Role, names ...string) bool {
 		switch {
 		case pr.Kind == config.PriorFixed:
 		case pr.Init == nil:
 			lacking[names[0]] = true
-			return isAmplitude(names[0])
+			return role.IsAmplitude()
 		default:
 			for k, name := range names {
 				theta[s.Problem.Index[name]] = pr.Init[min(k, len(pr.Init)-1)]
@@ -410,32 +410,23 @@ func (s *Search) given() ([]float64, error) {
 	for _, c := range cfg.Components() {
 		for i := range c.Params {
 			q := &c.Params[i]
-			if !set(&q.Prior, s.Problem.NamesOf(c, q)...) {
+			if !set(&q.Prior, q.Role, s.Problem.NamesOf(c, q)...) {
 				return nil, nil
 			}
 		}
 	}
-	if cfg.Sky != nil && !set(cfg.Sky, "sky") || len(lacking) == post.Dim() {
+	if cfg.Sky != nil && !set(cfg.Sky, physics.RoleSky, "sky") || len(lacking) == post.Dim() {
 		return nil, nil
 	}
 	if err := post.U(make([]float64, post.Dim()), theta); err != nil {
 		return nil, term.BadInput("%s: init: %v", cfg.File, err)
 	}
-	fitAmplitudes(post, theta, func(name string) bool { return lacking[name] })
+	fitAmplitudes(post, theta, func(q *adjoint.Param) bool { return lacking[q.Name] })
 	return coordinates(post, theta)
 }
 
 // isEinsteinRadius tells whether a parameter is the Einstein radius of a galaxy's mass profile.
-func isEinsteinRadius(name string) bool {
-	last := name[strings.LastIndexByte(name, '.')+1:]
-	return strings.HasPrefix(name, "lens.") && (last == "theta_E" || last == "r_ein" || last == "b")
-}
-
-// isAmplitude tells whether the image is linear in a parameter.
-func isAmplitude(name string) bool {
-	last := name[strings.LastIndexByte(name, '.')+1:]
-	return last == "amp" || last == "iota" || name == "sky" || strings.HasPrefix(last, "amp_")
-}
+func isEinsteinRadius(q *adjoint.Param) bool { return q.Role == physics.RoleEinsteinRadius }
 
 // draw makes start i: a draw from the priors, parameters with an init at it for the first, and amplitudes fitted.
 func (s *Search) draw(p *adjoint.Posterior, o *scanOptions, i int) ([]float64, error) {
@@ -446,8 +437,8 @@ func (s *Search) draw(p *adjoint.Posterior, o *scanOptions, i int) ([]float64, e
 		u[k] = math.Max(-2, math.Min(2, rng.NormFloat64()))
 	}
 	if o.even {
-		for k, name := range p.Names() {
-			if f := p.Free()[k]; f >= 0 && isEinsteinRadius(name) {
+		for k := range p.Params() {
+			if f := p.Free()[k]; f >= 0 && isEinsteinRadius(&p.Params()[k]) {
 				u[f] = distuv.UnitNormal.Quantile((float64(i) + 0.5) / float64(o.starts))
 			}
 		}
@@ -476,12 +467,12 @@ func (s *Search) draw(p *adjoint.Posterior, o *scanOptions, i int) ([]float64, e
 	return coordinates(p, theta)
 }
 
-// fitAmplitudes sets the free amplitudes (amp, iota, sky) among theta to their least-squares values, where these lie
-// within the priors. only, unless nil, selects by name.
-func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string) bool) {
+// fitAmplitudes sets the free amplitudes (of profiles, decoders and the sky) among theta to their least-squares values,
+// where these lie within the priors. only, unless nil, selects among them.
+func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(q *adjoint.Param) bool) {
 	var which []int
-	for k, name := range p.Names() {
-		if p.Free()[k] >= 0 && isAmplitude(name) && (only == nil || only(name)) {
+	for k := range p.Params() {
+		if q := &p.Params()[k]; p.Free()[k] >= 0 && q.Role.IsAmplitude() && (only == nil || only(q)) {
 			which = append(which, k)
 		}
 	}
@@ -526,7 +517,7 @@ func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string)
 		}
 		b.SetVec(c, v)
 	}
-	if slices.ContainsFunc(which, func(k int) bool { return isTerm(p.Names()[k]) }) {
+	if slices.ContainsFunc(which, func(k int) bool { return p.Params()[k].Role == physics.RoleTermAmplitude }) {
 		positiveAmplitudes(p, theta, which, a, b)
 		return
 	}
@@ -546,15 +537,12 @@ func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string)
 	}
 }
 
-// isTerm tells whether a parameter is the amplitude of one of the terms of an expansion.
-func isTerm(name string) bool { return strings.Contains(name, ".amp_") }
-
 // positiveAmplitudes sets amplitudes, those of expansions among them, to the best that are not negative. Those that end at
 // zero are set to what their priors hold least likely.
 func positiveAmplitudes(p *adjoint.Posterior, theta []float64, which []int, a *mat.SymDense, b *mat.VecDense) {
 	x, free := make([]float64, len(which)), -1
 	for c, k := range which {
-		if p.Names()[k] == "sky" {
+		if p.Params()[k].Role == physics.RoleSky {
 			free = c
 		}
 	}
@@ -640,17 +628,19 @@ func (s *Search) apart(a, b config.Named) (float64, error) {
 	return math.Sqrt(sum / (n * n)), nil
 }
 
-func coordinatesOf(p *adjoint.Posterior, match func(name string) bool) []int {
+func coordinatesOf(p *adjoint.Posterior, match func(q *adjoint.Param) bool) []int {
 	var out []int
-	for k, name := range p.Names() {
-		if f := p.Free()[k]; f >= 0 && match(name) {
+	for k := range p.Params() {
+		if f := p.Free()[k]; f >= 0 && match(&p.Params()[k]) {
 			out = append(out, f)
 		}
 	}
 	return out
 }
 
-func isSource(name string) bool { return strings.HasPrefix(name, "source.") }
+func isSource(q *adjoint.Param) bool { return q.Group == adjoint.GroupSource }
+
+func isLens(q *adjoint.Param) bool { return q.Group == adjoint.GroupLens }
 
 // refine takes the basins to the full model: at middle size with the sources traced back, then at full size.
 func (s *Search) refine(ctx context.Context, full *adjoint.Posterior, basins []basin) (*Result, error) {
@@ -719,7 +709,7 @@ func (s *Search) Settle(ctx context.Context, post, full *adjoint.Posterior, ends
 	top := tried[0]
 	res := &Result{}
 	res.Lensed, res.Doubts = s.doubts(full, top, tried)
-	hold := slices.ContainsFunc(full.Names(), isEinsteinRadius)
+	hold := slices.ContainsFunc(full.Params(), func(q adjoint.Param) bool { return isEinsteinRadius(&q) })
 	if hold && s.Problem.Config.Data.Noise.Fraction > 0 && res.Lensed.disagrees() {
 		held, err := s.between(ctx, full, top, placed, res.Lensed)
 		if err == nil {
@@ -813,7 +803,7 @@ func (s *Search) place(ctx context.Context, post *adjoint.Posterior, src *source
 	post.Theta(theta, from.U)
 	named := namedTheta(post, from.U)
 	widths = nil
-	if w := named[src.decoders[0].prefix+"s"]; w > 0 {
+	if w := named[src.decoders[0].comp.KeyOf(physics.RoleSize)]; w > 0 {
 		widths = []float64{0.75 * w, w, 1.3 * w}
 	}
 	ends, err = s.below(ctx, post, src, key+" again", theta, named, widths)
@@ -950,7 +940,7 @@ func (s *Search) lm(ctx context.Context, key string, post *adjoint.Posterior, t 
 }
 
 // lmPart is lm with those parameters free that free names and the others held where from has them.
-func (s *Search) lmPart(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, free func(name string) bool, from []float64, steps int) (*StageEnd, error) {
+func (s *Search) lmPart(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, free func(q *adjoint.Param) bool, from []float64, steps int) (*StageEnd, error) {
 	only := &subset{full: t, which: coordinatesOf(post, free), base: from}
 	end, err := s.lm(ctx, key, post, only, only.part(from), steps)
 	if err != nil {
@@ -1164,8 +1154,8 @@ func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEn
 		out = append(out, misfits(post, img)...)
 	}
 	for k, name := range post.Names() {
-		f := post.Free()[k]
-		if f < 0 || strings.Contains(name, ".z.") || strings.HasSuffix(name, ".iota") || strings.HasPrefix(name, "lens_light.") {
+		f, q := post.Free()[k], &post.Params()[k]
+		if f < 0 || q.Role == physics.RoleLatent || q.Kind == adjoint.KindDecoder && q.Role == physics.RoleAmplitude || q.Group == adjoint.GroupLensLight {
 			continue // a decoder's brightness trades with its latents, profiles of the lens's light with each other
 		}
 		if math.Abs(top.U[f]) > edge {
@@ -1309,6 +1299,18 @@ func unexplained(post *adjoint.Posterior, img *adjoint.Images, lit []bool, sigma
 	return count, x, y
 }
 
+// simpleLight is the profile that stands in for a decoder.
+const simpleLight = "sersic"
+
+// simpleCentre names the centre of the first source as the simple model has it.
+func (s *Search) simpleCentre() (x, y string) {
+	src := s.Problem.Config.Source[0]
+	if src.Type == "decoder" {
+		src.Params = config.DefaultParams(src.Group, simpleLight)
+	}
+	return src.KeyOf(physics.RoleCentreX), src.KeyOf(physics.RoleCentreY)
+}
+
 // simplified is the config with a Sersic profile in place of each decoder.
 func simplified(c *config.Config, brightness float64) *config.Config {
 	s := *c
@@ -1319,25 +1321,25 @@ func simplified(c *config.Config, brightness float64) *config.Config {
 			if d.Type != "decoder" {
 				continue
 			}
-			centre := map[string]config.Prior{}
+			centre := map[physics.Role]config.Prior{}
 			var peak *config.Prior
 			for _, p := range d.Params {
-				if p.Name == "iota" {
+				if p.Role == physics.RoleAmplitude {
 					peak = &p.Prior
 				}
-				if (p.Name == "x" || p.Name == "y") && p.Prior.Kind != config.PriorFixed {
-					centre["center_"+p.Name] = p.Prior
+				if (p.Role == physics.RoleCentreX || p.Role == physics.RoleCentreY) && p.Prior.Kind != config.PriorFixed {
+					centre[p.Role] = p.Prior
 				}
 			}
-			r := config.Component{Group: d.Group, Name: d.Name, Type: "sersic", Redshift: d.Redshift, Params: config.DefaultParams(d.Group, "sersic")}
+			r := config.Component{Group: d.Group, Name: d.Name, Type: simpleLight, Redshift: d.Redshift, Params: config.DefaultParams(d.Group, simpleLight)}
 			for k := range r.Params {
 				p := &r.Params[k].Prior
-				if r.Params[k].Name == "amp" && peak != nil && peak.Kind == config.PriorLognormal {
+				if r.Params[k].Role == physics.RoleAmplitude && peak != nil && peak.Kind == config.PriorLognormal {
 					// at its half-light radius a galaxy has about a fifth of its peak, seen through pixels
 					*p = *peak
 					p.A -= math.Log(5)
 				}
-				if q, ok := centre[r.Params[k].Name]; ok && q.Kind == config.PriorNormal {
+				if q, ok := centre[r.Params[k].Role]; ok && q.Kind == config.PriorNormal {
 					// galaxies need not stand in the middle of their frames
 					*p = config.Normal(q.A, math.Hypot(q.B, 0.15))
 				}

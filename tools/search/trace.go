@@ -3,7 +3,6 @@ package search
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"lenskit/adjoint"
 	"lenskit/onnx"
@@ -62,7 +61,7 @@ func (s *sources) close() {
 func (s *sources) widths() []float64 {
 	d := &s.decoders[0]
 	for i := range d.comp.Params {
-		if p := &d.comp.Params[i]; p.Name == "s" {
+		if p := &d.comp.Params[i]; p.Role == physics.RoleSize {
 			if p.Prior.Kind == config.PriorFixed {
 				return []float64{p.Prior.Fixed[0]}
 			}
@@ -105,10 +104,10 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 	// the foreground: the model without sources
 	dark := append([]float64(nil), theta...)
 	for i := range s.decoders {
-		dark[at[s.decoders[i].prefix+"iota"]] = 0
+		dark[at[s.decoders[i].comp.KeyOf(physics.RoleAmplitude)]] = 0
 	}
-	for name, k := range at {
-		if isSource(name) && strings.HasSuffix(name, ".amp") {
+	for k := range post.Params() {
+		if q := &post.Params()[k]; isSource(q) && q.Role == physics.RoleAmplitude {
 			dark[k] = 0
 		}
 	}
@@ -118,7 +117,7 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 	}
 	lensValues := config.Named{}
 	for k, name := range post.Names() {
-		if strings.HasPrefix(name, "lens.") {
+		if isLens(&post.Params()[k]) {
 			lensValues[name] = theta[k]
 		}
 	}
@@ -130,27 +129,20 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 	if err != nil {
 		return nil, err
 	}
-	cx, cy := theta[at[d.prefix+"x"]], theta[at[d.prefix+"y"]]
-	simple := physics.Light(nil)
-	if v, ok := named[d.prefix+"amp"]; ok { // the simple source stands under the decoder's name
-		if simple, err = physics.NewLight("sersic"); err != nil {
-			return nil, err
-		}
-		var p []float64
-		for _, q := range simple.Params() {
-			p = append(p, named[d.prefix+q.Name])
-		}
-		if err := simple.Set(p); err != nil || !(v > 0) {
-			simple = nil
-		} else {
-			cx, cy = named[d.prefix+"center_x"], named[d.prefix+"center_y"]
-		}
+	iota, size, x0, y0 := at[d.comp.KeyOf(physics.RoleAmplitude)], at[d.comp.KeyOf(physics.RoleSize)], at[d.comp.KeyOf(physics.RoleCentreX)], at[d.comp.KeyOf(physics.RoleCentreY)]
+	cx, cy := theta[x0], theta[y0]
+	simple, x, y, err := simpleSource(named, d.prefix) // it stands under the decoder's name
+	if err != nil {
+		return nil, err
+	}
+	if simple != nil {
+		cx, cy = x, y
 	}
 	var out [][]float64
 	for _, width := range widths {
 		start := append([]float64(nil), theta...)
-		start[at[d.prefix+"s"]] = width
-		start[at[d.prefix+"x"]], start[at[d.prefix+"y"]] = cx, cy
+		start[size] = width
+		start[x0], start[y0] = cx, cy
 		if d.enc != nil {
 			guess := make([]float64, d.w*d.h)
 			if simple != nil {
@@ -165,10 +157,11 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 			if err != nil {
 				continue // no light within this frame
 			}
+			latents := d.comp.ByRole(physics.RoleLatent)
 			for k, v := range z {
-				start[at[fmt.Sprintf("%sz.%d", d.prefix, k+1)]] = v
+				start[at[d.comp.NameOf(latents, k)]] = v
 			}
-			start[at[d.prefix+"iota"]] = peak
+			start[iota] = peak
 		}
 		clampToPriors(post, s.cfg, start)
 		fitAmplitudes(post, start, isSource)
@@ -186,6 +179,35 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 		out = append(out, u)
 	}
 	return out, nil
+}
+
+// simpleSource is the Sersic profile whose parameters named has under a prefix, and its centre; nil where it has none, or one
+// that does not shine.
+func simpleSource(named config.Named, prefix string) (light physics.Light, x, y float64, err error) {
+	if light, err = physics.NewLight(simpleLight); err != nil {
+		return nil, 0, 0, err
+	}
+	var p []float64
+	amp := 0.0
+	for _, q := range light.Params() {
+		v, ok := named[prefix+q.Name]
+		if !ok {
+			return nil, 0, 0, nil
+		}
+		p = append(p, v)
+		switch q.Role {
+		case physics.RoleAmplitude:
+			amp = v
+		case physics.RoleCentreX:
+			x = v
+		case physics.RoleCentreY:
+			y = v
+		}
+	}
+	if light.Set(p) != nil || !(amp > 0) {
+		return nil, 0, 0, nil
+	}
+	return light, x, y, nil
 }
 
 // clampToPriors moves values on or beyond a bound of their prior inside by a thousandth of its range.
