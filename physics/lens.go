@@ -8,6 +8,9 @@ type Param struct {
 	Unit   Unit
 	Lo, Hi float64 // open range of validity; ±Inf where there is none
 	Period float64 // of an angle: values that differ by it are the same; 0 of all others
+
+	Default  Prior // what is held likely where nobody says
+	InSource Prior // the same for light in the source plane, where that is another; no family: Default
 }
 
 // Unit names what a parameter is measured in.

@@ -26,7 +26,7 @@ func newNIE() *nie {
 	return l
 }
 
-var nieParams = slices.Concat([]Param{einsteinRadius("theta_E"), positive("s_scale", RoleCoreRadius, Arcsec)},
+var nieParams = slices.Concat([]Param{einsteinRadius("theta_E"), positive("s_scale", RoleCoreRadius, Arcsec).likely(logNormal(0.05, 1))},
 	ellipticity(), centre("center_x", "center_y"))
 
 func (l *nie) Params() []Param { return nieParams }

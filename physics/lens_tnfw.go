@@ -19,7 +19,7 @@ func newTNFW() *tnfw {
 	return l
 }
 
-var tnfwParams = slices.Concat(ofHalo(), []Param{positive("r_trunc", RoleTruncationRadius, Arcsec)}, centre("center_x", "center_y"))
+var tnfwParams = slices.Concat(ofHalo(), []Param{positive("r_trunc", RoleTruncationRadius, Arcsec).likely(logNormal(10, 0.7))}, centre("center_x", "center_y"))
 
 func (l *tnfw) Params() []Param { return tnfwParams }
 

@@ -23,8 +23,8 @@ func newCoreSersic() *coreSersic {
 	return l
 }
 
-var coreSersicParams = ellipseParams(append(sersicOwn(), positive("r_break", RoleCoreRadius, Arcsec), anywhere("gamma", RoleSlope, One),
-	positive("alpha", RoleSharpness, One))...)
+var coreSersicParams = ellipseParams(append(sersicOwn(), positive("r_break", RoleCoreRadius, Arcsec).likely(logNormal(0.05, 1)),
+	anywhere("gamma", RoleSlope, One).likely(normal(0.2, 0.2).within(0, 1)), positive("alpha", RoleSharpness, One).likely(fixed(3)))...)
 
 func (l *coreSersic) Params() []Param { return coreSersicParams }
 

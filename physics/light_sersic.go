@@ -22,7 +22,11 @@ func newSersic() *sersic {
 
 // sersicOwn are the parameters of a Sersic profile on its own radius.
 func sersicOwn() []Param {
-	return []Param{anywhere("amp", RoleAmplitude, Brightness), positive("r_sersic", RoleHalfLightRadius, Arcsec), positive("n", RoleSersicIndex, One)}
+	return []Param{
+		amplitude(Brightness),
+		positive("r_sersic", RoleHalfLightRadius, Arcsec).likely(logNormal(1, 0.7)).inSource(logNormal(0.3, 0.7)),
+		positive("n", RoleSersicIndex, One).likely(normal(3, 1.5).within(0.3, 8)).inSource(normal(1.5, 1).within(0.3, 6)),
+	}
 }
 
 var sersicParams = ellipseParams(sersicOwn()...)

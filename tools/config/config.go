@@ -519,7 +519,7 @@ func (p *Param) parseKind(n node) error {
 		pr.Fixed = v
 		return err
 	case PriorBundle:
-		pr.A = defaultLatentScale
+		pr.A = p.Default.A
 		if n.isNull() {
 			return nil
 		}

@@ -158,11 +158,11 @@ type Scalar struct {
 
 // loneParam is the parameter of a key of the config that belongs to no component, with its default prior.
 func loneParam(key string) Param {
-	p := Param{Param: physics.NoiseScale, Prior: DefaultPrior(key, key, key)}
+	q := physics.NoiseScale
 	if key == physics.Sky.Name {
-		p.Param = physics.Sky
+		q = physics.Sky
 	}
-	return p
+	return Param{Param: q, Prior: DefaultPrior(key, q)}
 }
 
 // Scalars lists the parameters that belong to no component, in the order of the model.
