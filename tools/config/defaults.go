@@ -30,7 +30,7 @@ func (p Prior) OfBrightness() Prior {
 	return p
 }
 
-// DefaultPrior is the default prior of a parameter in a group, the zero prior (Kind "") where it has none.
+// DefaultPrior is the default prior of a parameter in a group.
 func DefaultPrior(group string, p physics.Param) Prior {
 	d := p.Default
 	if group == "source" && p.InSource.Family != "" {
@@ -48,9 +48,6 @@ func DefaultParams(group, kind string) []Param {
 	var out []Param
 	for _, p := range kindParams(group, kind) {
 		d := Param{Param: p, Vector: p.Role == physics.RoleLatent, Prior: DefaultPrior(group, p)}
-		if d.Prior.Kind == "" {
-			d.Prior = Generic(p)
-		}
 		if !math.IsInf(d.Prior.Lo, 0) || !math.IsInf(d.Prior.Hi, 0) {
 			d.Prior.Lo, d.Prior.Hi = max(d.Prior.Lo, p.Lo), min(d.Prior.Hi, p.Hi)
 		}

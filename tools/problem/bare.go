@@ -3,7 +3,6 @@ package problem
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -131,15 +130,9 @@ func Bare(b BareOptions) (*config.Config, error) {
 	sky := config.Normal(0, bareSky).OfBrightness()
 	c.Sky = &sky
 	for i := range c.LensLight {
-		terms := 0
 		for k := range c.LensLight[i].Params {
 			switch p := &c.LensLight[i].Params[k]; p.Role {
-			case physics.RoleTermAmplitude:
-				// a galaxy's brightness falls about as the radius grows
-				width := bareNarrow * math.Pow(bareWide/bareNarrow, float64(terms)/9)
-				p.Prior = config.Lognormal(0.1*2*math.Pi*width, 2).OfBrightness()
-				terms++
-			case physics.RoleLeastSize:
+			case physics.RoleLeastSize: // the amplitudes' default priors are for these widths
 				p.Prior = config.Fixed(bareNarrow)
 			case physics.RoleLargestSize:
 				p.Prior = config.Fixed(bareWide)
