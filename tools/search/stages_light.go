@@ -3,7 +3,6 @@ package search
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -24,12 +23,6 @@ const (
 	joinSteps   = 20
 	rivalGap    = 25 // of log posterior, from the best of these to others that are followed
 )
-
-// hasLensLight tells whether the lens shines in a way that can be fitted before all else.
-func hasLensLight(c *config.Config) bool {
-	decoder := func(l config.Component) bool { return l.Type == "decoder" }
-	return len(c.LensLight) > 0 && len(c.Lens) > 0 && len(c.Source) > 0 && !slices.ContainsFunc(c.LensLight, decoder)
-}
 
 // staged finds lenses that explain a small image in which the lens itself shines: its light first, as far as it is
 // smooth; then lens and simple sources below what that leaves; then all together.
@@ -154,88 +147,4 @@ func (s *Search) join(ctx context.Context, key string, simple *config.Config, ob
 		out = append(out, basin{theta: namedTheta(post, end.U), logProb: end.LogProb})
 	}
 	return out, nil
-}
-
-// distinct are those of the basins whose lenses differ, of the same ones the first.
-func (s *Search) distinct(found []basin) ([]basin, error) {
-	var out []basin
-	for _, b := range found {
-		same, err := s.among(out, b, sameBasin)
-		if err != nil {
-			return nil, err
-		}
-		if !same {
-			out = append(out, b)
-		}
-	}
-	return out, nil
-}
-
-// among tells whether the lens of a basin is nearer than so many arcsec of deflection to that of one found.
-func (s *Search) among(found []basin, b basin, near float64) (bool, error) {
-	for _, o := range found {
-		if d, err := s.apart(o.theta, b.theta); d < near || err != nil {
-			return err == nil, err
-		}
-	}
-	return false, nil
-}
-
-// dimmed is the observation with the errors of simple models added to the noise: fractions of the lens's light and of
-// what lies above it.
-func dimmed(o *observation.Observation, light []float64) *observation.Observation {
-	out := *o
-	out.Sigma = o.Sigmas()
-	for i, v := range light {
-		out.Sigma[i] = math.Hypot(out.Sigma[i], observation.LightError*v)
-		if arc := o.Data[i] - v; arc > 0 {
-			out.Sigma[i] = math.Hypot(out.Sigma[i], arcError*arc)
-		}
-	}
-	return &out
-}
-
-// showing is the observation with other data.
-func showing(o *observation.Observation, data []float64) *observation.Observation {
-	out := *o
-	out.Data = data
-	return &out
-}
-
-// without is the observation with light taken off the data.
-func without(o *observation.Observation, light []float64) *observation.Observation {
-	data := slices.Clone(o.Data)
-	for i, v := range light {
-		data[i] -= v
-	}
-	return showing(o, data)
-}
-
-// restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not
-// tell, and with simple sources no larger than galaxies are.
-func restrained(c *config.Config) *config.Config {
-	out := *c
-	out.Lens = slices.Clone(c.Lens)
-	for i := range out.Lens {
-		l := &out.Lens[i]
-		l.Params = slices.Clone(l.Params)
-		for k := range l.Params {
-			if p := &l.Params[k]; p.Name == "gamma" && p.Prior.Kind == config.PriorNormal {
-				p.Prior = config.Fixed(p.Prior.A)
-			} else if l.Type == "shear" && p.Prior.Kind == config.PriorNormal {
-				p.Prior.B = min(p.Prior.B, simpleShear)
-			}
-		}
-	}
-	out.Source = slices.Clone(c.Source)
-	for i := range out.Source {
-		l := &out.Source[i]
-		l.Params = slices.Clone(l.Params)
-		for k := range l.Params {
-			if p := &l.Params[k]; p.Name == "r_sersic" && p.Prior.Kind != config.PriorFixed {
-				p.Prior.Hi = min(p.Prior.Hi, maxSource)
-			}
-		}
-	}
-	return &out
 }

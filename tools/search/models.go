@@ -1,0 +1,87 @@
+package search
+
+import (
+	"math"
+	"slices"
+
+	"lenskit/tools/config"
+	"lenskit/tools/observation"
+)
+
+// hasLensLight tells whether the lens shines in a way that can be fitted before all else.
+func hasLensLight(c *config.Config) bool {
+	decoder := func(l config.Component) bool { return l.Type == "decoder" }
+	return len(c.LensLight) > 0 && len(c.Lens) > 0 && len(c.Source) > 0 && !slices.ContainsFunc(c.LensLight, decoder)
+}
+
+// simplified is the config with a Sersic profile in place of each decoder.
+func simplified(c *config.Config, brightness float64) *config.Config {
+	s := *c
+	replace := func(list []config.Component) []config.Component {
+		out := append([]config.Component(nil), list...)
+		for i := range out {
+			d := &out[i]
+			if d.Type != "decoder" {
+				continue
+			}
+			centre := map[string]config.Prior{}
+			var peak *config.Prior
+			for _, p := range d.Params {
+				if p.Name == "iota" {
+					peak = &p.Prior
+				}
+				if (p.Name == "x" || p.Name == "y") && p.Prior.Kind != config.PriorFixed {
+					centre["center_"+p.Name] = p.Prior
+				}
+			}
+			r := config.Component{Group: d.Group, Name: d.Name, Type: "sersic", Redshift: d.Redshift, Params: config.DefaultParams(d.Group, "sersic")}
+			for k := range r.Params {
+				p := &r.Params[k].Prior
+				if r.Params[k].Name == "amp" && peak != nil && peak.Kind == config.PriorLognormal {
+					// at its half-light radius a galaxy has about a fifth of its peak, seen through pixels
+					*p = *peak
+					p.A -= math.Log(5)
+				}
+				if q, ok := centre[r.Params[k].Name]; ok && q.Kind == config.PriorNormal {
+					// galaxies need not stand in the middle of their frames
+					*p = config.Normal(q.A, math.Hypot(q.B, 0.15))
+				}
+			}
+			out[i] = r
+		}
+		return out
+	}
+	s.Source, s.LensLight = replace(c.Source), replace(c.LensLight)
+	s.NoiseScale, s.StudentT = nil, 0 // far from the truth, a better model is the cure of a misfit
+	observation.ScalePriors(&s, brightness)
+	return &s
+}
+
+// restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not
+// tell, and with simple sources no larger than galaxies are.
+func restrained(c *config.Config) *config.Config {
+	out := *c
+	out.Lens = slices.Clone(c.Lens)
+	for i := range out.Lens {
+		l := &out.Lens[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Name == "gamma" && p.Prior.Kind == config.PriorNormal {
+				p.Prior = config.Fixed(p.Prior.A)
+			} else if l.Type == "shear" && p.Prior.Kind == config.PriorNormal {
+				p.Prior.B = min(p.Prior.B, simpleShear)
+			}
+		}
+	}
+	out.Source = slices.Clone(c.Source)
+	for i := range out.Source {
+		l := &out.Source[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Name == "r_sersic" && p.Prior.Kind != config.PriorFixed {
+				p.Prior.Hi = min(p.Prior.Hi, maxSource)
+			}
+		}
+	}
+	return &out
+}

@@ -1,0 +1,38 @@
+package search
+
+import (
+	"math"
+	"slices"
+
+	"lenskit/tools/observation"
+)
+
+// dimmed is the observation with the errors of simple models added to the noise: fractions of the lens's light and of
+// what lies above it.
+func dimmed(o *observation.Observation, light []float64) *observation.Observation {
+	out := *o
+	out.Sigma = o.Sigmas()
+	for i, v := range light {
+		out.Sigma[i] = math.Hypot(out.Sigma[i], observation.LightError*v)
+		if arc := o.Data[i] - v; arc > 0 {
+			out.Sigma[i] = math.Hypot(out.Sigma[i], arcError*arc)
+		}
+	}
+	return &out
+}
+
+// showing is the observation with other data.
+func showing(o *observation.Observation, data []float64) *observation.Observation {
+	out := *o
+	out.Data = data
+	return &out
+}
+
+// without is the observation with light taken off the data.
+func without(o *observation.Observation, light []float64) *observation.Observation {
+	data := slices.Clone(o.Data)
+	for i, v := range light {
+		data[i] -= v
+	}
+	return showing(o, data)
+}
