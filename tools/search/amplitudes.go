@@ -5,9 +5,10 @@ import (
 	"slices"
 	"strings"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/tools/observation"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // isAmplitude tells whether the image is linear in a parameter.
@@ -20,8 +21,8 @@ func isAmplitude(name string) bool {
 func isTerm(name string) bool { return strings.Contains(name, ".amp_") }
 
 // fitAmplitudes sets the free amplitudes (amp, iota, sky) among theta to their least-squares values, where these lie
-// within the priors. only, unless nil, selects by name.
-func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string) bool) {
+// within reach standard deviations of the centres of their priors. only, unless nil, selects by name.
+func fitAmplitudes(p *adjoint.Posterior, theta []float64, reach float64, only func(name string) bool) {
 	var which []int
 	for k, name := range p.Names() {
 		if p.Free()[k] >= 0 && isAmplitude(name) && (only == nil || only(name)) {
@@ -82,8 +83,8 @@ func fitAmplitudes(p *adjoint.Posterior, theta []float64, only func(name string)
 	u := make([]float64, p.Dim())
 	for c, k := range which {
 		theta[k] = x.AtVec(c)
-		// beyond 2.5 sigma of its prior an amplitude is no help: the start's shape is wrong
-		if p.U(u, theta) != nil || math.Abs(u[p.Free()[k]]) > 2.5 {
+		// beyond that an amplitude is no help: the start's shape is wrong
+		if p.U(u, theta) != nil || math.Abs(u[p.Free()[k]]) > reach {
 			theta[k] = old[k]
 		}
 	}

@@ -87,9 +87,9 @@ func (s *Search) lmAlone(ctx context.Context, key string, post *adjoint.Posterio
 
 // lmOptions are those of a climb. Where the lens shines its profiles, not the noise, limit the fit.
 func (s *Search) lmOptions(steps int) samplers.LMOptions {
-	o := samplers.LMOptions{Steps: steps, TolGain: 1e-3, Patience: 3}
+	o := samplers.LMOptions{Steps: steps, TolGain: s.Settings.LeastGain, Patience: s.Settings.Patience}
 	if hasLensLight(s.Problem.Config) {
-		o.TolGain = 0.1
+		o.TolGain = s.Settings.LeastGainLight
 	}
 	return o
 }

@@ -16,6 +16,7 @@ import (
 type sources struct {
 	obs      *observation.Observation
 	cfg      *config.Config
+	set      *Settings
 	decoders []decoderSource
 }
 
@@ -30,7 +31,7 @@ type decoderSource struct {
 
 // newSources opens the encoders of the decoder sources.
 func (s *Search) newSources(obs *observation.Observation) (*sources, error) {
-	src := &sources{obs: obs, cfg: s.Problem.Config}
+	src := &sources{obs: obs, cfg: s.Problem.Config, set: &s.Settings}
 	for i := range src.cfg.Source {
 		c := &src.cfg.Source[i]
 		if c.Type != "decoder" {
@@ -65,9 +66,9 @@ func (s *sources) widths() []float64 {
 				return []float64{p.Prior.Fixed[0]}
 			}
 			lo, hi := likely(&p.Prior)
-			out := make([]float64, 5)
+			out := make([]float64, s.set.FrameWidths)
 			for k := range out {
-				out[k] = lo * math.Pow(hi/lo, float64(k)/4)
+				out[k] = lo * math.Pow(hi/lo, float64(k)/float64(s.set.FrameWidths-1))
 			}
 			return out
 		}
@@ -159,7 +160,7 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 				}
 				simple.Brightness(guess, x, y)
 			}
-			z, peak, err := d.enc.encode(back.image(d.w, d.h, cx, cy, width, guess))
+			z, peak, err := d.enc.encode(back.image(d.w, d.h, cx, cy, width, guess, s.set.GuessWeight))
 			if err != nil {
 				continue // no light within this frame
 			}
@@ -169,7 +170,7 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 			start[at[d.prefix+"iota"]] = peak
 		}
 		clampToPriors(post, s.cfg, start)
-		fitAmplitudes(post, start, isSource)
+		fitAmplitudes(post, start, s.set.AmplitudeReach, isSource)
 		u, err := coordinates(post, start)
 		if err != nil {
 			return nil, err

@@ -39,7 +39,7 @@ func (s *Search) apart(a, b config.Named) (float64, error) {
 func (s *Search) distinct(found []basin) ([]basin, error) {
 	var out []basin
 	for _, b := range found {
-		same, err := s.among(out, b, sameBasin)
+		same, err := s.among(out, b, s.Settings.SameLens)
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/internal/check"
 	"lenskit/physics"
@@ -20,7 +19,15 @@ import (
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
 	"lenskit/tools/problem"
+
+	"gonum.org/v1/gonum/mat"
 )
+
+// defaults are the settings of a config that says nothing of them.
+func defaults() *Settings {
+	set := DefaultSettings()
+	return &set
+}
 
 // knots is a source of three knots of different widths, which no profile follows.
 func knots(x, y float64) float64 {
@@ -47,7 +54,7 @@ func galaxyWithKnots(t *testing.T) *observation.Observation {
 
 // The galaxy's light, of which the profiles follow what they can, and a source of any shape must not hide the radius.
 func TestEvidenceOfAFreeSourceTellsTheRadius(t *testing.T) {
-	f, err := newFreeSource(galaxyWithKnots(t), nil, nil)
+	f, err := newFreeSource(galaxyWithKnots(t), nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +88,7 @@ func TestEvidenceOfAFreeSourceFallsWithItsFreedom(t *testing.T) {
 	for k, v := range galaxy {
 		o.Data[k] = v + 0.01*rng.NormFloat64()
 	}
-	f, err := newFreeSource(o, nil, nil)
+	f, err := newFreeSource(o, nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +137,7 @@ func knotsProblem(t *testing.T, lens string) *problem.Problem {
 // A lens bent until a simple source fits must not hide the plain one of the same radius.
 func TestPlainLensIsTriedBesideABentOne(t *testing.T) {
 	p := knotsProblem(t, "sie")
-	s := &Search{Problem: p, Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
+	s := &Search{Problem: p, Settings: DefaultSettings(), Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
 	bent := basin{theta: config.Named{}}
 	for name, k := range p.Index {
 		theta := LaidOut(p.Post)
@@ -170,7 +177,7 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 		return &StageEnd{U: u}
 	}
 	for _, c := range []struct{ free, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
-		s := &Search{Problem: p, Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
+		s := &Search{Problem: p, Settings: DefaultSettings(), Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
 		end, err := s.between(context.Background(), p.Post, at(1.1), at(c.free), &Lensed{Radius: 1.1, Free: term.JSONFloat(c.free)})
 		if err != nil {
 			t.Fatal(err)
@@ -185,8 +192,8 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 // A source seen once may be light that is not lensed: it goes after those seen more than once, whatever its evidence.
 func TestLensesThatMultiplyGoFirst(t *testing.T) {
 	p := knotsProblem(t, "sis")
-	s := &Search{Problem: p}
-	f, err := newFreeSource(p.Obs, nil, nil)
+	s := &Search{Problem: p, Settings: DefaultSettings()}
+	f, err := newFreeSource(p.Obs, nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +209,7 @@ func TestLensesThatMultiplyGoFirst(t *testing.T) {
 		}
 		found = append(found, b)
 	}
-	if out := rivals(found); len(out) != 2 || !out[0].multiple || out[1].multiple {
+	if out := rivals(found, defaults()); len(out) != 2 || !out[0].multiple || out[1].multiple {
 		t.Errorf("rivals are %+v", out)
 	}
 }

@@ -25,7 +25,7 @@ func TestTheBasinOfTheFreeSourceIsHeldThoughARivalIsBetter(t *testing.T) {
 		return &StageEnd{U: u, LogProb: logProb, Status: samplers.Converged}
 	}
 	free, rival := at(1.7, -1000), at(1.1, 0)
-	s := &Search{Problem: p, Options: Options{}.Defaults(), Compute: adjoint.Options{Threads: 1}, Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
+	s := &Search{Problem: p, Settings: DefaultSettings(), Options: Options{}.Defaults(), Compute: adjoint.Options{Threads: 1}, Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
 	for key, end := range map[string]*StageEnd{"basin 1: everything": free, "basin 2: everything": rival,
 		"basin 1: full size": rival, "basin 1: polish": rival, "basin 1: last steps": rival} {
 		s.Saved.Done[key] = end

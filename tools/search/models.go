@@ -15,7 +15,7 @@ func hasLensLight(c *config.Config) bool {
 }
 
 // simplified is the config with a Sersic profile in place of each decoder.
-func simplified(c *config.Config, brightness float64) *config.Config {
+func simplified(c *config.Config, brightness float64, set *Settings) *config.Config {
 	s := *c
 	replace := func(list []config.Component) []config.Component {
 		out := append([]config.Component(nil), list...)
@@ -38,13 +38,13 @@ func simplified(c *config.Config, brightness float64) *config.Config {
 			for k := range r.Params {
 				p := &r.Params[k].Prior
 				if r.Params[k].Name == "amp" && peak != nil && peak.Kind == config.PriorLognormal {
-					// at its half-light radius a galaxy has about a fifth of its peak, seen through pixels
+					// a galaxy has less at its half-light radius than at its peak
 					*p = *peak
-					p.A -= math.Log(5)
+					p.A -= math.Log(set.PeakRatio)
 				}
 				if q, ok := centre[r.Params[k].Name]; ok && q.Kind == config.PriorNormal {
 					// galaxies need not stand in the middle of their frames
-					*p = config.Normal(q.A, math.Hypot(q.B, 0.15))
+					*p = config.Normal(q.A, math.Hypot(q.B, set.FrameOffset))
 				}
 			}
 			out[i] = r
@@ -59,7 +59,7 @@ func simplified(c *config.Config, brightness float64) *config.Config {
 
 // restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not
 // tell, and with simple sources no larger than galaxies are.
-func restrained(c *config.Config) *config.Config {
+func restrained(c *config.Config, set *Settings) *config.Config {
 	out := *c
 	out.Lens = slices.Clone(c.Lens)
 	for i := range out.Lens {
@@ -69,7 +69,7 @@ func restrained(c *config.Config) *config.Config {
 			if p := &l.Params[k]; p.Name == "gamma" && p.Prior.Kind == config.PriorNormal {
 				p.Prior = config.Fixed(p.Prior.A)
 			} else if l.Type == "shear" && p.Prior.Kind == config.PriorNormal {
-				p.Prior.B = min(p.Prior.B, simpleShear)
+				p.Prior.B = min(p.Prior.B, set.SimpleShear)
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func restrained(c *config.Config) *config.Config {
 		l.Params = slices.Clone(l.Params)
 		for k := range l.Params {
 			if p := &l.Params[k]; p.Name == "r_sersic" && p.Prior.Kind != config.PriorFixed {
-				p.Prior.Hi = min(p.Prior.Hi, maxSource)
+				p.Prior.Hi = min(p.Prior.Hi, set.SimpleRadius)
 			}
 		}
 	}

@@ -9,13 +9,13 @@ import (
 
 // dimmed is the observation with the errors of simple models added to the noise: fractions of the lens's light and of
 // what lies above it.
-func dimmed(o *observation.Observation, light []float64) *observation.Observation {
+func dimmed(o *observation.Observation, light []float64, set *Settings) *observation.Observation {
 	out := *o
 	out.Sigma = o.Sigmas()
 	for i, v := range light {
-		out.Sigma[i] = math.Hypot(out.Sigma[i], observation.LightError*v)
+		out.Sigma[i] = math.Hypot(out.Sigma[i], set.LightError*v)
 		if arc := o.Data[i] - v; arc > 0 {
-			out.Sigma[i] = math.Hypot(out.Sigma[i], arcError*arc)
+			out.Sigma[i] = math.Hypot(out.Sigma[i], set.ArcError*arc)
 		}
 	}
 	return &out

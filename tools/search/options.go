@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"lenskit/samplers"
+	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 )
 
@@ -55,6 +56,12 @@ func Failure(err error) error {
 	}
 	return err
 }
+
+// Settings are the numbers of the search, each with its unit and reason. A config may say otherwise under search.
+type Settings = config.Settings
+
+// DefaultSettings are those of a config that does not.
+func DefaultSettings() Settings { return config.DefaultSettings() }
 
 // State is what a search tells while it runs.
 type State struct {

@@ -6,24 +6,14 @@ import (
 	"slices"
 	"sync"
 
-	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/mat"
 	"lenskit/physics"
 	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
-)
 
-// Settings of the free source.
-const (
-	freeSide  = 72  // pixels of the image along a side
-	freeNodes = 21  // of the source along a side
-	freeReach = 1   // arcsec from the source's centre to the outermost nodes
-	freeRays  = 2   // along a pixel's side
-	freeError = 0.1 // of the light above the lens's, added to the noise: nodes and rays are as coarse
-	freeLight = 0.1 // of the lens's light, by which each of its Gaussians may be off
-	originSNR = 3   // signal to noise of a pixel from which its light tells where the source is
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
 )
 
 // freeSource is a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
@@ -31,8 +21,9 @@ const (
 // evidence, an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the
 // lens so, which no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
 type freeSource struct {
+	set          *Settings
 	x0, y0, w, h int       // box of image pixels that is drawn, in the image's
-	rayX, rayY   []float64 // of these, freeRays² each
+	rayX, rayY   []float64 // of these, InversionRays² each
 	taps         []freeTap
 	pixel        []int // of the box, that are used
 	d, weight    []float64
@@ -51,9 +42,9 @@ type freeTap struct {
 // newFreeSource prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
 // left out where the lens's light is measured. weight, unless nil, is that of another of the same observation: evidences are
 // compared at the same noise only.
-func newFreeSource(full *observation.Observation, arcs, weight []float64) (*freeSource, error) {
+func newFreeSource(full *observation.Observation, arcs, weight []float64, set *Settings) (*freeSource, error) {
 	w, h := full.Extent()
-	k := max(1, int(math.Round(float64(min(w, h))/freeSide)))
+	k := max(1, int(math.Round(float64(min(w, h))/float64(set.InversionSide))))
 	o, dark := full.Coarsen(k), full
 	if arcs != nil {
 		dark = without(full, arcs)
@@ -69,8 +60,8 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64) (*free
 	if err != nil {
 		return nil, err
 	}
-	f := &freeSource{taps: freeTaps(o)}
-	margin := 0
+	f := &freeSource{set: set, taps: freeTaps(o)}
+	margin, rays := 0, set.InversionRays
 	for _, t := range f.taps {
 		margin = max(margin, t.dx, t.dy)
 	}
@@ -89,15 +80,15 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64) (*free
 		for i := range f.w {
 			x, y := o.Place(f.x0+i, f.y0+j)
 			x, y = x+shiftX, y+shiftY
-			for r := range freeRays * freeRays {
-				f.rayX = append(f.rayX, x+((float64(r%freeRays)+0.5)/freeRays-0.5)*o.Scale)
-				f.rayY = append(f.rayY, y+((float64(r/freeRays)+0.5)/freeRays-0.5)*o.Scale)
+			for r := range rays * rays {
+				f.rayX = append(f.rayX, x+((float64(r%rays)+0.5)/float64(rays)-0.5)*o.Scale)
+				f.rayY = append(f.rayY, y+((float64(r/rays)+0.5)/float64(rays)-0.5)*o.Scale)
 			}
 			k := (f.y0+j)*o.W + f.x0 + i
 			if i < margin || j < margin || i >= f.w-margin || j >= f.h-margin || !noise.Used[k] {
 				continue
 			}
-			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], observation.LightError*smooth[k]), freeError*math.Max(0, noise.Data[k]-smooth[k]))
+			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], set.LightError*smooth[k]), set.InversionError*math.Max(0, noise.Data[k]-smooth[k]))
 			if weight != nil {
 				w = weight[len(f.weight)]
 			}
@@ -111,7 +102,7 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64) (*free
 	}
 	f.light = light.Columns(light.Shape[:], px, py)
 	for k, col := range f.light {
-		sd := 0.3 * figure.Percentile(o.Sigmas(), 0.5) // of the sky
+		sd := set.SkyError * figure.Percentile(o.Sigmas(), 0.5) // of the sky
 		if k < len(light.Amp)-1 {
 			// the light where the Gaussian has fallen to its standard deviation
 			sum, n := 0.0, 0.0
@@ -120,7 +111,7 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64) (*free
 					sum, n = sum+v, n+1
 				}
 			}
-			sd = freeLight * (light.Amp[k] + sum/math.Max(1, n))
+			sd = set.MGEError * (light.Amp[k] + sum/math.Max(1, n))
 		}
 		for i := range col {
 			col[i] *= sd * f.weight[i]
@@ -187,34 +178,42 @@ func laplacianSquared(n int) *mat.SymDense {
 	return out
 }
 
-// freePrior is the prior of the source's pixels, times a strength, and its log determinant.
-var freePrior = sync.OnceValues(func() (smooth *mat.SymDense, logDet float64) {
-	smooth = laplacianSquared(freeNodes)
-	var chol mat.Cholesky
-	chol.Factorize(smooth)
-	return smooth, chol.LogDet()
-})
+// freePrior is the prior of the side x side pixels of a source, times a strength, and its log determinant.
+func freePrior(side int) (smooth *mat.SymDense, logDet float64) {
+	of, _ := freePriors.LoadOrStore(side, sync.OnceValues(func() (*mat.SymDense, float64) {
+		smooth := laplacianSquared(side)
+		var chol mat.Cholesky
+		chol.Factorize(smooth)
+		return smooth, chol.LogDet()
+	}))
+	return of.(func() (*mat.SymDense, float64))()
+}
+
+// freePriors are the functions that compute it once, by the number of pixels.
+var freePriors sync.Map
 
 // evidence is its logarithm, but for a constant, for a lens and a source around (cx, cy) whose second differences have the
 // standard deviation exp(-½ logStrength). brightest is where the best source of these is.
 func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (logProb float64, brightest lensing.Point) {
-	const n = freeNodes * freeNodes
+	side, reach := f.set.SourceNodes, f.set.SourceReach
+	n := side * side
 	bx, by := lens.Source(f.rayX, f.rayY)
-	step := 2 * freeReach / float64(freeNodes-1)
+	step := 2 * reach / float64(side-1)
 	// a ray's light is shared between the four nodes around it
-	const rays = freeRays * freeRays
+	rays := f.set.InversionRays * f.set.InversionRays
+	perPixel := float64(rays)
 	node := make([]int32, len(bx))
 	share := make([][4]float32, len(bx))
 	for r := range bx {
-		u, v := (bx[r]-cx+freeReach)/step, (by[r]-cy+freeReach)/step
+		u, v := (bx[r]-cx+reach)/step, (by[r]-cy+reach)/step
 		node[r] = -1
-		if !(u >= 0 && v >= 0 && u < freeNodes-1 && v < freeNodes-1) {
+		if !(u >= 0 && v >= 0 && u < float64(side-1) && v < float64(side-1)) {
 			continue
 		}
 		i, j := int(u), int(v)
 		p, q := u-float64(i), v-float64(j)
-		node[r] = int32(j*freeNodes + i)
-		share[r] = [4]float32{float32((1 - p) * (1 - q) / rays), float32(p * (1 - q) / rays), float32((1 - p) * q / rays), float32(p * q / rays)}
+		node[r] = int32(j*side + i)
+		share[r] = [4]float32{float32((1 - p) * (1 - q) / perPixel), float32(p * (1 - q) / perPixel), float32((1 - p) * q / perPixel), float32(p * q / perPixel)}
 	}
 	total := n + len(f.light)
 	gram := make([]float64, total*total) // upper triangle
@@ -223,6 +222,7 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 	row := make([]float64, n)
 	of := make([]int, n) // 1 + the pixel whose row has the node
 	seen := make([]int, 0, n)
+	corners := [4]int{0, 1, side, side + 1}
 	for k, p := range f.pixel {
 		seen = seen[:0]
 		for _, t := range f.taps {
@@ -231,7 +231,7 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 				if node[r] < 0 {
 					continue
 				}
-				for c, d := range [4]int{0, 1, freeNodes, freeNodes + 1} {
+				for c, d := range corners {
 					at := int(node[r]) + d
 					if of[at] != k+1 {
 						of[at], row[at] = k+1, 0
@@ -256,9 +256,9 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 		}
 	}
 	strength := math.Exp(logStrength)
-	smooth, logDet := freePrior()
+	smooth, logDet := freePrior(side)
 	for i := range n {
-		for j := i; j < min(n, i+2*freeNodes+1); j++ {
+		for j := i; j < min(n, i+2*side+1); j++ {
 			gram[i*total+j] += strength * smooth.At(i, j)
 		}
 	}
@@ -279,23 +279,24 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 		}
 	}
 	top := floats.MaxIdx(x.RawVector().Data[:n])
-	brightest = lensing.Point{X: cx - freeReach + step*float64(top%freeNodes), Y: cy - freeReach + step*float64(top/freeNodes)}
+	brightest = lensing.Point{X: cx - reach + step*float64(top%side), Y: cy - reach + step*float64(top/side)}
 	misfit := f.chi2 - mat.Dot(b, x)
 	if pixels := float64(len(f.d)); misfit > pixels {
 		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
 	}
-	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit), brightest
+	return 0.5 * (logDet + float64(n)*logStrength - chol.LogDet() - misfit), brightest
 }
 
 // origin is the mean place in the source plane of the light above the lens's, by its signal to noise.
 func (f *freeSource) origin(lens lensing.Sum) (x, y float64) {
 	bx, by := lens.Source(f.rayX, f.rayY)
+	rays := f.set.InversionRays * f.set.InversionRays
 	sum := 0.0
 	for k, p := range f.pixel {
-		w := math.Max(0, f.d[k]-originSNR)
+		w := math.Max(0, f.d[k]-f.set.OriginSNR)
 		sum += w
-		x += w * bx[p*freeRays*freeRays]
-		y += w * by[p*freeRays*freeRays]
+		x += w * bx[p*rays]
+		y += w * by[p*rays]
 	}
 	if sum == 0 {
 		return 0, 0
@@ -303,11 +304,11 @@ func (f *freeSource) origin(lens lensing.Sum) (x, y float64) {
 	return x / sum, y / sum
 }
 
-// strength is a likely logStrength: second differences of a twentieth of the brightest arc.
+// strength is a likely logStrength: second differences of a share of the brightest arc.
 func (f *freeSource) strength() float64 {
 	arc := 0.0
 	for i, d := range f.d {
 		arc = math.Max(arc, d/f.weight[i])
 	}
-	return -2 * math.Log(0.05*arc)
+	return -2 * math.Log(f.set.SourceContrast*arc)
 }

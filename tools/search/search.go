@@ -9,24 +9,26 @@ import (
 	"strings"
 	"sync"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/observation"
 	"lenskit/tools/problem"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // Search finds the maximum a posteriori of a config's model without a start given by hand: simple sources on a small
 // image from draws of the priors, then the decoder below the best lenses, then everything at full size.
 type Search struct {
-	Problem *problem.Problem
-	Options Options
-	Compute adjoint.Options // how posteriors are computed
-	Tell    func(State)
-	Saved   *Record
-	Save    func() error // writes saved, or not when that was done a moment ago; called after each step
+	Problem  *problem.Problem
+	Options  Options
+	Settings Settings        // zero: DefaultSettings
+	Compute  adjoint.Options // how posteriors are computed
+	Tell     func(State)
+	Saved    *Record
+	Save     func() error // writes saved, or not when that was done a moment ago; called after each step
 
 	free config.Named // the lens of the best evidence with a free source, where the lens shines
 
@@ -66,6 +68,9 @@ type Result struct {
 // Find searches. When ctx is cancelled it returns ctx's error, and the record holds what is needed to go on.
 func (s *Search) Find(ctx context.Context) (*Result, error) {
 	s.Options = s.Options.Defaults()
+	if s.Settings == (Settings{}) {
+		s.Settings = DefaultSettings()
+	}
 	if s.Saved.Done == nil {
 		s.Saved.Done = map[string]*StageEnd{}
 	}
@@ -254,6 +259,9 @@ func misfits(post *adjoint.Posterior, img *adjoint.Images) []string {
 
 // mostGain is how much of log posterior a full step may promise at a maximum.
 const mostGain = 2.0
+
+// otherLens is how many arcsec the deflections of two solutions that count as different lenses are apart.
+const otherLens = 0.02
 
 // darkEnough is the number of pixels without source from which these measure the noise.
 const darkEnough = 300

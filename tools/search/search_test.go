@@ -21,7 +21,7 @@ func TestTracebackThroughNoLensIsTheImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := back.image(12, 12, 0, 0, 1.2, make([]float64, 144))
+	got := back.image(12, 12, 0, 0, 1.2, make([]float64, 144), 0.3)
 	for i := range got {
 		// a pixel of weight 1 leans on the guess, zero, with 0.3
 		check.Close(t, "pixel", got[i], o.Data[i]/1.3, 1e-9, 1)
@@ -68,7 +68,7 @@ func TestStoppedClimbsCountEachEvaluationOnce(t *testing.T) {
 	}
 	for name, climb := range climbs {
 		record := func() *Record { return &Record{Done: map[string]*StageEnd{}} }
-		whole := &Search{Problem: p, Saved: record(), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}}
+		whole := &Search{Problem: p, Settings: DefaultSettings(), Saved: record(), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}}
 		want, err := climb(whole, context.Background(), p.Post.MAP())
 		if err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func TestStoppedClimbsCountEachEvaluationOnce(t *testing.T) {
 		for {
 			ctx, cancel := context.WithCancel(context.Background())
 			left := 2 + stops%3
-			s := &Search{Problem: p, Saved: viaJSON(t, parts), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}}
+			s := &Search{Problem: p, Settings: DefaultSettings(), Saved: viaJSON(t, parts), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}}
 			if name == "free" { // is not made of evaluations of the target
 				time.AfterFunc(time.Duration(1+stops)*200*time.Millisecond, cancel)
 			}

@@ -14,7 +14,7 @@ import (
 
 // refine takes the basins to the full model: at middle size with the sources traced back, then at full size.
 func (s *Search) refine(ctx context.Context, full *adjoint.Posterior, basins []basin) (*Result, error) {
-	k := s.Problem.Obs.Binning(middleSide)
+	k := s.Problem.Obs.Binning(s.Settings.MiddleSide)
 	middle := s.Problem.Obs.Coarsen(k)
 	post := full
 	if k > 1 {
@@ -32,9 +32,10 @@ func (s *Search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 	defer src.close()
 	var best *StageEnd
 	var ends []*StageEnd
-	steps := 8*sourceSteps + 3*jointSteps
+	set := &s.Settings
+	steps := (set.FrameWidths+3)*set.SourceSteps + (set.FramesKept+1)*set.JointSteps
 	if s.free != nil {
-		steps = 3*sourceSteps + 2*jointSteps
+		steps = (set.FrameWidths+1)/2*set.SourceSteps + set.FramesKept*set.JointSteps
 	}
 	for i, b := range basins {
 		s.climbs(fmt.Sprintf("lens %d of %d", i+1, len(basins)), steps)
@@ -49,7 +50,7 @@ func (s *Search) refine(ctx context.Context, full *adjoint.Posterior, basins []b
 	}
 	placed := ends[0] // DeleteFunc moves the others
 	return s.Settle(ctx, post, full, slices.DeleteFunc(ends, func(e *StageEnd) bool {
-		return best.LogProb-e.LogProb > 30 // closer ones are only told apart at full size
+		return best.LogProb-e.LogProb > set.FullSizeGap // closer ones are only told apart at full size
 	}), placed)
 }
 
@@ -62,24 +63,28 @@ func (s *Search) place(ctx context.Context, post *adjoint.Posterior, src *source
 		if err != nil {
 			return nil, err
 		}
-		return s.lm(ctx, key+": everything", post, s.joint(post), u, jointSteps)
+		return s.lm(ctx, key+": everything", post, s.joint(post), u, s.Settings.JointSteps)
 	}
 	widths := src.widths()
-	if hasLensLight(s.Problem.Config) && len(widths) == 5 {
-		widths = []float64{widths[0], widths[2], widths[4]} // the middle of a large image is quick enough to be taken as it is
+	if hasLensLight(s.Problem.Config) && len(widths) > 1 {
+		every := widths // the middle of a large image is quick enough to be taken as it is
+		widths = nil
+		for k := 0; k < len(every); k += 2 {
+			widths = append(widths, every[k])
+		}
 	}
 	ends, err := s.below(ctx, post, src, key, theta, b.theta, widths)
 	if err != nil {
 		return nil, err
 	}
-	for i, e := range ends[:min(2, len(ends))] {
+	for i, e := range ends[:min(s.Settings.FramesKept, len(ends))] {
 		key := fmt.Sprintf("%s: everything %d", key, i+1)
 		var end *StageEnd
 		if s.free != nil {
 			// while source and light settle, a radius that is free may leave its basin
 			end, err = s.heldRadius(ctx, key, post, s.joint(post), e.U)
 		} else {
-			end, err = s.lm(ctx, key, post, s.joint(post), e.U, jointSteps)
+			end, err = s.lm(ctx, key, post, s.joint(post), e.U, s.Settings.JointSteps)
 		}
 		if err != nil {
 			return nil, err
@@ -96,13 +101,13 @@ func (s *Search) place(ctx context.Context, post *adjoint.Posterior, src *source
 	named := namedTheta(post, from.U)
 	widths = nil
 	if w := named[src.decoders[0].prefix+"s"]; w > 0 {
-		widths = []float64{0.75 * w, w, 1.3 * w}
+		widths = []float64{s.Settings.FrameNarrower * w, w, s.Settings.FrameWider * w}
 	}
 	ends, err = s.below(ctx, post, src, key+" again", theta, named, widths)
 	if err != nil {
 		return nil, err
 	}
-	end, err := s.lm(ctx, key+" again: everything", post, s.joint(post), ends[0].U, jointSteps)
+	end, err := s.lm(ctx, key+" again: everything", post, s.joint(post), ends[0].U, s.Settings.JointSteps)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +135,7 @@ func (s *Search) below(ctx context.Context, post *adjoint.Posterior, src *source
 	}
 	var ends []*StageEnd
 	for i, u := range starts {
-		end, err := s.lmPart(ctx, fmt.Sprintf("%s: source %d", key, i+1), post, post.Relaxed(), isSource, u, sourceSteps)
+		end, err := s.lmPart(ctx, fmt.Sprintf("%s: source %d", key, i+1), post, post.Relaxed(), isSource, u, s.Settings.SourceSteps)
 		if err != nil {
 			return nil, err
 		}

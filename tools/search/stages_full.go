@@ -6,9 +6,10 @@ import (
 	"slices"
 	"sort"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/samplers"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // Settle takes ends at middle size to their maxima at full size, and judges the best. placed is the end of the first basin,
@@ -20,13 +21,13 @@ func (s *Search) Settle(ctx context.Context, post, full *adjoint.Posterior, ends
 		if len(ends) > 1 {
 			label = fmt.Sprintf("full size, lens %d of %d", i+1, len(ends))
 		}
-		s.climbs(label, map[string]int{"lm": 2*s.Options.Iterations + 2*polishSteps, "adam": s.Options.Iterations + polishSteps}[s.Options.Optimizer])
+		s.climbs(label, map[string]int{"lm": 2*s.Options.Iterations + 2*s.Settings.PolishSteps, "adam": s.Options.Iterations + s.Settings.PolishSteps}[s.Options.Optimizer])
 		end, err := s.finish(ctx, post, full, fmt.Sprintf("basin %d", i+1), e)
 		if err != nil {
 			return nil, err
 		}
 		end, err = s.turned(ctx, end, func(ctx context.Context, u []float64) (*StageEnd, error) {
-			return s.lm(ctx, fmt.Sprintf("basin %d: other copy", i+1), full, full.MAP(), u, jointSteps)
+			return s.lm(ctx, fmt.Sprintf("basin %d: other copy", i+1), full, full.MAP(), u, s.Settings.JointSteps)
 		})
 		if err != nil {
 			return nil, err
@@ -63,7 +64,7 @@ func (s *Search) finish(ctx context.Context, post, full *adjoint.Posterior, key 
 		}
 	}
 	if s.Options.Optimizer == "adam" {
-		end, err := s.adam(ctx, key+": Adam", full, full.MAP(), e.U, nil, samplers.AdamOptions{Steps: s.Options.Iterations, Rate: 0.05, Final: 0.02, Window: max(500, s.Options.Iterations/10), Tol: 0.1})
+		end, err := s.adam(ctx, key+": Adam", full, full.MAP(), e.U, nil, samplers.AdamOptions{Steps: s.Options.Iterations, Rate: s.Settings.AdamRate, Final: s.Settings.AdamFinal, Window: max(s.Settings.AdamWindow, s.Options.Iterations/10), Tol: s.Settings.AdamGain})
 		if err != nil {
 			return nil, err
 		}
@@ -93,7 +94,7 @@ func (s *Search) polish(ctx context.Context, key string, post *adjoint.Posterior
 		return e, nil // a direction without curvature: nothing to whiten by
 	}
 	end, err := s.adam(ctx, key+": polish", post, post.MAP(), e.U, metric,
-		samplers.AdamOptions{Steps: polishSteps, Rate: polishRate, Final: 0.05, Beta2: 0.99, Window: 150, Tol: 0.5})
+		samplers.AdamOptions{Steps: s.Settings.PolishSteps, Rate: s.Settings.PolishRate, Final: s.Settings.PolishFinal, Beta2: s.Settings.PolishMemory, Window: s.Settings.PolishWindow, Tol: s.Settings.PolishGain})
 	if err != nil || end.LogProb > e.LogProb {
 		return end, err
 	}

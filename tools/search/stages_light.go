@@ -11,24 +11,11 @@ import (
 	"lenskit/tools/observation"
 )
 
-// Settings of the search where the lens itself shines.
-const (
-	lightStarts = 3    // draws of the lens's light
-	lightSteps  = 20   // Levenberg-Marquardt steps of each
-	arcError    = 0.5  // of the light above the lens's, likewise for simple sources
-	simpleShear = 0.03 // standard deviation of the shear below simple sources
-	arcStarts   = 48   // draws of lens and source, their Einstein radii spread evenly over the prior
-	arcBasins   = 4    // of these, ends that are joined with the light
-	maxSource   = 1    // arcsec: half-light radius of simple sources
-	joinSteps   = 20
-	rivalGap    = 25 // of log posterior, from the best of these to others that are followed
-)
-
 // staged finds lenses that explain a small image in which the lens itself shines: its light first, as far as it is
 // smooth; then lens and simple sources below what that leaves; then all together.
 func (s *Search) staged(ctx context.Context) ([]basin, []float64, error) {
-	simple := restrained(simplified(s.Problem.Config, s.Problem.Obs.Brightness))
-	small := s.Problem.Obs.Coarsen(s.Problem.Obs.Binning(observation.LightSide))
+	simple := restrained(simplified(s.Problem.Config, s.Problem.Obs.Brightness, &s.Settings), &s.Settings)
+	small := s.Problem.Obs.Coarsen(s.Problem.Obs.Binning(s.Settings.LightSide))
 	smooth, image, err := small.SmoothLight(s.Problem.Obs.BrightCentre())
 	if err != nil {
 		return nil, nil, err
@@ -36,22 +23,22 @@ func (s *Search) staged(ctx context.Context) ([]basin, []float64, error) {
 	if !showsMore(small, image) {
 		return nil, nil, errNoArcs
 	}
-	light, err := s.lensLight(ctx, simple, showing(dimmed(small, image), image), smooth)
+	light, err := s.lensLight(ctx, simple, showing(dimmed(small, image, &s.Settings), image), smooth)
 	if err != nil {
 		return nil, nil, err
 	}
 	only := *simple
 	only.LensLight, only.Sky = nil, nil
-	arcs := without(dimmed(small, image), image)
-	arcs = arcs.Coarsen(arcs.Binning(coarseSide))
+	arcs := without(dimmed(small, image, &s.Settings), image)
+	arcs = arcs.Coarsen(arcs.Binning(s.Settings.CoarseSide))
 	arcs.PSF = observation.GaussianPSF(arcs.PSF)
 	found, starts, err := s.scan(ctx, scanOptions{
-		cfg: &only, obs: arcs, starts: max(arcStarts, s.Options.Starts), basins: arcBasins, fall: 0.4, even: true,
+		cfg: &only, obs: arcs, starts: max(s.Settings.ArcStarts, s.Options.Starts), basins: s.Settings.ArcLenses, fall: s.Settings.KeptFall, even: true,
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	joined, err := s.join(ctx, "joined", simple, dimmed(small, image), light, found, nil)
+	joined, err := s.join(ctx, "joined", simple, dimmed(small, image, &s.Settings), light, found, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -62,19 +49,19 @@ func (s *Search) staged(ctx context.Context) ([]basin, []float64, error) {
 	if found, err = s.freed(ctx, simple, small, found, joined); err != nil {
 		return nil, nil, err
 	}
-	found = rivals(found)
+	found = rivals(found, &s.Settings)
 	s.free = found[0].theta
-	found, err = s.join(ctx, "joined again", simple, dimmed(small, image), light, found, func(name string) bool { return !strings.HasPrefix(name, "lens.") })
+	found, err = s.join(ctx, "joined again", simple, dimmed(small, image, &s.Settings), light, found, func(name string) bool { return !strings.HasPrefix(name, "lens.") })
 	return found, starts, err
 }
 
 // rivals are the best of the ends of join, and of the others that come close the next best: first those whose source is
 // seen more than once.
-func rivals(found []basin) []basin {
+func rivals(found []basin, set *Settings) []basin {
 	sort.SliceStable(found, func(a, b int) bool { return found[a].multiple && !found[b].multiple })
 	out := found[:1]
 	for _, b := range found[1:] {
-		if len(out) < maxBasins && b.logProb > out[0].logProb-rivalGap {
+		if len(out) < set.Lenses && b.logProb > out[0].logProb-set.RivalGap {
 			out = append(out, b)
 		}
 	}
@@ -90,10 +77,10 @@ func (s *Search) lensLight(ctx context.Context, simple *config.Config, obs *obse
 		return nil, err
 	}
 	defer post.Close()
-	s.climbs("light of the lens", lightStarts*lightSteps)
+	s.climbs("light of the lens", s.Settings.LightStarts*s.Settings.LightSteps)
 	var best *StageEnd
 	var from []float64
-	for i := range lightStarts {
+	for i := range s.Settings.LightStarts {
 		u, err := s.draw(post, &scanOptions{cfg: &only}, i)
 		if err != nil {
 			return nil, err
@@ -103,7 +90,7 @@ func (s *Search) lensLight(ctx context.Context, simple *config.Config, obs *obse
 		for c := range only.LensLight {
 			smooth.Place(&only.LensLight[c], c, post.Names(), theta)
 		}
-		fitAmplitudes(post, theta, nil)
+		fitAmplitudes(post, theta, s.Settings.AmplitudeReach, nil)
 		if u, err = coordinates(post, theta); err != nil {
 			return nil, err
 		}
@@ -111,7 +98,7 @@ func (s *Search) lensLight(ctx context.Context, simple *config.Config, obs *obse
 			break // nothing is left to chance
 		}
 		from = u
-		end, err := s.lm(ctx, fmt.Sprintf("light %d", i), post, post.Relaxed(), u, lightSteps)
+		end, err := s.lm(ctx, fmt.Sprintf("light %d", i), post, post.Relaxed(), u, s.Settings.LightSteps)
 		if err != nil {
 			return nil, err
 		}
@@ -133,14 +120,14 @@ func (s *Search) join(ctx context.Context, key string, simple *config.Config, ob
 	if free == nil {
 		free = func(string) bool { return true }
 	}
-	s.climbs("lens with its light", len(found)*joinSteps)
+	s.climbs("lens with its light", len(found)*s.Settings.LensLightSteps)
 	var out []basin
 	for i, b := range found {
 		u, err := coordinates(post, LaidOut(post, b.theta, light))
 		if err != nil {
 			return nil, err
 		}
-		end, err := s.lmPart(ctx, fmt.Sprintf("%s %d", key, i), post, post.Relaxed(), free, u, joinSteps)
+		end, err := s.lmPart(ctx, fmt.Sprintf("%s %d", key, i), post, post.Relaxed(), free, u, s.Settings.LensLightSteps)
 		if err != nil {
 			return nil, err
 		}

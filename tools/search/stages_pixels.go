@@ -9,25 +9,14 @@ import (
 	"slices"
 	"strings"
 
-	"gonum.org/v1/gonum/optimize"
 	"lenskit/adjoint"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
-)
 
-// Settings of the search with a free source.
-const (
-	freeRadius = 0.15 // of an Einstein radius, up to which others are tried on both sides,
-	freeTried  = 5    // so many
-	freeSteps  = 40   // Nelder-Mead evaluations from each lens found with simple sources,
-	freePlain  = 120  // from each plain one,
-	freeLast   = 120  // and once more from the best,
-	freeBest   = 2    // so many
-	plainApart = 0.15 // arcsec between the deflections of two plain lenses that count as one
-	otherBasin = 0.1  // of the logarithm of an Einstein radius, from which two lenses are not variants of one
+	"gonum.org/v1/gonum/optimize"
 )
 
 // freed takes lenses found with simple sources, and those found with the light of the lens as well, to those of the best
@@ -41,7 +30,7 @@ func (s *Search) freed(ctx context.Context, simple *config.Config, o *observatio
 		return nil, err
 	}
 	defer post.Close()
-	smooth, err := newFreeSource(o, nil, nil)
+	smooth, err := newFreeSource(o, nil, nil, &s.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -60,14 +49,14 @@ func (s *Search) freed(ctx context.Context, simple *config.Config, o *observatio
 		for k, v := range img.LensLight.Pix {
 			arcs[k] -= v + b.theta["sky"]
 		}
-		below, err := newFreeSource(o, arcs, smooth.weight)
+		below, err := newFreeSource(o, arcs, smooth.weight, &s.Settings)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, start{b, below, freeSteps})
+		all = append(all, start{b, below, s.Settings.SimplexSteps})
 	}
 	for _, b := range found {
-		all = append(all, start{b, smooth, freeSteps})
+		all = append(all, start{b, smooth, s.Settings.SimplexSteps})
 	}
 	var plain []basin
 	for _, a := range all {
@@ -75,14 +64,14 @@ func (s *Search) freed(ctx context.Context, simple *config.Config, o *observatio
 		if err != nil {
 			return nil, err
 		}
-		if near, err := s.among(plain, b, plainApart); err != nil {
+		if near, err := s.among(plain, b, s.Settings.SamePriorLens); err != nil {
 			return nil, err
 		} else if !near {
 			plain = append(plain, b)
-			all = append(all, start{b, a.source, freePlain})
+			all = append(all, start{b, a.source, s.Settings.PriorLensSteps})
 		}
 	}
-	s.group("lens with a free source", len(all)+freeBest)
+	s.group("lens with a free source", len(all)+s.Settings.BestLenses)
 	done := 0
 	climb := func(i, steps int, key string) error {
 		b := &all[i]
@@ -116,7 +105,7 @@ func (s *Search) freed(ctx context.Context, simple *config.Config, o *observatio
 		return nil, err
 	}
 	slices.SortStableFunc(all, bestFirst)
-	err = sideBySide(ctx, s.threads(), min(freeBest, len(all)), func(_, i int) error { return climb(i, freeLast, fmt.Sprintf("free, best %d", i)) })
+	err = sideBySide(ctx, s.threads(), min(s.Settings.BestLenses, len(all)), func(_, i int) error { return climb(i, s.Settings.BestSteps, fmt.Sprintf("free, best %d", i)) })
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +171,8 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	radius := coordinatesOf(post, isEinsteinRadius)
 	unit := make([]float64, len(lens))
 	for i, k := range lens {
-		if unit[i] = 0.6; slices.Contains(radius, k) {
-			unit[i] = 0.1
+		if unit[i] = s.Settings.LensUnit; slices.Contains(radius, k) {
+			unit[i] = s.Settings.RadiusUnit
 		}
 	}
 	src := s.Problem.Config.Source[0]
@@ -213,12 +202,12 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 	start[len(lens)] = f.strength()
 	best := start
 	end = at(start)
-	for k := range freeTried {
+	for k := range s.Settings.RadiusTrials {
 		// others with Einstein radii on both sides
 		x, v := slices.Clone(start), slices.Clone(theta)
 		for n, name := range post.Names() {
 			if post.Free()[n] >= 0 && isEinsteinRadius(name) {
-				v[n] *= 1 + freeRadius*(2*float64(k)/(freeTried-1)-1)
+				v[n] *= 1 + s.Settings.RadiusReach*(2*float64(k)/float64(s.Settings.RadiusTrials-1)-1)
 			}
 		}
 		w, err := coordinates(post, v)
@@ -235,7 +224,7 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 		}
 	}
 	res, err := optimize.Minimize(optimize.Problem{Func: func(x []float64) float64 { return -at(x).LogProb }}, best,
-		&optimize.Settings{FuncEvaluations: steps}, &optimize.NelderMead{SimplexSize: 0.5})
+		&optimize.Settings{FuncEvaluations: steps}, &optimize.NelderMead{SimplexSize: s.Settings.SimplexSize})
 	if res == nil {
 		return nil, 0, err
 	}
@@ -248,7 +237,7 @@ func (s *Search) freeLens(ctx context.Context, f *freeSource, post *adjoint.Post
 // and its light, a free source is smooth everywhere. A maximum further away is another basin: then placed, the decoder below
 // the lens of the free source, is gone on from with the radius as it is.
 func (s *Search) between(ctx context.Context, post *adjoint.Posterior, top, placed *StageEnd, seen *Lensed) (*StageEnd, error) {
-	if math.Abs(math.Log(float64(seen.Radius/seen.Free))) > otherBasin {
+	if math.Abs(math.Log(float64(seen.Radius/seen.Free))) > s.Settings.OtherRadius {
 		return s.heldRadius(ctx, "between", post, post.MAP(), placed.U)
 	}
 	theta := make([]float64, len(post.Names()))
@@ -267,5 +256,5 @@ func (s *Search) between(ctx context.Context, post *adjoint.Posterior, top, plac
 
 // heldRadius climbs with everything free but the Einstein radius.
 func (s *Search) heldRadius(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, from []float64) (*StageEnd, error) {
-	return s.lmPart(ctx, key, post, t, func(name string) bool { return !isEinsteinRadius(name) }, from, jointSteps)
+	return s.lmPart(ctx, key, post, t, func(name string) bool { return !isEinsteinRadius(name) }, from, s.Settings.JointSteps)
 }

@@ -12,21 +12,6 @@ import (
 	"lenskit/tools/observation"
 )
 
-// The stages of the search for the maximum a posteriori, and their budgets. See docs/decisions/0005.
-const (
-	coarseSide  = 64  // pixels along a side of the first stage
-	middleSide  = 128 // of the second
-	sketchSteps = 12  // Levenberg-Marquardt steps of every start
-	coarseSteps = 30  // of the starts kept
-	sourceSteps = 8   // of a source below a fixed lens
-	jointSteps  = 25
-	polishSteps = 400 // Adam steps in coordinates whitened by the curvature
-	polishRate  = 0.3
-	maxBasins   = 2
-	sameBasin   = 0.05 // arcsec between the deflections of two ends of the first stage that count as one
-	otherLens   = 0.02 // arcsec between those of two solutions that count as different
-)
-
 // basin is a lens that explains the image with a simple source.
 type basin struct {
 	theta    config.Named // of the simple model
@@ -41,8 +26,8 @@ func (s *Search) coarse(ctx context.Context) ([]basin, []float64, error) {
 		return s.staged(ctx)
 	}
 	return s.scan(ctx, scanOptions{
-		cfg: simplified(s.Problem.Config, obs.Brightness), obs: obs.Coarsen(obs.Binning(coarseSide)),
-		starts: s.Options.Starts, basins: maxBasins, fall: 0.4,
+		cfg: simplified(s.Problem.Config, obs.Brightness, &s.Settings), obs: obs.Coarsen(obs.Binning(s.Settings.CoarseSide)),
+		starts: s.Options.Starts, basins: s.Settings.Lenses, fall: s.Settings.KeptFall,
 	})
 }
 
@@ -100,7 +85,7 @@ func (s *Search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 		if err != nil {
 			return err
 		}
-		return climb(p, i, sketchSteps, fmt.Sprintf("start %d", i), u)
+		return climb(p, i, s.Settings.DrawSteps, fmt.Sprintf("start %d", i), u)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -109,11 +94,11 @@ func (s *Search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	if best := ends[all[0]]; best.LogProb == -math.MaxFloat64 {
 		return nil, nil, term.Numerical("none of %d starts can be computed: %s", o.starts, best.Reason)
 	}
-	kept := all[:(len(all)+2)/3]
+	kept := all[:(len(all)+s.Settings.KeepOneIn-1)/s.Settings.KeepOneIn]
 	done = o.starts - len(kept)
 	err = sideBySide(ctx, workers, len(kept), func(w, k int) error {
 		i := kept[k]
-		return climb(posts[w], i, coarseSteps, fmt.Sprintf("start %d kept", i), ends[i].U)
+		return climb(posts[w], i, s.Settings.KeptSteps, fmt.Sprintf("start %d kept", i), ends[i].U)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -126,7 +111,7 @@ func (s *Search) scan(ctx context.Context, o scanOptions) ([]basin, []float64, e
 	var near []basin
 	half := 0.5 * float64(first.Pixels())
 	for _, i := range all {
-		// LogProb falls by half·log(χ²) as χ² rises: 0.4 is a χ² half as large again
+		// LogProb falls by half·log(χ²) as χ² rises
 		if e := ends[i]; e.LogProb >= ends[all[0]].LogProb-o.fall*half {
 			near = append(near, basin{theta: namedTheta(first, e.U), logProb: e.LogProb})
 		}

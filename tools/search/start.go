@@ -5,10 +5,11 @@ import (
 	"math"
 	"math/rand/v2"
 
-	"gonum.org/v1/gonum/stat/distuv"
 	"lenskit/adjoint"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
+
+	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // given are the coordinates of the start that the config itself states, nil unless every free parameter has an init;
@@ -44,7 +45,7 @@ func (s *Search) given() ([]float64, error) {
 	if err := post.U(make([]float64, post.Dim()), theta); err != nil {
 		return nil, term.BadInput("%s: init: %v", cfg.File, err)
 	}
-	fitAmplitudes(post, theta, func(name string) bool { return lacking[name] })
+	fitAmplitudes(post, theta, s.Settings.AmplitudeReach, func(name string) bool { return lacking[name] })
 	return coordinates(post, theta)
 }
 
@@ -55,14 +56,14 @@ func (s *Search) giveUp(ctx context.Context, given []float64, why string) (*Resu
 	u := given
 	if u == nil {
 		theta := LaidOut(post)
-		fitAmplitudes(post, theta, nil)
+		fitAmplitudes(post, theta, s.Settings.AmplitudeReach, nil)
 		var err error
 		if u, err = coordinates(post, theta); err != nil {
 			return nil, err
 		}
 	}
-	s.climbs("a few steps", sketchSteps)
-	end, err := s.lm(ctx, "given up", post, post.MAP(), u, sketchSteps)
+	s.climbs("a few steps", s.Settings.DrawSteps)
+	end, err := s.lm(ctx, "given up", post, post.MAP(), u, s.Settings.DrawSteps)
 	switch {
 	case err != nil && ctx.Err() == nil && term.ExitCode(Failure(err)) == term.ExitNumerical:
 		return nil, term.Numerical("%s", why)
@@ -79,7 +80,7 @@ func (s *Search) draw(p *adjoint.Posterior, o *scanOptions, i int) ([]float64, e
 	rng := rand.New(rand.NewPCG(s.Options.Seed, uint64(i)))
 	u := make([]float64, p.Dim())
 	for k := range u {
-		u[k] = math.Max(-2, math.Min(2, rng.NormFloat64()))
+		u[k] = math.Max(-s.Settings.DrawReach, math.Min(s.Settings.DrawReach, rng.NormFloat64()))
 	}
 	if o.even {
 		for k, name := range p.Names() {
@@ -108,6 +109,6 @@ func (s *Search) draw(p *adjoint.Posterior, o *scanOptions, i int) ([]float64, e
 			return nil, term.BadInput("%s: init: %v", cfg.File, err)
 		}
 	}
-	fitAmplitudes(p, theta, nil)
+	fitAmplitudes(p, theta, s.Settings.AmplitudeReach, nil)
 	return coordinates(p, theta)
 }

@@ -1,8 +1,9 @@
 package search
 
 import (
-	"gonum.org/v1/gonum/mat"
 	"lenskit/samplers"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // subset is a Curved target with only some of its coordinates free.

@@ -43,8 +43,9 @@ func newTraceback(o *observation.Observation, lens lensing.Sum, foreground []flo
 }
 
 // image averages the light over w x h source pixels of a frame of width s centred at (x, y), each pixel shared between
-// the four nearest. Where little light arrives it leans on the guess, an image of the same frame.
-func (t *traceback) image(w, h int, x, y, s float64, guess []float64) []float64 {
+// the four nearest. Where little light arrives it leans on the guess, an image of the
+// same frame, with a share lean of the typical weight.
+func (t *traceback) image(w, h int, x, y, s float64, guess []float64, lean float64) []float64 {
 	sum, weight := make([]float64, w*h), make([]float64, w*h)
 	for p, wt := range t.weight {
 		if wt == 0 {
@@ -78,7 +79,7 @@ func (t *traceback) image(w, h int, x, y, s float64, guess []float64) []float64 
 	if n > 0 {
 		typical /= float64(n)
 	}
-	lean := 0.3*typical + 1e-300
+	lean = lean*typical + 1e-300
 	for i := range sum {
 		sum[i] = (sum[i] + lean*guess[i]) / (weight[i] + lean)
 	}
