@@ -5,10 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/tools/observation"
-
-	"gonum.org/v1/gonum/mat"
 )
 
 // isAmplitude tells whether the image is linear in a parameter.

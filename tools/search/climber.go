@@ -5,12 +5,47 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"sync"
 
 	"lenskit/adjoint"
 	"lenskit/internal/task"
 	"lenskit/samplers"
 	"lenskit/tools/internal/term"
 )
+
+// Climber climbs log densities for a search: each climb has a key, by which the record finds its end again where it was made
+// before, or its state where it was stopped.
+type Climber struct {
+	*Search
+
+	label string // of the stage told, a group of climbs
+	steps int    // how many steps the group has, or at most has
+	most  bool   // the latter
+	taken int    // by the climbs of the group that are done
+
+	mu sync.Mutex // over the record and the above, where climbs run side by side
+
+	half *middle // made when it is first asked for
+	mge  *mge    // likewise
+}
+
+// newClimber readies a search.
+func newClimber(s *Search) *Climber {
+	s.Options = s.Options.Defaults()
+	if s.Settings == (Settings{}) {
+		s.Settings = DefaultSettings()
+	}
+	if s.Saved.Done == nil {
+		s.Saved.Done = map[string]*StageEnd{}
+	}
+	return &Climber{Search: s}
+}
+
+func (c *Climber) close() {
+	if c.half != nil && c.half.post != c.Problem.Post {
+		c.half.post.Close()
+	}
+}
 
 // StageEnd is the end of one climb.
 type StageEnd struct {
@@ -22,35 +57,35 @@ type StageEnd struct {
 }
 
 // done is the end of a climb in so many coordinates that was made before, nil where it was not.
-func (s *Search) done(key string, dim int) *StageEnd {
-	if end := s.Saved.Done[key]; end != nil && len(end.U) == dim {
+func (c *Climber) done(key string, dim int) *StageEnd {
+	if end := c.Saved.Done[key]; end != nil && len(end.U) == dim {
 		return end
 	}
 	return nil
 }
 
 // lm climbs by Levenberg-Marquardt, or returns the end of that climb when it was done before.
-func (s *Search) lm(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*StageEnd, error) {
-	if end := s.done(key, t.Dim()); end != nil {
+func (c *Climber) lm(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*StageEnd, error) {
+	if end := c.done(key, t.Dim()); end != nil {
 		return end, nil
 	}
 	state := samplers.NewLMState(from)
-	if s.Saved.Task == key && s.Saved.LM.Fits(t.Dim()) {
-		state = s.Saved.LM
+	if c.Saved.Task == key && c.Saved.LM.Fits(t.Dim()) {
+		state = c.Saved.LM
 	}
-	s.begin(key, state, nil)
-	res, err := samplers.LevenbergMarquardt(ctx, t, state, s.lmOptions(steps), func(st *samplers.LMState) error {
-		s.report(State{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
-		s.count(st.Evaluations)
-		return s.Save()
+	c.begin(key, state, nil)
+	res, err := samplers.LevenbergMarquardt(ctx, t, state, c.lmOptions(steps), func(st *samplers.LMState) error {
+		c.report(State{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
+		c.count(st.Evaluations)
+		return c.Save()
 	})
-	return s.ended(ctx, key, res, err)
+	return c.ended(ctx, key, res, err)
 }
 
 // lmPart is lm with those parameters free that free names and the others held where from has them.
-func (s *Search) lmPart(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, free func(name string) bool, from []float64, steps int) (*StageEnd, error) {
+func (c *Climber) lmPart(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Lagged, free func(name string) bool, from []float64, steps int) (*StageEnd, error) {
 	only := &subset{full: t, which: coordinatesOf(post, free), base: from}
-	end, err := s.lm(ctx, key, post, only, only.part(from), steps)
+	end, err := c.lm(ctx, key, post, only, only.part(from), steps)
 	if err != nil {
 		return nil, err
 	}
@@ -59,15 +94,15 @@ func (s *Search) lmPart(ctx context.Context, key string, post *adjoint.Posterior
 	return &whole, nil
 }
 
-// lmAlone is lm for climbs that run side by side: they are not resumed in their middle.
-func (s *Search) lmAlone(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*StageEnd, error) {
-	s.mu.Lock()
-	end := s.done(key, t.Dim())
-	s.mu.Unlock()
+// lmParallel is lm for climbs that run side by side: they are not resumed in their middle.
+func (c *Climber) lmParallel(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64, steps int) (*StageEnd, error) {
+	c.mu.Lock()
+	end := c.done(key, t.Dim())
+	c.mu.Unlock()
 	if end != nil {
 		return end, nil
 	}
-	res, err := samplers.LevenbergMarquardt(ctx, t, samplers.NewLMState(from), s.lmOptions(steps), nil)
+	res, err := samplers.LevenbergMarquardt(ctx, t, samplers.NewLMState(from), c.lmOptions(steps), nil)
 	if err != nil {
 		if ctx.Err() == nil && res == nil {
 			// a start from which nothing can be computed is no start
@@ -76,34 +111,34 @@ func (s *Search) lmAlone(ctx context.Context, key string, post *adjoint.Posterio
 			return nil, err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.Saved.Evaluations += res.Evaluations
-	s.Saved.Iterations += res.Iterations
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.Saved.Evaluations += res.Evaluations
+	c.Saved.Iterations += res.Iterations
 	end = &StageEnd{U: res.X, LogProb: res.LogProb, Gain: res.Gain, Status: res.Status, Reason: res.Reason}
-	s.Saved.Done[key] = end
+	c.Saved.Done[key] = end
 	return end, nil
 }
 
 // lmOptions are those of a climb. Where the lens shines its profiles, not the noise, limit the fit.
-func (s *Search) lmOptions(steps int) samplers.LMOptions {
-	o := samplers.LMOptions{Steps: steps, TolGain: s.Settings.LeastGain, Patience: s.Settings.Patience}
-	if hasLensLight(s.Problem.Config) {
-		o.TolGain = s.Settings.LeastGainLight
+func (c *Climber) lmOptions(steps int) samplers.LMOptions {
+	o := samplers.LMOptions{Steps: steps, TolGain: c.Settings.LeastGain, Patience: c.Settings.Patience}
+	if hasLensLight(c.Problem.Config) {
+		o.TolGain = c.Settings.LeastGainLight
 	}
 	return o
 }
 
 // adam climbs by Adam, or returns the end of that climb when it was done before.
-func (s *Search) adam(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Target, from []float64, metric *samplers.Metric, opt samplers.AdamOptions) (*StageEnd, error) {
-	if end := s.done(key, t.Dim()); end != nil {
+func (c *Climber) adam(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Target, from []float64, metric *samplers.Metric, opt samplers.AdamOptions) (*StageEnd, error) {
+	if end := c.done(key, t.Dim()); end != nil {
 		return end, nil
 	}
 	state := samplers.NewAdamState(from)
-	if s.Saved.Task == key && s.Saved.Adam.Fits(t.Dim()) {
-		state = s.Saved.Adam
+	if c.Saved.Task == key && c.Saved.Adam.Fits(t.Dim()) {
+		state = c.Saved.Adam
 	}
-	s.begin(key, nil, state)
+	c.begin(key, nil, state)
 	chi2, best := 0.0, math.Inf(-1) // of the best point; after a resume not known until there is a better one
 	if state.Started {
 		best = state.BestLogProb
@@ -112,58 +147,58 @@ func (s *Search) adam(ctx context.Context, key string, post *adjoint.Posterior, 
 		if st.BestLogProb > best && st.LogProb == st.BestLogProb {
 			chi2, best = reducedChi2(post), st.BestLogProb
 		}
-		s.report(State{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: chi2})
-		s.count(st.Evaluations)
-		return s.Save()
+		c.report(State{Step: st.Step, LogPosterior: st.BestLogProb, ReducedChi2: chi2})
+		c.count(st.Evaluations)
+		return c.Save()
 	})
-	return s.ended(ctx, key, res, err)
+	return c.ended(ctx, key, res, err)
 }
 
 // ended notes the end of a climb.
-func (s *Search) ended(ctx context.Context, key string, res *samplers.Result, err error) (*StageEnd, error) {
+func (c *Climber) ended(ctx context.Context, key string, res *samplers.Result, err error) (*StageEnd, error) {
 	if err != nil {
 		return nil, err
 	}
 	end := &StageEnd{U: res.X, LogProb: res.LogProb, Gain: res.Gain, Status: res.Status, Reason: res.Reason}
-	s.Saved.Done[key] = end
-	s.begin("", nil, nil)
-	s.Saved.Iterations += res.Iterations
-	s.taken += res.Iterations
+	c.Saved.Done[key] = end
+	c.begin("", nil, nil)
+	c.Saved.Iterations += res.Iterations
+	c.taken += res.Iterations
 	return end, nil
 }
 
 // begin notes the climb at work, which may have been at work when the search was stopped.
-func (s *Search) begin(key string, lm *samplers.LMState, adam *samplers.AdamState) {
-	if s.Saved.Task != key || s.Saved.LM != lm || s.Saved.Adam != adam {
-		s.Saved.Counted = 0
+func (c *Climber) begin(key string, lm *samplers.LMState, adam *samplers.AdamState) {
+	if c.Saved.Task != key || c.Saved.LM != lm || c.Saved.Adam != adam {
+		c.Saved.Counted = 0
 	}
-	s.Saved.Task, s.Saved.LM, s.Saved.Adam = key, lm, adam
+	c.Saved.Task, c.Saved.LM, c.Saved.Adam = key, lm, adam
 }
 
 // count adds what the climb at work has evaluated since it was last called. What a step has cost counts once it is made, so
 // that a stop in its middle leaves the counts as they were.
-func (s *Search) count(now int) {
-	s.Saved.Evaluations += now - s.Saved.Counted
-	s.Saved.Counted = now
+func (c *Climber) count(now int) {
+	c.Saved.Evaluations += now - c.Saved.Counted
+	c.Saved.Counted = now
 }
 
 // group begins a stage for those who watch, of so many steps.
-func (s *Search) group(label string, steps int) {
-	s.label, s.steps, s.taken, s.most = label, steps, 0, false
+func (c *Climber) group(label string, steps int) {
+	c.label, c.steps, c.taken, c.most = label, steps, 0, false
 }
 
 // climbs begins a stage of climbs of at most so many steps in all; those that converge take fewer.
-func (s *Search) climbs(label string, steps int) {
-	s.group(label, steps)
-	s.most = true
+func (c *Climber) climbs(label string, steps int) {
+	c.group(label, steps)
+	c.most = true
 }
 
-func (s *Search) report(st State) {
-	if s.Tell != nil {
-		st.Stage, st.Budget, st.Steps = s.label, s.most, max(s.steps, s.taken+st.Step)
-		st.Step += s.taken
-		st.Evaluations = s.Saved.Evaluations
-		s.Tell(st)
+func (c *Climber) report(st State) {
+	if c.Tell != nil {
+		st.Stage, st.Budget, st.Steps = c.label, c.most, max(c.steps, c.taken+st.Step)
+		st.Step += c.taken
+		st.Evaluations = c.Saved.Evaluations
+		c.Tell(st)
 	}
 }
 
@@ -171,9 +206,9 @@ func (s *Search) report(st State) {
 func reducedChi2(p *adjoint.Posterior) float64 { return p.Chi2() / float64(p.Pixels()) }
 
 // threads is how many climbs may run side by side.
-func (s *Search) threads() int {
-	if s.Compute.Threads > 0 {
-		return s.Compute.Threads
+func (c *Climber) threads() int {
+	if c.Compute.Threads > 0 {
+		return c.Compute.Threads
 	}
 	return runtime.GOMAXPROCS(0)
 }

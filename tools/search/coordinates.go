@@ -5,13 +5,12 @@ import (
 	"slices"
 	"strings"
 
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
-
-	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/mat"
 )
 
 // coordinates are those of theta, at most 5 from the origin so that no search starts on a bound.

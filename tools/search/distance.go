@@ -35,9 +35,9 @@ func (s *Search) apart(a, b config.Named) (float64, error) {
 	return math.Sqrt(sum / (n * n)), nil
 }
 
-// distinct are those of the basins whose lenses differ, of the same ones the first.
-func (s *Search) distinct(found []basin) ([]basin, error) {
-	var out []basin
+// distinct are those found whose lenses differ, of the same ones the first.
+func (s *Search) distinct(found []Found) ([]Found, error) {
+	var out []Found
 	for _, b := range found {
 		same, err := s.among(out, b, s.Settings.SameLens)
 		if err != nil {
@@ -50,10 +50,10 @@ func (s *Search) distinct(found []basin) ([]basin, error) {
 	return out, nil
 }
 
-// among tells whether the lens of a basin is nearer than so many arcsec of deflection to that of one found.
-func (s *Search) among(found []basin, b basin, near float64) (bool, error) {
+// among tells whether a lens is nearer than so many arcsec of deflection to one found.
+func (s *Search) among(found []Found, b Found, near float64) (bool, error) {
 	for _, o := range found {
-		if d, err := s.apart(o.theta, b.theta); d < near || err != nil {
+		if d, err := s.apart(o.Theta, b.Theta); d < near || err != nil {
 			return err == nil, err
 		}
 	}

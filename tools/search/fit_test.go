@@ -3,10 +3,9 @@ package search
 import (
 	"testing"
 
+	"gonum.org/v1/gonum/mat"
 	"lenskit/internal/check"
 	"lenskit/samplers"
-
-	"gonum.org/v1/gonum/mat"
 )
 
 // TestErrorsDoNotHangOnAParameterOnItsBound: a coordinate without curvature leaves the others' errors as they are.

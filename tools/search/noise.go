@@ -7,9 +7,9 @@ import (
 	"lenskit/tools/observation"
 )
 
-// dimmed is the observation with the errors of simple models added to the noise: fractions of the lens's light and of
+// withModelErrors is the observation with the errors of simple models added to the noise: fractions of the lens's light and of
 // what lies above it.
-func dimmed(o *observation.Observation, light []float64, set *Settings) *observation.Observation {
+func withModelErrors(o *observation.Observation, light []float64, set *Settings) *observation.Observation {
 	out := *o
 	out.Sigma = o.Sigmas()
 	for i, v := range light {
@@ -21,18 +21,18 @@ func dimmed(o *observation.Observation, light []float64, set *Settings) *observa
 	return &out
 }
 
-// showing is the observation with other data.
-func showing(o *observation.Observation, data []float64) *observation.Observation {
+// withData is the observation with other data.
+func withData(o *observation.Observation, data []float64) *observation.Observation {
 	out := *o
 	out.Data = data
 	return &out
 }
 
-// without is the observation with light taken off the data.
-func without(o *observation.Observation, light []float64) *observation.Observation {
+// subtracted is the observation with light taken off the data.
+func subtracted(o *observation.Observation, light []float64) *observation.Observation {
 	data := slices.Clone(o.Data)
 	for i, v := range light {
 		data[i] -= v
 	}
-	return showing(o, data)
+	return withData(o, data)
 }

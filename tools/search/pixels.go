@@ -6,25 +6,24 @@ import (
 	"slices"
 	"sync"
 
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
 	"lenskit/physics"
 	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
-
-	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/mat"
 )
 
-// freeSource is a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
+// inversion is that of an image for a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
 // are what an image is linear in, so that for any lens the best are solved for, and what speaks for the lens is the
 // evidence, an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the
 // lens so, which no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
-type freeSource struct {
+type inversion struct {
 	set          *Settings
 	x0, y0, w, h int       // box of image pixels that is drawn, in the image's
 	rayX, rayY   []float64 // of these, InversionRays² each
-	taps         []freeTap
+	taps         []psfTap
 	pixel        []int // of the box, that are used
 	d, weight    []float64
 	light        [][]float64   // Gaussians at the used pixels, times weight and standard deviation
@@ -33,26 +32,26 @@ type freeSource struct {
 	chi2         float64       // without source
 }
 
-// freeTap is a weight of the PSF.
-type freeTap struct {
+// psfTap is a weight of the PSF.
+type psfTap struct {
 	dx, dy int
 	w      float64
 }
 
-// newFreeSource prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
+// newInversion prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
 // left out where the lens's light is measured. weight, unless nil, is that of another of the same observation: evidences are
 // compared at the same noise only.
-func newFreeSource(full *observation.Observation, arcs, weight []float64, set *Settings) (*freeSource, error) {
+func newInversion(full *observation.Observation, arcs, weight []float64, set *Settings) (*inversion, error) {
 	w, h := full.Extent()
 	k := max(1, int(math.Round(float64(min(w, h))/float64(set.InversionSide))))
 	o, dark := full.Coarsen(k), full
 	if arcs != nil {
-		dark = without(full, arcs)
+		dark = subtracted(full, arcs)
 	}
 	// whole blocks may have another centre than the image
 	shiftX, shiftY := -0.5*float64((full.W-o.W*k)%2)*full.Scale, -0.5*float64((full.H-o.H*k)%2)*full.Scale
 	x0, y0 := full.BrightCentre()
-	light, smooth, err := dark.Coarsen(k).SmoothLight(x0-shiftX, y0-shiftY)
+	mge, level, err := dark.Coarsen(k).FitMGE(x0-shiftX, y0-shiftY)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +59,7 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64, set *S
 	if err != nil {
 		return nil, err
 	}
-	f := &freeSource{set: set, taps: freeTaps(o)}
+	f := &inversion{set: set, taps: psfTaps(o)}
 	margin, rays := 0, set.InversionRays
 	for _, t := range f.taps {
 		margin = max(margin, t.dx, t.dy)
@@ -75,7 +74,7 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64, set *S
 	}
 	f.x0, f.y0 = f.x0-margin, f.y0-margin
 	f.w, f.h = x1+margin-f.x0+1, y1+margin-f.y0+1
-	var px, py, level []float64
+	var px, py, below []float64
 	for j := range f.h {
 		for i := range f.w {
 			x, y := o.Place(f.x0+i, f.y0+j)
@@ -88,30 +87,30 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64, set *S
 			if i < margin || j < margin || i >= f.w-margin || j >= f.h-margin || !noise.Used[k] {
 				continue
 			}
-			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], set.LightError*smooth[k]), set.InversionError*math.Max(0, noise.Data[k]-smooth[k]))
+			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], set.LightError*level[k]), set.InversionError*math.Max(0, noise.Data[k]-level[k]))
 			if weight != nil {
 				w = weight[len(f.weight)]
 			}
 			f.pixel, f.weight = append(f.pixel, j*f.w+i), append(f.weight, w)
-			f.d = append(f.d, (noise.Data[k]-smooth[k])*w)
-			px, py, level = append(px, x-x0), append(py, y-y0), append(level, smooth[k])
+			f.d = append(f.d, (noise.Data[k]-level[k])*w)
+			px, py, below = append(px, x-x0), append(py, y-y0), append(below, level[k])
 		}
 	}
 	for _, d := range f.d {
 		f.chi2 += d * d
 	}
-	f.light = light.Columns(light.Shape[:], px, py)
+	f.light = mge.Columns(mge.Shape[:], px, py)
 	for k, col := range f.light {
 		sd := set.SkyError * figure.Percentile(o.Sigmas(), 0.5) // of the sky
-		if k < len(light.Amp)-1 {
+		if k < len(mge.Amp)-1 {
 			// the light where the Gaussian has fallen to its standard deviation
 			sum, n := 0.0, 0.0
-			for i, v := range level {
+			for i, v := range below {
 				if c := col[i]; c > 0.5 && c < 0.7 {
 					sum, n = sum+v, n+1
 				}
 			}
-			sd = set.MGEError * (light.Amp[k] + sum/math.Max(1, n))
+			sd = set.MGEError * (mge.Amp[k] + sum/math.Max(1, n))
 		}
 		for i := range col {
 			col[i] *= sd * f.weight[i]
@@ -134,11 +133,11 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64, set *S
 	return f, nil
 }
 
-// freeTaps are the weights of a Gaussian as wide as the PSF.
-func freeTaps(o *observation.Observation) []freeTap {
+// psfTaps are the weights of a Gaussian as wide as the PSF.
+func psfTaps(o *observation.Observation) []psfTap {
 	sigma := observation.GaussianPSF(o.PSF).Gaussian / o.Scale
 	r := int(math.Ceil(2.5 * sigma))
-	var out []freeTap
+	var out []psfTap
 	sum := 0.0
 	for j := -r; j <= r; j++ {
 		for i := -r; i <= r; i++ {
@@ -147,7 +146,7 @@ func freeTaps(o *observation.Observation) []freeTap {
 				w = math.Exp(-0.5 * float64(i*i+j*j) / (sigma * sigma))
 			}
 			if w > 0.01 {
-				out = append(out, freeTap{i, j, w})
+				out = append(out, psfTap{i, j, w})
 				sum += w
 			}
 		}
@@ -178,9 +177,9 @@ func laplacianSquared(n int) *mat.SymDense {
 	return out
 }
 
-// freePrior is the prior of the side x side pixels of a source, times a strength, and its log determinant.
-func freePrior(side int) (smooth *mat.SymDense, logDet float64) {
-	of, _ := freePriors.LoadOrStore(side, sync.OnceValues(func() (*mat.SymDense, float64) {
+// pixelPrior is the prior of the side x side pixels of a source, times a strength, and its log determinant.
+func pixelPrior(side int) (smooth *mat.SymDense, logDet float64) {
+	of, _ := pixelPriors.LoadOrStore(side, sync.OnceValues(func() (*mat.SymDense, float64) {
 		smooth := laplacianSquared(side)
 		var chol mat.Cholesky
 		chol.Factorize(smooth)
@@ -189,12 +188,12 @@ func freePrior(side int) (smooth *mat.SymDense, logDet float64) {
 	return of.(func() (*mat.SymDense, float64))()
 }
 
-// freePriors are the functions that compute it once, by the number of pixels.
-var freePriors sync.Map
+// pixelPriors are the functions that compute it once, by the number of pixels.
+var pixelPriors sync.Map
 
 // evidence is its logarithm, but for a constant, for a lens and a source around (cx, cy) whose second differences have the
 // standard deviation exp(-½ logStrength). brightest is where the best source of these is.
-func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (logProb float64, brightest lensing.Point) {
+func (f *inversion) evidence(lens lensing.Sum, cx, cy, logStrength float64) (logProb float64, brightest lensing.Point) {
 	side, reach := f.set.SourceNodes, f.set.SourceReach
 	n := side * side
 	bx, by := lens.Source(f.rayX, f.rayY)
@@ -256,7 +255,7 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 		}
 	}
 	strength := math.Exp(logStrength)
-	smooth, logDet := freePrior(side)
+	smooth, logDet := pixelPrior(side)
 	for i := range n {
 		for j := i; j < min(n, i+2*side+1); j++ {
 			gram[i*total+j] += strength * smooth.At(i, j)
@@ -288,7 +287,7 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 }
 
 // origin is the mean place in the source plane of the light above the lens's, by its signal to noise.
-func (f *freeSource) origin(lens lensing.Sum) (x, y float64) {
+func (f *inversion) origin(lens lensing.Sum) (x, y float64) {
 	bx, by := lens.Source(f.rayX, f.rayY)
 	rays := f.set.InversionRays * f.set.InversionRays
 	sum := 0.0
@@ -305,7 +304,7 @@ func (f *freeSource) origin(lens lensing.Sum) (x, y float64) {
 }
 
 // strength is a likely logStrength: second differences of a share of the brightest arc.
-func (f *freeSource) strength() float64 {
+func (f *inversion) strength() float64 {
 	arc := 0.0
 	for i, d := range f.d {
 		arc = math.Max(arc, d/f.weight[i])

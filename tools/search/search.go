@@ -7,16 +7,14 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 
+	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/observation"
 	"lenskit/tools/problem"
-
-	"gonum.org/v1/gonum/mat"
 )
 
 // Search finds the maximum a posteriori of a config's model without a start given by hand: simple sources on a small
@@ -30,14 +28,6 @@ type Search struct {
 	Saved    *Record
 	Save     func() error // writes saved, or not when that was done a moment ago; called after each step
 
-	free config.Named // the lens of the best evidence with a free source, where the lens shines
-
-	label string // of the stage told, a group of climbs
-	steps int    // how many steps the group has, or at most has
-	most  bool   // the latter
-	taken int    // by the climbs of the group that are done
-
-	mu sync.Mutex
 }
 
 // Record is what a search needs to go on: the ends of the stages that are done and the state of the one at work.
@@ -67,13 +57,8 @@ type Result struct {
 
 // Find searches. When ctx is cancelled it returns ctx's error, and the record holds what is needed to go on.
 func (s *Search) Find(ctx context.Context) (*Result, error) {
-	s.Options = s.Options.Defaults()
-	if s.Settings == (Settings{}) {
-		s.Settings = DefaultSettings()
-	}
-	if s.Saved.Done == nil {
-		s.Saved.Done = map[string]*StageEnd{}
-	}
+	c := newClimber(s)
+	defer c.close()
 	given, err := s.given()
 	if err != nil {
 		return nil, err
@@ -85,13 +70,14 @@ func (s *Search) Find(ctx context.Context) (*Result, error) {
 	var res *Result
 	switch {
 	case why != "":
-		res, err = s.giveUp(ctx, given, why)
+		res, err = c.giveUp(ctx, given, why)
 	case given != nil:
-		start := &StageEnd{U: given}
-		res, err = s.Settle(ctx, s.Problem.Post, s.Problem.Post, []*StageEnd{start}, start)
+		res, err = c.find(ctx, fromConfig, []Found{{From: "config", End: &StageEnd{U: given}}})
 	default:
-		if res, err = s.blind(ctx); errors.Is(err, errNoArcs) {
-			res, err = s.giveUp(ctx, nil, errNoArcs.Error())
+		if res, err = c.find(ctx, s.strategy(), nil); errors.Is(err, errNoArcs) {
+			res, err = c.giveUp(ctx, nil, errNoArcs.Error())
+		} else if err == nil {
+			res.Starts = s.Saved.starts()
 		}
 	}
 	if err != nil {
@@ -101,18 +87,42 @@ func (s *Search) Find(ctx context.Context) (*Result, error) {
 	return res, nil
 }
 
-// blind searches from draws of the priors.
-func (s *Search) blind(ctx context.Context) (*Result, error) {
-	basins, starts, err := s.coarse(ctx)
+// Settle takes a start, coordinates of the posterior, to the maximum at full size, and judges it.
+func (s *Search) Settle(ctx context.Context, u []float64) (*Result, error) {
+	c := newClimber(s)
+	defer c.close()
+	return c.find(ctx, fromConfig, []Found{{From: "config", End: &StageEnd{U: u}}})
+}
+
+// find takes what is found through the stages of a strategy and judges the end.
+func (c *Climber) find(ctx context.Context, strategy []Stage, found []Found) (*Result, error) {
+	found, err := c.through(ctx, strategy, found)
 	if err != nil {
 		return nil, err
 	}
-	res, err := s.refine(ctx, s.Problem.Post, basins)
-	if err != nil {
-		return nil, err
+	full, tried := c.Problem.Post, endsFrom(fullStage, found)
+	top, res := tried[0], &Result{}
+	res.Lensed, res.Doubts = c.doubts(full, top, tried, found[0].Radius)
+	if held := endsFrom(heldStage, found); len(held) > 0 {
+		top = held[0]
+		res.Doubts = append(res.Doubts, "the lens given is not that of the maximum: its Einstein radius is held at what both sources allow")
 	}
-	res.Starts = starts
-	return res, nil
+	return res, c.curve(res, full, top)
+}
+
+// starts are the log posteriors at which the climbs from draws have ended.
+func (r *Record) starts() []float64 {
+	var out []float64
+	for {
+		end := r.Done[fmt.Sprintf("start %d kept", len(out))]
+		if end == nil {
+			end = r.Done[fmt.Sprintf("start %d", len(out))]
+		}
+		if end == nil {
+			return out
+		}
+		out = append(out, end.LogProb)
+	}
 }
 
 // posterior builds the posterior of a variant of the config on a variant of the observation.
@@ -136,8 +146,17 @@ func (s *Search) curve(res *Result, full *adjoint.Posterior, top *StageEnd) erro
 	return nil
 }
 
+// lensed is what speaks for lensing at an end, whose images are given. radius is that of the lens of a pixelised source.
+func (s *Search) lensed(post *adjoint.Posterior, end *StageEnd, img *adjoint.Images, radius float64) (*Lensed, error) {
+	seen, err := s.lensing(post, namedTheta(post, end.U), img)
+	if seen != nil {
+		seen.Free = term.JSONFloat(radius)
+	}
+	return seen, err
+}
+
 // doubts says why a maximum is not to be trusted.
-func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEnd) (seen *Lensed, out []string) {
+func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEnd, radius float64) (seen *Lensed, out []string) {
 	theta := make([]float64, len(post.Names()))
 	post.Theta(theta, top.U)
 	named := namedTheta(post, top.U)
@@ -158,7 +177,7 @@ func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEn
 		return nil, append(out, term.Plain(err.Error()))
 	}
 	if lit {
-		if seen, err = s.lensing(post, named, img); err != nil {
+		if seen, err = s.lensed(post, top, img, radius); err != nil {
 			return nil, append(out, term.Plain(err.Error()))
 		}
 		out = append(out, seen.doubts()...)

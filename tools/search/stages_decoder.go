@@ -4,123 +4,144 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 	"sort"
 
 	"lenskit/adjoint"
 	"lenskit/samplers"
 	"lenskit/tools/config"
+	"lenskit/tools/observation"
 )
 
-// refine takes the basins to the full model: at middle size with the sources traced back, then at full size.
-func (s *Search) refine(ctx context.Context, full *adjoint.Posterior, basins []basin) (*Result, error) {
-	k := s.Problem.Obs.Binning(s.Settings.MiddleSide)
-	middle := s.Problem.Obs.Coarsen(k)
-	post := full
+// middle is the image at the size at which the decoder is put below a lens, and the model on it.
+type middle struct {
+	obs  *observation.Observation
+	post *adjoint.Posterior // the problem's own where the image is no larger
+}
+
+func (c *Climber) middle() (*middle, error) {
+	if c.half != nil {
+		return c.half, nil
+	}
+	k := c.Problem.Obs.Binning(c.Settings.MiddleSide)
+	m := &middle{obs: c.Problem.Obs.Coarsen(k), post: c.Problem.Post}
 	if k > 1 {
-		p, err := s.posterior(s.Problem.Config, middle, s.Compute.Threads)
+		p, err := c.posterior(c.Problem.Config, m.obs, c.Compute.Threads)
 		if err != nil {
 			return nil, err
 		}
-		defer p.Close()
-		post = p
+		m.post = p
 	}
-	src, err := s.newSources(middle)
+	c.half = m
+	return m, nil
+}
+
+// placeDecoder puts the decoder below each lens at middle size, with the source traced back, climbs with everything free, and
+// does so once more through the better lens.
+func placeDecoder(ctx context.Context, c *Climber, found []Found) ([]Found, error) {
+	set := &c.Settings
+	steps := (set.FrameWidths+3)*set.SourceSteps + (set.FramesKept+1)*set.JointSteps
+	return c.place(ctx, found, steps, func(post *adjoint.Posterior, src *sources, key string, f Found) (*StageEnd, error) {
+		theta := LaidOut(post, f.Theta)
+		best, err := c.bestFrame(ctx, post, src, key, theta, f.Theta, src.widths(), func(key string, u []float64) (*StageEnd, error) {
+			return c.lm(ctx, key, post, c.joint(post), u, set.JointSteps)
+		})
+		if err != nil {
+			return nil, err
+		}
+		post.Theta(theta, best.U)
+		named := namedTheta(post, best.U)
+		var widths []float64
+		if w := named[src.decoders[0].prefix+"s"]; w > 0 {
+			widths = []float64{set.FrameNarrower * w, w, set.FrameWider * w}
+		}
+		ends, err := c.below(ctx, post, src, key+" again", theta, named, widths)
+		if err != nil {
+			return nil, err
+		}
+		end, err := c.lm(ctx, key+" again: everything", post, c.joint(post), ends[0].U, set.JointSteps)
+		if err != nil {
+			return nil, err
+		}
+		if end.LogProb > best.LogProb {
+			best = end
+		}
+		return best, nil
+	})
+}
+
+// placeDecoderHeld puts the decoder below each lens at middle size and climbs with all but the Einstein radius free: while source
+// and light settle, a radius that is free may leave what a pixelised source has found, which is as good as what a decoder finds.
+func placeDecoderHeld(ctx context.Context, c *Climber, found []Found) ([]Found, error) {
+	set := &c.Settings
+	steps := (set.FrameWidths+1)/2*set.SourceSteps + set.FramesKept*set.JointSteps
+	return c.place(ctx, found, steps, func(post *adjoint.Posterior, src *sources, key string, f Found) (*StageEnd, error) {
+		var widths []float64
+		for k, w := range src.widths() { // every second: the middle of a large image is quick enough to be taken as it is
+			if k%2 == 0 {
+				widths = append(widths, w)
+			}
+		}
+		return c.bestFrame(ctx, post, src, key, LaidOut(post, f.Theta), f.Theta, widths, func(key string, u []float64) (*StageEnd, error) {
+			return c.lmHeldRadius(ctx, key, post, c.joint(post), u)
+		})
+	})
+}
+
+// place puts the sources of the model below each lens at middle size, decoders by way of a function.
+func (c *Climber) place(ctx context.Context, found []Found, steps int, decoder func(post *adjoint.Posterior, src *sources, key string, f Found) (*StageEnd, error)) ([]Found, error) {
+	mid, err := c.middle()
+	if err != nil {
+		return nil, err
+	}
+	src, err := c.newSources(mid.obs)
 	if err != nil {
 		return nil, err
 	}
 	defer src.close()
-	var best *StageEnd
-	var ends []*StageEnd
-	set := &s.Settings
-	steps := (set.FrameWidths+3)*set.SourceSteps + (set.FramesKept+1)*set.JointSteps
-	if s.free != nil {
-		steps = (set.FrameWidths+1)/2*set.SourceSteps + set.FramesKept*set.JointSteps
-	}
-	for i, b := range basins {
-		s.climbs(fmt.Sprintf("lens %d of %d", i+1, len(basins)), steps)
-		end, err := s.place(ctx, post, src, fmt.Sprintf("basin %d", i+1), b)
+	var out []Found
+	for i, f := range found {
+		c.climbs(fmt.Sprintf("lens %d of %d", i+1, len(found)), steps)
+		key := fmt.Sprintf("basin %d", i+1)
+		var end *StageEnd
+		if len(src.decoders) > 0 {
+			end, err = decoder(mid.post, src, key, f)
+		} else {
+			var u []float64
+			if u, err = coordinates(mid.post, LaidOut(mid.post, f.Theta)); err == nil {
+				end, err = c.lm(ctx, key+": everything", mid.post, c.joint(mid.post), u, c.Settings.JointSteps)
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
-		ends = append(ends, end)
-		if best == nil || end.LogProb > best.LogProb {
+		out = append(out, Found{End: end, LogProb: end.LogProb, Radius: f.Radius})
+	}
+	return out, nil
+}
+
+// bestFrame fits the source below the fixed lens at each width of its frame, climbs on from the best, and returns the best end.
+func (c *Climber) bestFrame(ctx context.Context, post *adjoint.Posterior, src *sources, key string, theta []float64, named config.Named, widths []float64, climb func(key string, u []float64) (*StageEnd, error)) (*StageEnd, error) {
+	ends, err := c.below(ctx, post, src, key, theta, named, widths)
+	if err != nil {
+		return nil, err
+	}
+	best := &StageEnd{LogProb: math.Inf(-1)}
+	for i, e := range ends[:min(c.Settings.FramesKept, len(ends))] {
+		end, err := climb(fmt.Sprintf("%s: everything %d", key, i+1), e.U)
+		if err != nil {
+			return nil, err
+		}
+		if end.LogProb > best.LogProb {
 			best = end
 		}
 	}
-	placed := ends[0] // DeleteFunc moves the others
-	return s.Settle(ctx, post, full, slices.DeleteFunc(ends, func(e *StageEnd) bool {
-		return best.LogProb-e.LogProb > set.FullSizeGap // closer ones are only told apart at full size
-	}), placed)
-}
-
-// place puts the full sources below the lens of a basin at middle size and climbs with everything free.
-func (s *Search) place(ctx context.Context, post *adjoint.Posterior, src *sources, key string, b basin) (*StageEnd, error) {
-	theta := LaidOut(post, b.theta)
-	from := &StageEnd{LogProb: math.Inf(-1)}
-	if len(src.decoders) == 0 {
-		u, err := coordinates(post, theta)
-		if err != nil {
-			return nil, err
-		}
-		return s.lm(ctx, key+": everything", post, s.joint(post), u, s.Settings.JointSteps)
-	}
-	widths := src.widths()
-	if hasLensLight(s.Problem.Config) && len(widths) > 1 {
-		every := widths // the middle of a large image is quick enough to be taken as it is
-		widths = nil
-		for k := 0; k < len(every); k += 2 {
-			widths = append(widths, every[k])
-		}
-	}
-	ends, err := s.below(ctx, post, src, key, theta, b.theta, widths)
-	if err != nil {
-		return nil, err
-	}
-	for i, e := range ends[:min(s.Settings.FramesKept, len(ends))] {
-		key := fmt.Sprintf("%s: everything %d", key, i+1)
-		var end *StageEnd
-		if s.free != nil {
-			// while source and light settle, a radius that is free may leave its basin
-			end, err = s.heldRadius(ctx, key, post, s.joint(post), e.U)
-		} else {
-			end, err = s.lm(ctx, key, post, s.joint(post), e.U, s.Settings.JointSteps)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if end.LogProb > from.LogProb {
-			from = end
-		}
-	}
-	if s.free != nil {
-		return from, nil // the lens that a free source has found is as good as one found with the decoder
-	}
-	// once more through the better lens
-	post.Theta(theta, from.U)
-	named := namedTheta(post, from.U)
-	widths = nil
-	if w := named[src.decoders[0].prefix+"s"]; w > 0 {
-		widths = []float64{s.Settings.FrameNarrower * w, w, s.Settings.FrameWider * w}
-	}
-	ends, err = s.below(ctx, post, src, key+" again", theta, named, widths)
-	if err != nil {
-		return nil, err
-	}
-	end, err := s.lm(ctx, key+" again: everything", post, s.joint(post), ends[0].U, s.Settings.JointSteps)
-	if err != nil {
-		return nil, err
-	}
-	if end.LogProb > from.LogProb {
-		from = end
-	}
-	return from, nil
+	return best, nil
 }
 
 // joint is the density that is climbed with everything free. The relaxed one is flat in a factor of the noise; where the
 // light of the lens was fitted first, the start is good enough to do without.
-func (s *Search) joint(post *adjoint.Posterior) samplers.Lagged {
-	if s.Problem.Config.NoiseScale != nil && hasLensLight(s.Problem.Config) {
+func (c *Climber) joint(post *adjoint.Posterior) samplers.Lagged {
+	if c.Problem.Config.NoiseScale != nil && hasLensLight(c.Problem.Config) {
 		return post.MAP()
 	}
 	return post.Relaxed()
@@ -128,14 +149,14 @@ func (s *Search) joint(post *adjoint.Posterior) samplers.Lagged {
 
 // below fits the decoder sources under the fixed lens of theta, from the image traced back at each width, and returns
 // the ends, best first.
-func (s *Search) below(ctx context.Context, post *adjoint.Posterior, src *sources, key string, theta []float64, named config.Named, widths []float64) ([]*StageEnd, error) {
+func (c *Climber) below(ctx context.Context, post *adjoint.Posterior, src *sources, key string, theta []float64, named config.Named, widths []float64) ([]*StageEnd, error) {
 	starts, err := src.trace(post, theta, named, widths)
 	if err != nil {
 		return nil, err
 	}
 	var ends []*StageEnd
 	for i, u := range starts {
-		end, err := s.lmPart(ctx, fmt.Sprintf("%s: source %d", key, i+1), post, post.Relaxed(), isSource, u, s.Settings.SourceSteps)
+		end, err := c.lmPart(ctx, fmt.Sprintf("%s: source %d", key, i+1), post, post.Relaxed(), isSource, u, c.Settings.SourceSteps)
 		if err != nil {
 			return nil, err
 		}

@@ -5,11 +5,10 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"gonum.org/v1/gonum/stat/distuv"
 	"lenskit/adjoint"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
-
-	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // given are the coordinates of the start that the config itself states, nil unless every free parameter has an init;
@@ -51,19 +50,19 @@ func (s *Search) given() ([]float64, error) {
 
 // giveUp ends a search that has nothing to find: a few steps from the given start, or the centre of the priors with its
 // amplitudes fitted.
-func (s *Search) giveUp(ctx context.Context, given []float64, why string) (*Result, error) {
-	post := s.Problem.Post
+func (c *Climber) giveUp(ctx context.Context, given []float64, why string) (*Result, error) {
+	post := c.Problem.Post
 	u := given
 	if u == nil {
 		theta := LaidOut(post)
-		fitAmplitudes(post, theta, s.Settings.AmplitudeReach, nil)
+		fitAmplitudes(post, theta, c.Settings.AmplitudeReach, nil)
 		var err error
 		if u, err = coordinates(post, theta); err != nil {
 			return nil, err
 		}
 	}
-	s.climbs("a few steps", s.Settings.DrawSteps)
-	end, err := s.lm(ctx, "given up", post, post.MAP(), u, s.Settings.DrawSteps)
+	c.climbs("a few steps", c.Settings.DrawSteps)
+	end, err := c.lm(ctx, "given up", post, post.MAP(), u, c.Settings.DrawSteps)
 	switch {
 	case err != nil && ctx.Err() == nil && term.ExitCode(Failure(err)) == term.ExitNumerical:
 		return nil, term.Numerical("%s", why)
@@ -71,7 +70,7 @@ func (s *Search) giveUp(ctx context.Context, given []float64, why string) (*Resu
 		return nil, err
 	}
 	res := &Result{Doubts: []string{why}, GivenUp: true}
-	return res, s.curve(res, post, end)
+	return res, c.curve(res, post, end)
 }
 
 // draw makes start i: a draw from the priors, parameters with an init at it for the first, and amplitudes fitted.

@@ -1,9 +1,8 @@
 package search
 
 import (
-	"lenskit/samplers"
-
 	"gonum.org/v1/gonum/mat"
+	"lenskit/samplers"
 )
 
 // subset is a Curved target with only some of its coordinates free.
