@@ -1,5 +1,14 @@
 package config
 
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
 // Settings are the numbers of the search for the maximum a posteriori (package search, decision 0005): what each is, in which
 // unit, and why it is what it is. Tags hold the key of the config, the unit, and the least and the largest value. docs/search.md
 // lists all of them.
@@ -110,12 +119,12 @@ type Settings struct {
 	InversionSide int `json:"inversion_side" unit:"pixels" range:"8,512"`
 	// SourceNodes along a side of the source, and SourceReach from its centre to the outermost: nodes are
 	// 0.1 arcsec apart.
-	SourceNodes int     `json:"source_nodes" unit:"nodes" range:"5,101"`
+	SourceNodes int     `json:"source_nodes" unit:"nodes" range:"5,51"`
 	SourceReach float64 `json:"source_reach" unit:"arcsec" range:"0.01,100"`
 	// SourceContrast is the standard deviation of the source's second differences at first, of the brightest arc.
 	SourceContrast float64 `json:"source_contrast" unit:"of the brightest arc" range:"1e-6,100"`
 	// InversionRays along the side of a pixel.
-	InversionRays int `json:"inversion_rays" unit:"rays" range:"1,16"`
+	InversionRays int `json:"inversion_rays" unit:"rays" range:"1,8"`
 	// InversionError is added to the noise, of the light above the lens's: nodes and rays are coarse.
 	InversionError float64 `json:"inversion_error" unit:"of the arcs" range:"0,10"`
 	// MGEError is by how much each Gaussian of the lens's light may be off, SkyError that of the sky under it.
@@ -166,4 +175,117 @@ func DefaultSettings() Settings {
 		SkyError: 0.3, OriginSNR: 3, RadiusReach: 0.15, RadiusTrials: 5, SimplexSteps: 40, PriorLensSteps: 120, BestSteps: 120,
 		BestLenses: 2, SimplexSize: 0.5, LensUnit: 0.6, RadiusUnit: 0.1, SamePriorLens: 0.15, RivalGap: 25, OtherRadius: 0.1,
 	}
+}
+
+// MarshalJSON writes every setting by its key, in the order of the struct.
+func (s Settings) MarshalJSON() ([]byte, error) {
+	type plain Settings // whose numbers are finite: a config with others is refused
+	return json.Marshal(plain(s))
+}
+
+// Setting is a field of Settings as its tags describe it.
+type Setting struct {
+	Key, Unit string
+	Lo, Hi    float64
+	Whole     bool
+	field     int
+}
+
+// SettingList lists the fields of Settings in their order.
+var SettingList = func() (out []Setting) {
+	t := reflect.TypeFor[Settings]()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		s := Setting{Key: f.Tag.Get("json"), Unit: f.Tag.Get("unit"), Whole: f.Type.Kind() == reflect.Int, field: i}
+		lo, hi, _ := strings.Cut(f.Tag.Get("range"), ",")
+		var err1, err2 error
+		s.Lo, err1 = strconv.ParseFloat(lo, 64)
+		s.Hi, err2 = strconv.ParseFloat(hi, 64)
+		if err1 != nil || err2 != nil {
+			panic("config: range of " + f.Name) // a tag, which the tests read before any user
+		}
+		out = append(out, s)
+	}
+	return out
+}()
+
+// Value is the setting among all of them.
+func (s *Setting) Value(all *Settings) float64 {
+	v := reflect.ValueOf(all).Elem().Field(s.field)
+	if s.Whole {
+		return float64(v.Int())
+	}
+	return v.Float()
+}
+
+func (s *Setting) set(all *Settings, v float64) {
+	f := reflect.ValueOf(all).Elem().Field(s.field)
+	if s.Whole {
+		f.SetInt(int64(v))
+		return
+	}
+	f.SetFloat(v)
+}
+
+// Override is a setting that the config states.
+type Override struct {
+	Key   string
+	Value float64
+}
+
+// Settings are those of the search, as the config states them or else by default.
+func (c *Config) Settings() Settings {
+	all := DefaultSettings()
+	for _, o := range c.Search {
+		for i := range SettingList {
+			if s := &SettingList[i]; s.Key == o.Key {
+				s.set(&all, o.Value)
+			}
+		}
+	}
+	return all
+}
+
+// parseSearch reads the settings that a config states.
+func (c *Config) parseSearch(n node) error {
+	names := make([]string, len(SettingList))
+	for i, s := range SettingList {
+		names[i] = s.Key
+	}
+	if !n.isMapping() {
+		return n.fail("found %s, expected a mapping of settings such as {draw_steps: 12}", n.describe())
+	}
+	keys, err := n.entries(names)
+	if err != nil {
+		return err
+	}
+	for _, e := range keys {
+		s := SettingList[slices.Index(names, e.name)]
+		var v float64
+		if s.Whole {
+			var whole int
+			whole, err = e.whole(int(s.Lo), int(s.Hi))
+			v = float64(whole)
+		} else if v, err = e.number(); err == nil && (v < s.Lo || v > s.Hi) {
+			err = e.fail("found %s, expected a number from %g to %g (unit: %s)", e.describe(), s.Lo, s.Hi, s.Unit)
+		}
+		if err != nil {
+			return err
+		}
+		c.Search = append(c.Search, Override{e.name, v})
+	}
+	return nil
+}
+
+// searchText is the settings that the config states, as lines of YAML.
+func (c *Config) searchText() string {
+	if len(c.Search) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("search:\n")
+	for _, o := range c.Search {
+		fmt.Fprintf(&b, "  %s: %s\n", o.Key, yamlNumber(o.Value))
+	}
+	return b.String()
 }

@@ -212,3 +212,10 @@ func TestLensesThatMultiplyGoFirst(t *testing.T) {
 		t.Errorf("rivals are %+v (%v)", out, err)
 	}
 }
+
+// The error of profiles is the same where the light of the lens is measured, where it is fitted and where the verdict looks at it.
+func TestErrorOfTheLightIsOne(t *testing.T) {
+	if set := DefaultSettings(); set.LightError != observation.LightError {
+		t.Errorf("the search takes %g, the observation %g", set.LightError, observation.LightError)
+	}
+}
