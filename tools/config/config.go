@@ -158,11 +158,11 @@ func Parse(path string, text []byte) (*Config, error) {
 		case "lens_light":
 			c.LensLight, err = c.parseComponents(s.node, s.name)
 		case "sky":
-			p := loneParam(s.name)
+			p := scalarParam(s.name)
 			err = p.parse(s.node)
 			c.Sky = &p.Prior
 		case "noise_scale":
-			p := loneParam(s.name)
+			p := scalarParam(s.name)
 			err = p.parse(s.node)
 			c.NoiseScale = &p.Prior
 		case "likelihood":

@@ -157,8 +157,8 @@ type Scalar struct {
 	Prior *Prior
 }
 
-// loneParam is the parameter of a key of the config that belongs to no component, with its default prior.
-func loneParam(key string) Param {
+// scalarParam is the parameter of a key of the config that belongs to no component, with its default prior.
+func scalarParam(key string) Param {
 	p := Param{Param: physics.Param{Name: key, Unit: physics.One, Hi: math.Inf(1)}, Prior: DefaultPrior(key, key, key)}
 	if key == "sky" {
 		p.Unit, p.Lo = physics.Brightness, math.Inf(-1)

@@ -6,9 +6,9 @@ import (
 	"lenskit/tools/config"
 )
 
-// apart is how far two lenses are apart: the rms difference of their deflections in arcsec over the inner half of the
+// deflectionDistance is how far two lenses are from each other: the rms difference of their deflections in arcsec over the inner half of the
 // used part of the image. Parameters would not do: an angle and half a turn more, or the axis ratio of a round lens, tell nothing.
-func (s *Search) apart(a, b config.Named) (float64, error) {
+func (s *Search) deflectionDistance(a, b config.Named) (float64, error) {
 	const n = 16
 	half := 0.5 * max(s.Problem.Obs.HalfSides())
 	x, y := make([]float64, n*n), make([]float64, n*n)
@@ -53,7 +53,7 @@ func (s *Search) distinct(found []Found) ([]Found, error) {
 // among tells whether a lens is nearer than so many arcsec of deflection to one found.
 func (s *Search) among(found []Found, b Found, near float64) (bool, error) {
 	for _, o := range found {
-		if d, err := s.apart(o.Theta, b.Theta); d < near || err != nil {
+		if d, err := s.deflectionDistance(o.Theta, b.Theta); d < near || err != nil {
 			return err == nil, err
 		}
 	}

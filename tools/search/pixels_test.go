@@ -133,8 +133,8 @@ func knotsProblem(t *testing.T, lens string) *problem.Problem {
 	return p
 }
 
-// A lens bent until a simple source fits must not hide the plain one of the same radius.
-func TestPlainLensIsTriedBesideABentOne(t *testing.T) {
+// A lens bent until a simple source fits must not hide the one of the same radius as its priors have it.
+func TestLensOfThePriorsIsTriedBesideABentOne(t *testing.T) {
 	p := knotsProblem(t, "sie")
 	c := newClimber(&Search{Problem: p, Saved: &Record{}, Save: func() error { return nil }})
 	bent := Found{Theta: config.Named{}, From: arcsStage}
@@ -161,7 +161,7 @@ func TestPlainLensIsTriedBesideABentOne(t *testing.T) {
 	}
 }
 
-// Where a pixelised source has another Einstein radius than the maximum, halfway is given, or that of the free source where the
+// Where a pixelised source has another Einstein radius than the maximum, halfway is given, or that of the pixelised source where the
 // two are far apart.
 func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 	p := knotsProblem(t, "sis")

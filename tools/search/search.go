@@ -17,8 +17,7 @@ import (
 	"lenskit/tools/problem"
 )
 
-// Search finds the maximum a posteriori of a config's model without a start given by hand: simple sources on a small
-// image from draws of the priors, then the decoder below the best lenses, then everything at full size.
+// Search finds the maximum a posteriori of a config's model without a start given by hand, by the strategies of strategy.go.
 type Search struct {
 	Problem  *problem.Problem
 	Options  Options
@@ -27,7 +26,6 @@ type Search struct {
 	Tell     func(State)
 	Saved    *Record
 	Save     func() error // writes saved, or not when that was done a moment ago; called after each step
-
 }
 
 // Record is what a search needs to go on: the ends of the stages that are done and the state of the one at work.
@@ -197,7 +195,7 @@ func (s *Search) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageEn
 		}
 	}
 	for _, other := range tried[1:] {
-		d, err := s.apart(named, namedTheta(post, other.U))
+		d, err := s.deflectionDistance(named, namedTheta(post, other.U))
 		if err != nil {
 			out = append(out, fmt.Sprintf("a lens that does nearly as well cannot be compared: %s", term.Plain(err.Error())))
 			continue

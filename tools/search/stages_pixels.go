@@ -78,14 +78,14 @@ func (c *Climber) invert(ctx context.Context, simple *config.Config, o *observat
 	c.group("lens with a free source", len(all)+c.Settings.BestLenses)
 	done := 0
 	climb := func(i, steps int, key string) error {
-		b := &all[i]
+		a := &all[i]
 		c.mu.Lock()
 		end := c.done(key, post.Dim())
 		c.mu.Unlock()
 		cost := 0
 		if end == nil {
 			var err error
-			if end, cost, err = c.largestEvidence(ctx, b.source, post, b.Theta, steps); err != nil {
+			if end, cost, err = c.largestEvidence(ctx, a.source, post, a.Theta, steps); err != nil {
 				return err
 			}
 		}
@@ -93,10 +93,10 @@ func (c *Climber) invert(ctx context.Context, simple *config.Config, o *observat
 		defer c.mu.Unlock()
 		c.Saved.Done[key] = end
 		c.Saved.Evaluations += cost
-		b.Theta, b.LogProb = maps.Clone(b.Theta), end.LogProb
+		a.Theta, a.LogProb = maps.Clone(a.Theta), end.LogProb
 		for name, v := range namedTheta(post, end.U) {
 			if strings.HasPrefix(name, "lens.") {
-				b.Theta[name] = v
+				a.Theta[name] = v
 			}
 		}
 		done++
@@ -126,9 +126,9 @@ func (c *Climber) invert(ctx context.Context, simple *config.Config, o *observat
 
 // priorLens is a lens found, as its priors have it but for the Einstein radii, and with the first source where the light
 // above the lens's comes from then.
-func (c *Climber) priorLens(post *adjoint.Posterior, f *inversion, b Found) (Found, error) {
+func (c *Climber) priorLens(post *adjoint.Posterior, source *inversion, f Found) (Found, error) {
 	theta := LaidOut(post)
-	out := Found{Theta: maps.Clone(b.Theta)}
+	out := Found{Theta: maps.Clone(f.Theta)}
 	for k, name := range post.Names() {
 		if strings.HasPrefix(name, "lens.") && !isEinsteinRadius(name) {
 			out.Theta[name] = theta[k]
@@ -140,7 +140,7 @@ func (c *Climber) priorLens(post *adjoint.Posterior, f *inversion, b Found) (Fou
 	}
 	src := c.Problem.Config.Source[0]
 	moved := maps.Clone(out.Theta)
-	moved[src.Key("center_x")], moved[src.Key("center_y")] = f.origin(lens)
+	moved[src.Key("center_x")], moved[src.Key("center_y")] = source.origin(lens)
 	if post.U(make([]float64, post.Dim()), LaidOut(post, moved)) == nil { // within the priors
 		out.Theta = moved
 	}
