@@ -70,7 +70,7 @@ func TestEverySettingIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := DefaultSettings()
-	for _, s := range SettingList {
+	for _, s := range settingList {
 		v := s.Value(&all)
 		if !(v >= s.Lo && v <= s.Hi) || s.Unit == "" {
 			t.Errorf("%s is %g %s by default, its range %g to %g", s.Key, v, s.Unit, s.Lo, s.Hi)
@@ -79,16 +79,16 @@ func TestEverySettingIsDocumented(t *testing.T) {
 			t.Errorf("docs/search.md has no row %s", strings.TrimSpace(row))
 		}
 	}
-	if n := strings.Count(string(text), "\n| `"); n != len(SettingList) {
-		t.Errorf("docs/search.md has %d rows for %d settings", n, len(SettingList))
+	if n := strings.Count(string(text), "\n| `"); n != len(settingList) {
+		t.Errorf("docs/search.md has %d rows for %d settings", n, len(settingList))
 	}
 	written, err := json.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var keys map[string]float64
-	if err := json.Unmarshal(written, &keys); err != nil || len(keys) != len(SettingList) {
-		t.Errorf("%d keys are written for %d settings (%v)", len(keys), len(SettingList), err)
+	if err := json.Unmarshal(written, &keys); err != nil || len(keys) != len(settingList) {
+		t.Errorf("%d keys are written for %d settings (%v)", len(keys), len(settingList), err)
 	}
 	var back Settings
 	if err := json.Unmarshal(written, &back); err != nil || back != all {
