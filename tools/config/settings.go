@@ -58,7 +58,7 @@ type Settings struct {
 	// The decoder below the lens, from the image traced back into its frame.
 
 	// FrameWidths are tried, evenly in the logarithm over what the prior holds likely; where the lens shines, every second.
-	FrameWidths int `json:"frame_widths" unit:"widths" range:"2,100"`
+	FrameWidths int `json:"frame_widths" unit:"widths" range:"3,100"`
 	// GuessWeight is that of the simple source in a traced-back pixel, over the typical weight of the light that arrives there.
 	GuessWeight float64 `json:"guess_weight" unit:"1" range:"0,100"`
 	// SourceSteps fit the source below the fixed lens; their ends rank the widths.

@@ -15,10 +15,10 @@ import (
 	"lenskit/tools/observation"
 )
 
-// inversion is that of an image for a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
-// are what an image is linear in, so that for any lens the best are solved for, and what speaks for the lens is the
-// evidence, an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the
-// lens so, which no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
+// inversion finds, below any lens, the pixelised source that an image asks for. Its pixels and the errors of the Gaussians that
+// make the lens's light are what the image is linear in: the best are solved for, and what speaks for the lens is the evidence,
+// an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the lens so, which
+// no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
 type inversion struct {
 	set          *Settings
 	x0, y0, w, h int       // box of image pixels that is drawn, in the image's
