@@ -79,10 +79,10 @@ func TestDefaultPriors(t *testing.T) {
 			t.Errorf("%s %s: found no parameter %s", row.group, row.kind, row.param)
 		}
 	}
-	if got := loneParam("sky").Prior; !reflect.DeepEqual(got, Normal(0, 0.1).OfBrightness()) {
+	if got := scalarParam("sky").Prior; !reflect.DeepEqual(got, Normal(0, 0.1).OfBrightness()) {
 		t.Errorf("sky: found %+v", got)
 	}
-	if got := loneParam("noise_scale").Prior; !reflect.DeepEqual(got, Lognormal(1, 0.3)) {
+	if got := scalarParam("noise_scale").Prior; !reflect.DeepEqual(got, Lognormal(1, 0.3)) {
 		t.Errorf("noise_scale: found %+v", got)
 	}
 }

@@ -156,8 +156,8 @@ type Scalar struct {
 	Prior *Prior
 }
 
-// loneParam is the parameter of a key of the config that belongs to no component, with its default prior.
-func loneParam(key string) Param {
+// scalarParam is the parameter of a key of the config that belongs to no component, with its default prior.
+func scalarParam(key string) Param {
 	q := physics.NoiseScale
 	if key == physics.Sky.Name {
 		q = physics.Sky

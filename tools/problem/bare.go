@@ -153,9 +153,9 @@ func followLight(c *config.Config, obs *observation.Observation) error {
 		return nil
 	}
 	c.Follow = false
-	small := obs.Coarsen(obs.Binning(observation.LightSide))
+	small := obs.Coarsen(obs.Binning(config.DefaultSettings().LightSide))
 	x0, y0 := obs.BrightCentre()
-	light, _, err := small.SmoothLight(x0, y0)
+	light, _, err := small.FitMGE(x0, y0)
 	if err != nil {
 		return err
 	}

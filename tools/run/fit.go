@@ -101,7 +101,7 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 	}
 	before := saved.Seconds
 	elapsed := func() float64 { return before + time.Since(begun).Seconds() }
-	s := &search.Search{Problem: p, Options: opt.Search, Compute: opt.Compute, Tell: search.TellOn(pr), Saved: saved}
+	s := &search.Search{Problem: p, Options: opt.Search, Settings: cfg.Settings(), Compute: opt.Compute, Tell: search.TellOn(pr), Saved: saved}
 	s.Save = func() error {
 		saved.Seconds = elapsed()
 		return check.Save(saved)
@@ -140,6 +140,7 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 		rec, theta = failed(p, err)
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = term.JSONFloat(elapsed()), opt.Search.Seed, opt.Search, notices
+	rec.Settings = &s.Settings
 	if opt.Bare.Image == "" {
 		rec.Inputs = append([]rundir.Input{{Path: opt.Input, SHA256: cfg.Sum}}, rec.Inputs...)
 	}

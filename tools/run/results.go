@@ -51,6 +51,7 @@ type Record struct {
 	Starts       []term.JSONFloat          `json:"starts"`            // each start's final log posterior
 	Lensing      *search.Lensed            `json:"lensing,omitempty"` // where the lens shines, too
 	Options      any                       `json:"options"`
+	Settings     *search.Settings          `json:"settings,omitempty"` // of the search, all of them
 	Notices      []string                  `json:"notices,omitempty"`
 	Inputs       []rundir.Input            `json:"inputs"`
 	Files        rundir.Sums               `json:"files,omitempty"` // the SHA-256 of those beside it

@@ -95,9 +95,6 @@ func (s *Search) lensing(post *adjoint.Posterior, named config.Named, img *adjoi
 	out := &Lensed{Magnification: term.JSONFloat(seen / flux), Explained: term.JSONFloat(1 - missed/signal), Radius: term.JSONFloat(lens.EinsteinRadius(max(halfW, halfH)))}
 	var best []float64
 	var places []lensing.Image
-	if s.free != nil {
-		out.Free = term.JSONFloat(out.radiusOf(s, s.free))
-	}
 	if dark.n >= darkEnough && shine.n > 0 {
 		out.Misfit = term.JSONFloat(shine.mean() / dark.mean())
 	}
