@@ -70,7 +70,7 @@ var symbols = map[string]label{
 // figuredDraws are the draws of a run and the parameters that its figures show: those of the lenses, or where these are
 // fixed all but the latents.
 func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
-	d, err := ReadDraws(dir, files)
+	d, err := ReadDraws(dir, files...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -65,8 +65,9 @@ type SurveyRan struct {
 }
 
 // Run fits one lens of a survey, or several in turn. It returns the error of the one lens; of several, the first one
-// of the worst kind, after all were tried.
+// of the worst kind, after all were tried. A nil pr is silent.
 func Run(ctx context.Context, opt RunOptions, stdout io.Writer, pr *term.Progress) error {
+	pr = pr.OrSilent()
 	s, err := Open(opt.Dir)
 	if err != nil {
 		return err

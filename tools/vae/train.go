@@ -149,6 +149,7 @@ type trainRun struct {
 // files on, on the ELBO (eq. 4) with Adam, or goes on with a run that was stopped, to the bit. It leaves in the output
 // folder best.safetensors, training.csv, curves.png, reconstructions.png and checkpoint.safetensors.
 func Train(ctx context.Context, o TrainOptions, out io.Writer, report *term.Progress) error {
+	report = report.OrSilent()
 	if err := o.Validate(); err != nil {
 		return err
 	}
