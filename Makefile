@@ -49,7 +49,7 @@ noasm:
 
 # the race detector needs a C compiler
 race: onnxruntime
-	$(GO) test -race -short $(RACE)
+	$(GO) test -race -short -timeout 30m $(RACE)
 
 arm64:
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build $(NOCGO)
