@@ -28,8 +28,8 @@ var (
 	clocks = regexp.MustCompile(`(?i)elapsed|seconds|(start|end)_datetime|version`)
 	// sums are hashes of files that tell the time, in a bundle's card.
 	sums = regexp.MustCompile(`\.safetensors, sha256 [0-9a-f]{64}`)
-	// loose are figures of which so many pixels may differ: gonum/plot begins closed contours at a place that it takes from
-	// a map, which changes the shade of a pixel or two where a line's ends meet.
+	// loose are figures of which so many pixels may differ: where commits drew contours with gonum/plot, it began closed ones at a
+	// place that it took from a map, which changed the shade of a pixel or two where a line's ends met.
 	loose = map[string]int{"corner.png": 40}
 )
 

@@ -22,20 +22,30 @@ import (
 	"lenskit/tools/search"
 )
 
-// Options says what Fit fits and how.
+// Options says what Fit fits and how. The zero value of every field but Input is its default.
 type Options struct {
-	Input   string // config, or a FITS image described by Bare
-	Bare    problem.BareOptions
-	Output  string // folder; "": named after the input
-	Search  search.Options
-	Compute adjoint.Options
-	JSON    bool
-	Locked  bool // the folder is this process's already
+	Input   string              // path of a config, or of a FITS image described by Bare
+	Bare    problem.BareOptions // of an image that comes without a config; its Image is set where Input is one
+	Output  string              // folder; "": the input's name with -fit, in the current folder
+	Search  search.Options      // the optimiser, its budget and its seed
+	Compute adjoint.Options     // device and threads; the zero value is the processor with all its cores
+	JSON    bool                // stdout gets fit.json in place of a table
+	Locked  bool                // the folder is this process's already
 }
 
-// Fit finds the maximum a posteriori of a config's model and leaves the folder of a run. It returns a notConverged error
-// when the results are written but not to be trusted, and an interrupted one when ctx was cancelled and the state saved.
+// What Fit and its like return, besides errors of input, of disks and of numbers: errors.Is tells them.
+var (
+	// ErrNotConverged: the results are written, and something speaks against them, which the record's Reason tells.
+	ErrNotConverged = term.ErrNotConverged
+	// ErrInterrupted: the context was cancelled and the state is saved; the same call goes on from it.
+	ErrInterrupted = term.ErrInterrupted
+)
+
+// Fit finds the maximum a posteriori of a config's model and leaves the folder of a run, whose record ReadRecord reads. It
+// returns an ErrNotConverged when the results are written but not to be trusted, and an ErrInterrupted when ctx was cancelled
+// and the state saved. The table of results, or their JSON, goes to stdout; a nil pr is silent.
 func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) error {
+	pr = pr.OrSilent()
 	begun := time.Now()
 	cfg, err := opt.Config()
 	if err != nil {

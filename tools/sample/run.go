@@ -456,7 +456,7 @@ func newWatcher(r *sampling, pr *term.Progress) *watcher {
 		w.draws[k] = make([][]float64, len(r.chains))
 	}
 	if w.kept > 0 {
-		if d, err := ReadDraws(r.dir, r.fileNames()); err == nil {
+		if d, err := ReadDraws(r.dir, r.fileNames()...); err == nil {
 			for c := range d.X {
 				for _, x := range d.X[c] {
 					for k, at := range w.params {

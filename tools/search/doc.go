@@ -13,4 +13,9 @@
 // filled by DefaultSettings, changed by `search:` in a config, written to fit.json, listed in docs/search.md.
 //
 // Result has the maximum, the curvature there and the doubts (search.go, verdict.go; hopeless.go for what is not begun).
+//
+//	s := search.Search{Problem: p, Options: search.Options{Seed: 1}.Defaults(), Tell: tell, Saved: &search.Record{}, Save: save}
+//	res, err := s.Find(ctx)
+//	theta := make([]float64, len(p.Post.Names()))
+//	p.Post.Theta(theta, res.U)
 package search
