@@ -177,28 +177,28 @@ func (d *Doubts) climb(end *StageEnd, limit, tolerance float64, followed bool) {
 
 // leftOut notes that a part of the search was left out because of err, for the verdict to tell. The note is kept in the record,
 // so that a search that was stopped tells it, too. The caller must not hold the lock of the search.
-func (s *Search) leftOut(part string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.note(NewDoubt(stageError, none, none, "a part of the search was left out (%s): %s", part, term.OneLine(err.Error())))
+func (c *Climber) leftOut(part string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.note(NewDoubt(stageError, none, none, "a part of the search was left out (%s): %s", part, term.OneLine(err.Error())))
 }
 
 // note adds a doubt to the record, once. The caller holds the lock of the search or is alone.
-func (s *Search) note(d Doubt) {
-	if !slices.ContainsFunc(s.Saved.Doubts, func(o Doubt) bool { return o.Text == d.Text }) {
-		s.Saved.Doubts = append(s.Saved.Doubts, d)
+func (c *Climber) note(d Doubt) {
+	if !slices.ContainsFunc(c.Saved.Doubts, func(o Doubt) bool { return o.Text == d.Text }) {
+		c.Saved.Doubts = append(c.Saved.Doubts, d)
 	}
 }
 
 // noted are the doubts in the record, in an order that does not hang on which of the climbs side by side came first.
-func (s *Search) noted() Doubts {
-	out := slices.Clone(s.Saved.Doubts)
+func (c *Climber) noted() Doubts {
+	out := slices.Clone(c.Saved.Doubts)
 	slices.SortFunc(out, func(a, b Doubt) int { return strings.Compare(a.Text, b.Text) })
 	return out
 }
 
 // noteStarts notes where more than half of the starts could not be computed.
-func (s *Search) noteStarts(ends []*StageEnd) {
+func (c *Climber) noteStarts(ends []*StageEnd) {
 	lost := 0
 	for _, e := range ends {
 		if e.LogProb == -math.MaxFloat64 || !term.Finite(e.LogProb) {
@@ -206,7 +206,7 @@ func (s *Search) noteStarts(ends []*StageEnd) {
 		}
 	}
 	if 2*lost > len(ends) {
-		s.note(NewDoubt(startsLost, float64(lost), 0.5*float64(len(ends)), "%d of %d starts could not be computed", lost, len(ends)))
+		c.note(NewDoubt(startsLost, float64(lost), 0.5*float64(len(ends)), "%d of %d starts could not be computed", lost, len(ends)))
 	}
 }
 

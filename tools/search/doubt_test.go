@@ -59,8 +59,8 @@ func arcs(x, y float64) float64 {
 const simpleModel = "lens: [{type: sie}]\nsource: [{type: sersic}]\n"
 
 // newTestSearch is a search with an empty record.
-func newTestSearch(p *problem.Problem) *Search {
-	return &Search{Problem: p, Options: Options{Iterations: 1}.Defaults(), Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}}
+func newTestSearch(p *problem.Problem) *Climber {
+	return newClimber(&Search{Problem: p, Options: Options{Iterations: 1}.Defaults(), Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}})
 }
 
 // raisedByRuns are the doubts that tools/run adds, whose cases are there.
@@ -108,7 +108,7 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 	}
 	// judge is the verdict of the search where tried were found, the best first.
 	judge := func(t *testing.T, tried ...*StageEnd) Doubts {
-		_, d := newTestSearch(knotted).doubts(knotted.Post, tried[0], tried)
+		_, d := newTestSearch(knotted).doubts(knotted.Post, tried[0], tried, 0)
 		return d
 	}
 	moved := func(name string, u float64) func(t *testing.T) Doubts {
@@ -146,8 +146,8 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 			}
 		}
 	}
-	blindEvidence := func(t *testing.T) *freeSource {
-		f, err := newFreeSource(knotted.Obs, nil, nil)
+	blindEvidence := func(t *testing.T) *inversion {
+		f, err := newInversion(knotted.Obs, nil, nil, defaults())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,14 +172,14 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 		stageError: {
 			func(t *testing.T) Doubts { // where the source is seen cannot be told
 				s := newTestSearch(knotted)
-				if _, err := s.multiplies(blindEvidence(t), basin{theta: named}); err != nil {
+				if _, err := s.multiplies(blindEvidence(t), named); err != nil {
 					t.Fatal(err)
 				}
 				return s.noted()
 			},
 			func(t *testing.T) Doubts { // no lens has an evidence
 				s := newTestSearch(knotted)
-				if _, _, err := s.freeLens(context.Background(), blindEvidence(t), knotted.Post, named, 2); err != nil {
+				if _, _, err := s.largestEvidence(context.Background(), blindEvidence(t), knotted.Post, named, 2); err != nil {
 					t.Fatal(err)
 				}
 				return s.noted()
@@ -274,9 +274,7 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 			p := knotsProblem(t, "sis")
 			p.Config.Data.Noise.Fraction = 0.01
 			s := newTestSearch(p)
-			s.free = config.Named{"lens.sis.theta_E": 1.6, "lens.sis.center_x": 0, "lens.sis.center_y": 0}
-			from := at(t, nil)
-			res, err := s.Settle(context.Background(), p.Post, p.Post, []*StageEnd{from}, from)
+			res, err := s.find(context.Background(), []Stage{{fullStage, climbFullSize}, {heldStage, holdRadius}}, []Found{{From: decoderStage, End: at(t, nil), Radius: 1.6}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -360,7 +358,7 @@ func TestWhatWasLeftOutIsKept(t *testing.T) {
 	s := newTestSearch(nil)
 	s.leftOut("b", errors.New("second"))
 	s.leftOut("a", errors.New("first\nline"))
-	s = &Search{Saved: viaJSON(t, s.Saved)}
+	s = newClimber(&Search{Saved: viaJSON(t, s.Saved)})
 	s.leftOut("b", errors.New("second"))
 	got := s.noted()
 	if want := "a part of the search was left out (a): first line; also: a part of the search was left out (b): second"; got.Reason() != want {
