@@ -123,8 +123,8 @@ func ExitCode(err error) int {
 	return ExitUnexpected
 }
 
-// Report writes err to w: one line, and the hint if there is one.
-func Report(w io.Writer, err error) {
+// Report writes err to w: one line, and the hint if there is one, else the warnings that were held.
+func Report(w io.Writer, err error, held ...string) {
 	fmt.Fprintf(w, "lenskit: %s\n", OneLine(err.Error()))
 	var f *Failure
 	for e := err; errors.As(e, &f); e = f.err {
@@ -132,6 +132,9 @@ func Report(w io.Writer, err error) {
 			fmt.Fprintf(w, "hint: %s\n", OneLine(f.Hint))
 			return
 		}
+	}
+	if len(held) > 0 {
+		fmt.Fprintf(w, "hint: %s\n", OneLine(strings.Join(held, "; ")))
 	}
 }
 
