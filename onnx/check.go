@@ -100,12 +100,12 @@ func (c *checker) graph(g *Graph, depth int) error {
 		if err := checkName(k); err != nil {
 			return fmt.Errorf("initialiser %w", err)
 		}
-		if err := g.Init[k].check(); err != nil {
+		if err := checkTensor(g.Init[k]); err != nil {
 			return fmt.Errorf("initialiser %q: %w", k, err)
 		}
 	}
 	for _, v := range g.Inputs {
-		if err := v.check(); err != nil {
+		if err := checkValue(v); err != nil {
 			return fmt.Errorf("input %w", err)
 		}
 		if depth == 1 && v.Type == Undefined {
@@ -117,7 +117,7 @@ func (c *checker) graph(g *Graph, depth int) error {
 	}
 	seen := map[string]bool{}
 	for _, v := range g.Outputs {
-		if err := v.check(); err != nil {
+		if err := checkValue(v); err != nil {
 			return fmt.Errorf("output %w", err)
 		}
 		if seen[v.Name] && depth == 1 {
@@ -141,7 +141,7 @@ func checkName(s string) error {
 	return nil
 }
 
-func (v Value) check() error {
+func checkValue(v Value) error {
 	if err := checkName(v.Name); err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (v Value) check() error {
 }
 
 // check tells whether the tensor holds as many values as its shape asks for.
-func (t *Tensor) check() error {
+func checkTensor(t *Tensor) error {
 	if t == nil {
 		return errors.New("found no tensor")
 	}
@@ -259,7 +259,7 @@ func (c *checker) attr(want string, a Attr, depth int) error {
 		return fmt.Errorf("found %q, expected text in UTF-8", a.String)
 	}
 	if a.Kind == AttrTensor {
-		return a.Tensor.check()
+		return checkTensor(a.Tensor)
 	}
 	if a.Kind == AttrGraph {
 		if a.Graph == nil {

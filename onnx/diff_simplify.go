@@ -5,6 +5,8 @@ import "slices"
 // maxFolded is the largest number of elements of a constant that simplify computes.
 const maxFolded = 1 << 22
 
+func init() { simplifier = simplify }
+
 // simplify returns g with what does not depend on its inputs computed: shape arithmetic whose result follows from the
 // inputs' shapes, and small nodes over constants. Identity nodes inside are dropped, and so is what no output needs.
 func simplify(g *Graph) (*Graph, error) {

@@ -107,7 +107,7 @@ func sinkTranspose(f *folder, n *Node) bool {
 	for _, i := range other {
 		d, _ := known(f.b.Shape(in[i]))
 		if len(d) < rank {
-			in[i] = f.value("Reshape", nil, in[i], f.b.Ints(append(orOnes(nil, rank-len(d)), d...)...))
+			in[i] = f.value("Reshape", nil, in[i], f.b.Ints(append(slices.Repeat([]int64{1}, rank-len(d)), d...)...))
 		}
 		in[i] = f.value("Transpose", attrs("perm", back), in[i])
 	}

@@ -108,7 +108,7 @@ func explicitPads(f *inferer, n *Node) {
 	spatial := len(x) - 2
 	stride, dilation := n.Ints("strides"), n.Ints("dilations")
 	if stride == nil {
-		stride = orOnes(nil, spatial)
+		stride = slices.Repeat([]int64{1}, spatial)
 	}
 	if len(stride) != spatial || len(dilation) != spatial {
 		return

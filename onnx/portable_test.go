@@ -17,9 +17,13 @@ func small(t *testing.T, shape []int64, build func(b *Builder) string) (*Graph, 
 	if b.Err() != nil {
 		t.Fatal(b.Err())
 	}
-	x := counting(shape...)
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	x := FloatArray(make([]float64, n), shape...)
 	for i := range x.F {
-		x.F[i] = math.Sin(x.F[i])
+		x.F[i] = math.Sin(float64(i))
 	}
 	return g, x
 }

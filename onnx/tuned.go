@@ -60,9 +60,18 @@ func readConv(f *folder, n *Node) *constConv {
 	if !ok || !ok2 || len(x) != 4 || len(y) != 4 || slices.Min(slices.Concat(x, y)) < 1 {
 		return nil
 	}
+	perAxis := func(name string, count int, missing int64) []int64 {
+		if v := n.Ints(name); len(v) > 0 {
+			return v
+		}
+		return slices.Repeat([]int64{missing}, count)
+	}
 	c := &constConv{
 		up: n.Op == "ConvTranspose", x: x, y: y, kernel: w.Shape[2:],
-		stride: orOnes(n.Ints("strides"), 2), dilation: orOnes(n.Ints("dilations"), 2), pads: orZeros(n.Ints("pads"), 4),
+		stride: perAxis("strides", 2, 1), dilation: perAxis("dilations", 2, 1), pads: perAxis("pads", 4, 0),
+	}
+	if len(c.stride) != 2 || len(c.dilation) != 2 || len(c.pads) != 4 {
+		return nil
 	}
 	for _, v := range slices.Concat(c.stride, c.dilation, c.pads) {
 		if v < -maxTileExtent || v > maxTileExtent {

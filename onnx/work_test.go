@@ -10,7 +10,11 @@ import (
 
 // ramp is an array of floats that rise.
 func ramp(shape ...int64) *Array {
-	a, _ := newArray(Float32, shape)
+	n := int64(1)
+	for _, d := range shape {
+		n *= d
+	}
+	a := FloatArray(make([]float64, n), shape...)
 	for i := range a.F {
 		a.F[i] = float64(i%17) / 17
 	}
@@ -112,13 +116,17 @@ func TestComparedRowsTakeBoundedWork(t *testing.T) {
 // TestFoldingTakesBoundedWork folds many nodes whose results are small and whose operand is not.
 func TestFoldingTakesBoundedWork(t *testing.T) {
 	g := network([]string{"a"}, []string{"y"})
-	g.Init["w"] = ramp(1024, 1024).Tensor()
+	w := make([]float32, 1<<20)
+	for i := range w {
+		w[i] = float32(i%17) / 17
+	}
+	g.Init["w"] = FloatTensor(w, 1024, 1024)
 	last := "a"
 	const many = 200
 	for i := range many {
 		s, next := fmt.Sprint("s", i), fmt.Sprint("t", i)
-		w := fmt.Sprint("k", i)
-		g.Init[w] = IntTensor([]int64{int64(i)}, 1)
+		k := fmt.Sprint("k", i)
+		g.Init[k] = IntTensor([]int64{int64(i)}, 1)
 		g.Nodes = append(g.Nodes, &Node{Op: "Einsum", In: []string{"w", "w"}, Out: []string{s}, Attr: attrs("equation", "ij,ij->")},
 			&Node{Op: "Add", In: []string{last, s}, Out: []string{next}})
 		last = next
