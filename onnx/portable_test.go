@@ -90,7 +90,7 @@ func TestScalesOfAlignedCornersFromPyTorchAreSizes(t *testing.T) {
 			"x", "", b.Tensor(FloatTensor([]float32{1, 1, 1.7}, 3)))
 	}
 	g, _ := small(t, []int64{1, 1, 5}, build)
-	x := counting(1, 1, 5)
+	x := FloatArray([]float64{0, 1, 2, 3, 4}, 1, 1, 5)
 	pytorch, other := parsed(t, g, "pytorch"), parsed(t, g, "another")
 	want := counting(1, 1, 8) // 5·1.7 = 8.5
 	for i := range want.F {
