@@ -92,7 +92,7 @@ func TestScalesOfAlignedCornersFromPyTorchAreSizes(t *testing.T) {
 	g, _ := small(t, []int64{1, 1, 5}, build)
 	x := FloatArray([]float64{0, 1, 2, 3, 4}, 1, 1, 5)
 	pytorch, other := parsed(t, g, "pytorch"), parsed(t, g, "another")
-	want := counting(1, 1, 8) // 5·1.7 = 8.5
+	want := FloatArray([]float64{0, 1, 2, 3, 4, 5, 6, 7}, 1, 1, 8) // 5·1.7 = 8.5
 	for i := range want.F {
 		want.F[i] = float64(i) * 4 / 7
 	}
