@@ -89,7 +89,7 @@ func readTensor(data []byte) (*Array, DType, error) {
 	return a, DType(p.Type), err
 }
 
-func (b *backendTest) run() error {
+func runBackend(b *backendTest) error {
 	g, err := Parse(b.model, "")
 	if err != nil {
 		return err
@@ -209,7 +209,7 @@ func TestEvaluatorPassesBackendTests(t *testing.T) {
 			if float {
 				floats++
 			}
-			err := b.run()
+			err := runBackend(b)
 			if err == nil {
 				if float {
 					floatPass++
