@@ -17,4 +17,9 @@
 // Everything is laid out by New: a log density with its gradient allocates nothing. Results on the device "reference",
 // and everything outside the decoder, do not depend on the number of threads: work is cut into a number of tiles that
 // hangs on the image alone, and sums are taken in their order.
+//
+//	post, err := adjoint.New(model, obs, adjoint.Options{})
+//	defer post.Close()
+//	e, err := post.Eval(theta, true) // log posterior and gradient at named parameters
+//	res, err := samplers.LevenbergMarquardt(ctx, post.MAP(), samplers.NewLMState(make([]float64, post.Dim())), samplers.LMOptions{}, nil)
 package adjoint

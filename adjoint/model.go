@@ -76,6 +76,14 @@ type Options struct {
 	Device  string // "" or "cpu", "cuda" (or "cuda:N"), or "reference": the decoder in float64 in Go
 }
 
+// Param is a named parameter of a model: what its profile says of it, and where it stands.
+type Param struct {
+	physics.Param
+	Name             string // in full: group.component.parameter, sky or noise.scale
+	Group, Component string // "" for those of no component
+	Kind             string // of the component
+}
+
 // ParamNames lists the parameters of the component in order: for a decoder z.1 … z.L, then those of physics.Pixels.
 func (c *Component) ParamNames() ([]string, error) {
 	u, err := c.build()
@@ -87,8 +95,8 @@ func (c *Component) ParamNames() ([]string, error) {
 
 // built is a component without values.
 type built struct {
-	names  []string // of its parameters
-	params []physics.Param
+	names  []string        // of its parameters
+	params []physics.Param // of the profile, without the latents
 	lens   physics.Lens
 	light  physics.Light
 	pixels *physics.Pixels // light, when it is one

@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"lenskit/physics"
 )
 
 // params lays out the named parameters θ and the free coordinates u, and maps between them. It is not changed after
 // newParams and is shared by clones.
 type params struct {
 	names   []string
+	about   []Param
 	freeOf  []int // the coordinate of each named parameter, -1 when it is fixed
 	values  []float64
 	scalars []scalarParam
@@ -32,8 +35,9 @@ type latentBlock struct {
 // newParams names the parameters of the components and gives each its prior.
 func newParams(m *Model, parts []*built) (*params, error) {
 	p := &params{}
-	add := func(name string) int {
-		p.names = append(p.names, name)
+	add := func(a Param) int {
+		p.names = append(p.names, a.Name)
+		p.about = append(p.about, a)
 		p.freeOf = append(p.freeOf, -1)
 		p.values = append(p.values, 0)
 		return len(p.names) - 1
@@ -46,6 +50,9 @@ func newParams(m *Model, parts []*built) (*params, error) {
 			return nil, fmt.Errorf("adjoint: model: found two components of the group %s named %q, expected different names", c.Group, c.Name)
 		}
 		taken[prefix] = true
+		of := func(q physics.Param, name string) Param {
+			return Param{Param: q, Name: prefix + name, Group: c.Group, Component: c.Name, Kind: c.Kind}
+		}
 		known := map[string]bool{"z": b.nz > 0}
 		if b.nz > 0 {
 			prior, ok := c.Priors["z"]
@@ -54,19 +61,20 @@ func newParams(m *Model, parts []*built) (*params, error) {
 			}
 			at := len(p.names)
 			for _, name := range b.names[:b.nz] {
-				add(prefix + name)
+				add(of(physics.Latents(name), name))
 			}
 			if err := p.latents(prior, at, b.nz); err != nil {
 				return nil, fmt.Errorf("adjoint: model: %sz: %w", prefix, err)
 			}
 		}
-		for _, name := range b.names[b.nz:] {
+		for _, q := range b.params {
+			name := q.Name
 			known[name] = true
 			prior, ok := c.Priors[name]
 			if !ok {
 				return nil, fmt.Errorf("adjoint: model: %s%s has no prior", prefix, name)
 			}
-			if err := p.scalar(prior, add(prefix+name)); err != nil {
+			if err := p.scalar(prior, add(of(q, name))); err != nil {
 				return nil, fmt.Errorf("adjoint: model: %s%s: %w", prefix, name, err)
 			}
 		}
@@ -77,12 +85,12 @@ func newParams(m *Model, parts []*built) (*params, error) {
 		}
 	}
 	if m.Sky != nil {
-		if err := p.scalar(*m.Sky, add("sky")); err != nil {
+		if err := p.scalar(*m.Sky, add(Param{Param: physics.Sky, Name: physics.Sky.Name})); err != nil {
 			return nil, fmt.Errorf("adjoint: model: sky: %w", err)
 		}
 	}
 	if m.NoiseScale != nil {
-		if err := p.scalar(*m.NoiseScale, add(noiseScale)); err != nil {
+		if err := p.scalar(*m.NoiseScale, add(Param{Param: physics.NoiseScale, Name: noiseScale})); err != nil {
 			return nil, fmt.Errorf("adjoint: model: %s: %w", noiseScale, err)
 		}
 	}

@@ -281,6 +281,9 @@ func (p *Posterior) Close() error {
 // Names lists the named parameters, the fixed ones included. The slice is the Posterior's own.
 func (p *Posterior) Names() []string { return p.params.names }
 
+// Params says what each of Names is, in their order. The slice is the Posterior's own.
+func (p *Posterior) Params() []Param { return p.params.about }
+
 // Free tells the coordinate of each named parameter, -1 when it is fixed. Latents with a common prior share the
 // coordinates of all of them.
 func (p *Posterior) Free() []int { return p.params.freeOf }

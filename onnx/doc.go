@@ -22,4 +22,8 @@
 // Shapes are lists of [Dim]: a number, or a number times a symbol such as the batch N. Nothing in the package panics on
 // what a file holds; sizes, nesting and node counts are limited, and the limits are constants beside the code that
 // applies them.
+//
+//	g, err := onnx.Load("decoder.onnx")
+//	d, err := onnx.VJP(g, onnx.DiffOptions{})
+//	err = d.Save("decoder_vjp.onnx")
 package onnx

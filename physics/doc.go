@@ -8,6 +8,10 @@
 //
 // Forward methods write or add as they say; reverse methods always add into the caller's adjoints. Nothing allocates
 // after construction and Set.
+//
+//	lens, err := physics.NewLens("sie")
+//	err = lens.Set([]float64{1.2, 0.1, 0, 0, 0}) // theta_E, e1, e2, center_x, center_y
+//	lens.Deflect(ax, ay, x, y)
 package physics
 
 import "errors"

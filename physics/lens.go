@@ -1,11 +1,16 @@
 package physics
 
-// Param describes one parameter of a profile as data: its name, unit and the range in which the profile is defined.
+// Param describes one parameter of a profile as data: its name, what it does, its unit, the range in which the profile is
+// defined, and what is known of it where nobody says.
 type Param struct {
 	Name   string
+	Role   Role
 	Unit   Unit
 	Lo, Hi float64 // open range of validity; ±Inf where there is none
 	Period float64 // of an angle: values that differ by it are the same; 0 of all others
+
+	Default  Prior // what is held likely where nobody says
+	InSource Prior // the same for light in the source plane, where that is another; no family: Default
 }
 
 // Unit names what a parameter is measured in.

@@ -1,5 +1,7 @@
 package physics
 
+import "slices"
+
 // epl is the elliptical power law of the community,
 //
 //	κ = (3-γ)/2 (θ_E/√(q x'² + y'²/q))^(γ-1),   1 < γ < 3,
@@ -16,14 +18,7 @@ func newEPL() *epl {
 	return l
 }
 
-var eplParams = []Param{
-	positive("theta_E", Arcsec),
-	{Name: "gamma", Unit: One, Lo: 1, Hi: 3},
-	ellipticity("e1"),
-	ellipticity("e2"),
-	anywhere("center_x", Arcsec),
-	anywhere("center_y", Arcsec),
-}
+var eplParams = slices.Concat([]Param{einsteinRadius("theta_E"), massSlope("gamma")}, ellipticity(), centre("center_x", "center_y"))
 
 func (l *epl) Params() []Param { return eplParams }
 

@@ -3,6 +3,7 @@ package physics
 import (
 	"math"
 	"math/cmplx"
+	"slices"
 )
 
 // multipole is an angular perturbation of order m of a power law,
@@ -25,8 +26,14 @@ func newMultipole(kind string, order int) *multipole {
 	return l
 }
 
-var multipoleParams = []Param{positive("theta_E", Arcsec), {Name: "gamma", Unit: One, Lo: 1, Hi: 3},
-	anywhere("a_cos", One), anywhere("a_sin", One), anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+// multipoleAmplitude is what is held likely of a_cos and a_sin. About a round lens of slope 2 they are the a_m/a by which
+// contours of the convergence depart from ellipses: a percent or so in the light of elliptical galaxies (Hao et al. 2006)
+// and in the mass of lenses (Stacey et al. 2024).
+var multipoleAmplitude = normal(0, 0.01)
+
+var multipoleParams = slices.Concat([]Param{einsteinRadius("theta_E"), massSlope("gamma"),
+	anywhere("a_cos", RoleMultipoleCos, One).likely(multipoleAmplitude), anywhere("a_sin", RoleMultipoleSin, One).likely(multipoleAmplitude)},
+	centre("center_x", "center_y"))
 
 func (l *multipole) Params() []Param { return multipoleParams }
 

@@ -1,6 +1,9 @@
 package physics
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // nfw is the halo of Navarro, Frenk & White (1997), ρ ∝ 1/(r (r_s + r)²), with parameters r_s, alpha_rs, center_x,
 // center_y; alpha_rs is the deflection at r_s (arcsec). With x = r/r_s and g(x) = ln(x/2) + F(x) (Wright & Brainerd 2000),
@@ -20,7 +23,7 @@ func newNFW() *nfw {
 	return l
 }
 
-var nfwParams = []Param{positive("r_s", Arcsec), positive("alpha_rs", Arcsec), anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+var nfwParams = slices.Concat(ofHalo(), centre("center_x", "center_y"))
 
 func (l *nfw) Params() []Param { return nfwParams }
 

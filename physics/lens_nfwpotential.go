@@ -1,5 +1,7 @@
 package physics
 
+import "slices"
+
 // nfwPotential is an NFW halo with the ellipticity in the potential, ψ(x, y) = ψ_NFW(ρ) with
 // ρ² = (1-ε) x'² + (1+ε) y'² and ε = (1-q²)/(1+q²), with parameters r_s, alpha_rs, e1, e2, center_x, center_y. In a form
 // that is smooth where it is round, with the complex ε = 2e/(1+|e|²):
@@ -20,8 +22,7 @@ func newNFWPotential() *nfwPotential {
 	return l
 }
 
-var nfwEllipseParams = []Param{positive("r_s", Arcsec), positive("alpha_rs", Arcsec), ellipticity("e1"), ellipticity("e2"),
-	anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+var nfwEllipseParams = slices.Concat(ofHalo(), ellipticity(), centre("center_x", "center_y"))
 
 func (l *nfwPotential) Params() []Param { return nfwEllipseParams }
 

@@ -3,6 +3,7 @@ package physics
 import (
 	"math"
 	"math/cmplx"
+	"slices"
 )
 
 // nie is the isothermal ellipsoid with a core,
@@ -25,8 +26,8 @@ func newNIE() *nie {
 	return l
 }
 
-var nieParams = []Param{positive("theta_E", Arcsec), positive("s_scale", Arcsec), ellipticity("e1"), ellipticity("e2"),
-	anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+var nieParams = slices.Concat([]Param{einsteinRadius("theta_E"), positive("s_scale", RoleCoreRadius, Arcsec).likely(logNormal(0.05, 1))},
+	ellipticity(), centre("center_x", "center_y"))
 
 func (l *nie) Params() []Param { return nieParams }
 

@@ -1,5 +1,7 @@
 package physics
 
+import "slices"
+
 // pointMass is α = θ_E² r/|r|², with parameters theta_E, center_x, center_y. Its convergence is zero away from the
 // point, and zero is what Convergence says everywhere.
 type pointMass struct {
@@ -13,7 +15,7 @@ func newPointMass() *pointMass {
 	return l
 }
 
-var pointMassParams = []Param{positive("theta_E", Arcsec), anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+var pointMassParams = slices.Concat([]Param{einsteinRadius("theta_E")}, centre("center_x", "center_y"))
 
 func (l *pointMass) Params() []Param { return pointMassParams }
 

@@ -1,5 +1,7 @@
 package physics
 
+import "slices"
+
 // sie is the singular isothermal ellipsoid: epl with γ = 2, with parameters theta_E, e1, e2, center_x, center_y.
 type sie struct{ powerLaw }
 
@@ -16,13 +18,7 @@ func newSIE() *sie {
 	return l
 }
 
-var sieParams = []Param{
-	positive("theta_E", Arcsec),
-	ellipticity("e1"),
-	ellipticity("e2"),
-	anywhere("center_x", Arcsec),
-	anywhere("center_y", Arcsec),
-}
+var sieParams = slices.Concat([]Param{einsteinRadius("theta_E")}, ellipticity(), centre("center_x", "center_y"))
 
 func (l *sie) Params() []Param { return sieParams }
 

@@ -1,6 +1,9 @@
 package physics
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // sis is the singular isothermal sphere, α = θ_E r/|r|, κ = θ_E/(2|r|), with parameters theta_E, center_x, center_y.
 type sis struct {
@@ -14,7 +17,7 @@ func newSIS() *sis {
 	return l
 }
 
-var sisParams = []Param{positive("theta_E", Arcsec), anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+var sisParams = slices.Concat([]Param{einsteinRadius("theta_E")}, centre("center_x", "center_y"))
 
 func (l *sis) Params() []Param { return sisParams }
 

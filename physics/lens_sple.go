@@ -3,6 +3,7 @@ package physics
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // sple is the singular power-law ellipsoid of Chianese et al. (2020), eqs 11 and 12,
@@ -18,14 +19,8 @@ func newSPLE() *sple {
 	return l
 }
 
-var spleParams = []Param{
-	positive("r_ein", Arcsec),
-	{Name: "q", Unit: One, Lo: 0, Hi: unitHi},
-	direction("phi"),
-	{Name: "gamma", Unit: One, Lo: 1, Hi: 3},
-	anywhere("x", Arcsec),
-	anywhere("y", Arcsec),
-}
+var spleParams = slices.Concat([]Param{einsteinRadius("r_ein"), between("q", RoleAxisRatio, 0, unitHi).likely(normal(0.7, 0.2).within(0.2, 0.999)),
+	direction("phi"), massSlope("gamma")}, centre("x", "y"))
 
 func (l *sple) Params() []Param { return spleParams }
 

@@ -1,6 +1,9 @@
 package physics
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // tnfw is the NFW halo with its density multiplied by r_t²/(r_t² + r²) (Baltz, Marshall & Oguri 2009), with parameters
 // r_s, alpha_rs, r_trunc, center_x, center_y; alpha_rs is the deflection (arcsec) that the halo without truncation has
@@ -16,8 +19,7 @@ func newTNFW() *tnfw {
 	return l
 }
 
-var tnfwParams = []Param{positive("r_s", Arcsec), positive("alpha_rs", Arcsec), positive("r_trunc", Arcsec),
-	anywhere("center_x", Arcsec), anywhere("center_y", Arcsec)}
+var tnfwParams = slices.Concat(ofHalo(), []Param{positive("r_trunc", RoleTruncationRadius, Arcsec).likely(logNormal(10, 0.7))}, centre("center_x", "center_y"))
 
 func (l *tnfw) Params() []Param { return tnfwParams }
 

@@ -23,8 +23,8 @@ func newCoreSersic() *coreSersic {
 	return l
 }
 
-var coreSersicParams = ellipseParams(anywhere("amp", Brightness), positive("r_sersic", Arcsec), positive("n", One),
-	positive("r_break", Arcsec), anywhere("gamma", One), positive("alpha", One))
+var coreSersicParams = ellipseParams(append(sersicOwn(), positive("r_break", RoleCoreRadius, Arcsec).likely(logNormal(0.05, 1)),
+	anywhere("gamma", RoleSlope, One).likely(normal(0.2, 0.2).within(0, 1)), positive("alpha", RoleSharpness, One).likely(fixed(3)))...)
 
 func (l *coreSersic) Params() []Param { return coreSersicParams }
 

@@ -1,6 +1,10 @@
 package physics
 
-import "lenskit/physics/internal/kern"
+import (
+	"slices"
+
+	"lenskit/physics/internal/kern"
+)
 
 // brightnessCurve is a surface brightness as a function of R² (arcsec²), at the parameters it was set to.
 type brightnessCurve interface {
@@ -34,9 +38,19 @@ func (l *ellipse) setEllipse(p []float64) {
 	l.k.E1, l.k.E2, l.k.CX, l.k.CY, l.k.Norm = l.e1, l.e2, l.cx, l.cy, l.norm
 }
 
-// ellipseParams appends the parameters that every elliptical light profile ends with.
+// amplitude is the amplitude of a whole profile.
+func amplitude(unit Unit) Param {
+	return anywhere("amp", RoleAmplitude, unit).likely(logNormal(0.5, 2).ofBrightness()).inSource(logNormal(0.5, 1.5).ofBrightness())
+}
+
+// ellipseParams appends the parameters that every elliptical light profile ends with. A source need not stand behind the
+// middle of the image.
 func ellipseParams(own ...Param) []Param {
-	return append(own, ellipticity("e1"), ellipticity("e2"), anywhere("center_x", Arcsec), anywhere("center_y", Arcsec))
+	at := centre("center_x", "center_y")
+	for i, p := range at {
+		at[i] = p.inSource(normal(0, 0.3))
+	}
+	return slices.Concat(own, ellipticity(), at)
 }
 
 func (l *ellipse) Brightness(dst, x, y []float64) {

@@ -19,7 +19,7 @@ func newGaussian() *gaussian {
 	return l
 }
 
-var gaussianParams = ellipseParams(anywhere("amp", Flux), positive("sigma", Arcsec))
+var gaussianParams = ellipseParams(amplitude(Flux), positive("sigma", RoleSize, Arcsec).likely(logNormal(0.7, 0.7)).inSource(logNormal(0.2, 0.7)))
 
 func (l *gaussian) Params() []Param { return gaussianParams }
 

@@ -30,12 +30,32 @@ func newMGE() *mge {
 	return l
 }
 
+// The least and the largest width of an expansion in arcsec, where nobody says: from about a pixel of a space telescope to
+// beyond the light of a lens, or of a galaxy behind one. They are not held likely far from that, as the amplitudes tell
+// what lies between (Cappellari 2002 has the widths fixed).
+const (
+	mgeSpread                      = 0.5 // of the logarithm of a width
+	mgeNarrow, mgeWide             = 0.05, 4
+	mgeNarrowSource, mgeWideSource = 0.02, 1
+)
+
+// mgeAmplitude is the default prior of the flux of term k between two widths. A galaxy's brightness falls about as the
+// radius grows, so that the peak of each Gaussian times its width is the same, a tenth of the image's brightness at 1 arcsec;
+// the prior is wide, and a term that is not needed goes towards zero.
+func mgeAmplitude(k int, narrow, wide float64) Prior {
+	width := narrow * math.Pow(wide/narrow, float64(k)/(mgeTerms-1))
+	return logNormal(0.1*2*math.Pi*width, 2).ofBrightness()
+}
+
 var mgeParams = func() []Param {
 	var own []Param
 	for k := range mgeTerms {
-		own = append(own, anywhere(fmt.Sprintf("amp_%d", k+1), Flux))
+		own = append(own, anywhere(fmt.Sprintf("amp_%d", k+1), RoleTermAmplitude, Flux).
+			likely(mgeAmplitude(k, mgeNarrow, mgeWide)).inSource(mgeAmplitude(k, mgeNarrowSource, mgeWideSource)))
 	}
-	return ellipseParams(append(own, positive("sigma_min", Arcsec), positive("sigma_max", Arcsec))...)
+	return ellipseParams(append(own,
+		positive("sigma_min", RoleLeastSize, Arcsec).likely(logNormal(mgeNarrow, mgeSpread)).inSource(logNormal(mgeNarrowSource, mgeSpread)),
+		positive("sigma_max", RoleLargestSize, Arcsec).likely(logNormal(mgeWide, mgeSpread)).inSource(logNormal(mgeWideSource, mgeSpread)))...)
 }()
 
 var mgeLinear = func() []int {

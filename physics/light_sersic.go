@@ -20,7 +20,16 @@ func newSersic() *sersic {
 	return l
 }
 
-var sersicParams = ellipseParams(anywhere("amp", Brightness), positive("r_sersic", Arcsec), positive("n", One))
+// sersicOwn are the parameters of a Sersic profile on its own radius.
+func sersicOwn() []Param {
+	return []Param{
+		amplitude(Brightness),
+		positive("r_sersic", RoleHalfLightRadius, Arcsec).likely(logNormal(1, 0.7)).inSource(logNormal(0.3, 0.7)),
+		positive("n", RoleSersicIndex, One).likely(normal(3, 1.5).within(0.3, 8)).inSource(normal(1.5, 1).within(0.3, 6)),
+	}
+}
+
+var sersicParams = ellipseParams(sersicOwn()...)
 
 func (l *sersic) Params() []Param { return sersicParams }
 

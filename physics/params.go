@@ -36,22 +36,61 @@ func checkEllipticity(kind string, e1, e2 float64) error {
 	return nil
 }
 
-// anywhere is the range of a parameter that any finite number suits.
-func anywhere(name string, unit Unit) Param {
-	return Param{Name: name, Unit: unit, Lo: math.Inf(-1), Hi: math.Inf(1)}
+// anywhere is a parameter that any finite number suits.
+func anywhere(name string, role Role, unit Unit) Param {
+	return Param{Name: name, Role: role, Unit: unit, Lo: math.Inf(-1), Hi: math.Inf(1)}
 }
 
-// direction is the range of the direction of an axis: half a turn more is the same.
+// positive is a parameter that any finite number above 0 suits.
+func positive(name string, role Role, unit Unit) Param {
+	return Param{Name: name, Role: role, Unit: unit, Lo: 0, Hi: math.Inf(1)}
+}
+
+// between is a parameter without a unit, of an open range.
+func between(name string, role Role, lo, hi float64) Param {
+	return Param{Name: name, Role: role, Unit: One, Lo: lo, Hi: hi}
+}
+
+// direction is the direction of an axis: half a turn more is the same.
 func direction(name string) Param {
-	p := anywhere(name, Radian)
+	p := anywhere(name, RoleAngle, Radian).likely(normal(0, 1))
 	p.Period = math.Pi
 	return p
 }
 
-// positive is the range of a parameter that any finite number above 0 suits.
-func positive(name string, unit Unit) Param {
-	return Param{Name: name, Unit: unit, Lo: 0, Hi: math.Inf(1)}
+// The parameters that several profiles have.
+
+func einsteinRadius(name string) Param {
+	return positive(name, RoleEinsteinRadius, Arcsec).likely(normal(1.5, 0.5).within(0.1, 5))
 }
 
-// ellipticity is the range of e1 or e2.
-func ellipticity(name string) Param { return Param{Name: name, Unit: One, Lo: -1, Hi: 1} }
+func massSlope(name string) Param {
+	return between(name, RoleSlope, 1, 3).likely(normal(2, 0.2).within(1.2, 2.8))
+}
+
+func ellipticity() []Param {
+	d := normal(0, 0.2).within(-0.6, 0.6)
+	return []Param{between("e1", RoleEllipticity1, -1, 1).likely(d), between("e2", RoleEllipticity2, -1, 1).likely(d)}
+}
+
+func centre(x, y string) []Param {
+	d := normal(0, 0.1)
+	return []Param{anywhere(x, RoleCentreX, Arcsec).likely(d), anywhere(y, RoleCentreY, Arcsec).likely(d)}
+}
+
+// ofHalo are the parameters that a halo's profile begins with.
+func ofHalo() []Param {
+	return []Param{positive("r_s", RoleScaleRadius, Arcsec).likely(logNormal(10, 0.5)), positive("alpha_rs", RoleHaloDeflection, Arcsec).likely(logNormal(1, 0.7))}
+}
+
+// Parameters of a model that belong to no profile.
+var (
+	Sky        = anywhere("sky", RoleSky, Brightness).likely(normal(0, 0.1).ofBrightness())
+	NoiseScale = positive("noise_scale", RoleNoiseScale, One).likely(logNormal(1, 0.3))
+)
+
+// Latents is the parameter of a decoder's latents, one by one or all together. Their default prior is the decoder's own,
+// nine times as wide in variance (Chianese et al. 2020, §2.3).
+func Latents(name string) Param {
+	return anywhere(name, RoleLatent, One).likely(prior(FamilyDecoder, 9, 0))
+}

@@ -18,4 +18,10 @@
 //
 // A point at which the target fails with a recoverable error (see ErrRecoverable), or has a log density or gradient that
 // is not finite, is rejected and counted by reason in Tally; at the start of a run it is an error.
+//
+//	target := func(chain int) (samplers.Target, error) { return density{}, nil }
+//	chains, err := samplers.NewChains(4, target, samplers.StartAt(x), nil, samplers.Options{}, 1)
+//	var trace samplers.Trace
+//	err = samplers.Sample(ctx, chains, &trace)
+//	summary := samplers.Summarize("x2", trace.Draws(1))
 package samplers

@@ -61,7 +61,7 @@ func TestNoReaderWaitsForAPipeOrTakesAnythingButAFile(t *testing.T) {
 		"galaxies.csv": func(p string) error { return galaxies.ReadGalaxyTable(p, nil, nil) },
 		"fit.json":     func(p string) error { _, err := run.ReadRecord(filepath.Dir(p)); return err },
 		"samples_1.csv": func(p string) error {
-			_, err := sample.ReadDraws(filepath.Dir(p), []string{filepath.Base(p)})
+			_, err := sample.ReadDraws(filepath.Dir(p), filepath.Base(p))
 			return err
 		},
 		"samples.csv": func(p string) error {
@@ -172,7 +172,7 @@ func TestAbsurdNumbersAreRefusedByNameAndPlace(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "samples.csv"), []byte("lp__,accept_stat__,a\n-3,0.5,1\n"+rows), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		_, err := sample.ReadDraws(dir, []string{"samples.csv"})
+		_, err := sample.ReadDraws(dir, "samples.csv")
 		termtest.Refused(t, rows, err, "samples.csv: draw 2: "+strings.TrimSpace(name))
 	}
 	for text, want := range map[string]string{

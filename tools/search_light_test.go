@@ -10,7 +10,7 @@ import (
 
 func TestSmoothLightLeavesTheArc(t *testing.T) {
 	galaxy, o := testkit.GalaxyWithArc(t)
-	fit, image, err := o.SmoothLight(o.BrightCentre())
+	fit, image, err := o.FitMGE(o.BrightCentre())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,10 +28,13 @@ var (
 	clocks = regexp.MustCompile(`(?i)elapsed|seconds|(start|end)_datetime|version`)
 	// sums are hashes of files that tell the time, in a bundle's card.
 	sums = regexp.MustCompile(`\.safetensors, sha256 [0-9a-f]{64}`)
-	// loose are figures of which so many pixels may differ: gonum/plot begins closed contours at a place that it takes from
-	// a map, which changes the shade of a pixel or two where a line's ends meet.
+	// loose are figures of which so many pixels may differ by more than looseLevels: commits that drew contours with gonum/plot
+	// shaded the edges of lines a little otherwise, and not the same each time.
 	loose = map[string]int{"corner.png": 40}
 )
+
+// looseLevels is 32 of 255 levels, as image/color counts them.
+const looseLevels = 32 * 0x101
 
 // normal is a file without what may differ; its name tells the format.
 func normal(name string, b []byte) []byte {

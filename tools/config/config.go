@@ -31,6 +31,7 @@ type Config struct {
 	NoiseScale *Prior            // a factor of the noise; nil: none
 	StudentT   float64           // degrees of freedom of the residuals' distribution; 0: Gaussian
 	Cosmology  physics.Cosmology // read where redshifts are stated
+	Search     []Override        // of the settings of the search
 
 	Notices []string // what was chosen without being asked for
 
@@ -92,7 +93,7 @@ type Prior struct {
 
 // The keys of each mapping.
 var (
-	topKeys       = []string{"data", "lens", "source", "lens_light", "sky", "noise_scale", "likelihood", "cosmology"}
+	topKeys       = []string{"data", "lens", "source", "lens_light", "sky", "noise_scale", "likelihood", "cosmology", "search"}
 	dataKeys      = []string{"image", "size", "noise", "psf", "pixel_scale", "supersampling", "mask"}
 	componentKeys = []string{"type", "name", "redshift", "priors"}
 	decoderKeys   = []string{"type", "name", "redshift", "model", "interpolation", "priors"}
@@ -157,17 +158,19 @@ func Parse(path string, text []byte) (*Config, error) {
 		case "lens_light":
 			c.LensLight, err = c.parseComponents(s.node, s.name)
 		case "sky":
-			p := loneParam(s.name)
+			p := scalarParam(s.name)
 			err = p.parse(s.node)
 			c.Sky = &p.Prior
 		case "noise_scale":
-			p := loneParam(s.name)
+			p := scalarParam(s.name)
 			err = p.parse(s.node)
 			c.NoiseScale = &p.Prior
 		case "likelihood":
 			err = c.parseLikelihood(s.node)
 		case "cosmology":
 			c.Cosmology, err = parseCosmology(s.node)
+		case "search":
+			err = c.parseSearch(s.node)
 		}
 		if err != nil {
 			return nil, err
@@ -519,7 +522,7 @@ func (p *Param) parseKind(n node) error {
 		pr.Fixed = v
 		return err
 	case PriorBundle:
-		pr.A = defaultLatentScale
+		pr.A = p.Default.A
 		if n.isNull() {
 			return nil
 		}

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"lenskit/physics"
@@ -157,23 +156,23 @@ type Scalar struct {
 	Prior *Prior
 }
 
-// loneParam is the parameter of a key of the config that belongs to no component, with its default prior.
-func loneParam(key string) Param {
-	p := Param{Param: physics.Param{Name: key, Unit: physics.One, Hi: math.Inf(1)}, Prior: DefaultPrior(key, key, key)}
-	if key == "sky" {
-		p.Unit, p.Lo = physics.Brightness, math.Inf(-1)
+// scalarParam is the parameter of a key of the config that belongs to no component, with its default prior.
+func scalarParam(key string) Param {
+	q := physics.NoiseScale
+	if key == physics.Sky.Name {
+		q = physics.Sky
 	}
-	return p
+	return Param{Param: q, Prior: DefaultPrior(key, q)}
 }
 
 // Scalars lists the parameters that belong to no component, in the order of the model.
 func (c *Config) Scalars() []Scalar {
 	var out []Scalar
 	if c.Sky != nil {
-		out = append(out, Scalar{"sky", "sky", c.Sky})
+		out = append(out, Scalar{"sky", physics.Sky.Name, c.Sky})
 	}
 	if c.NoiseScale != nil {
-		out = append(out, Scalar{"noise.scale", "noise_scale", c.NoiseScale})
+		out = append(out, Scalar{"noise.scale", physics.NoiseScale.Name, c.NoiseScale})
 	}
 	return out
 }

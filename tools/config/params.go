@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lenskit/physics"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
 )
@@ -188,6 +189,28 @@ func (c *Component) NameOf(p *Param, i int) string {
 	}
 	return c.Key(p.Name)
 }
+
+// ByRole is the first parameter of a role, nil where the component has none.
+func (c *Component) ByRole(role physics.Role) *Param {
+	for i := range c.Params {
+		if c.Params[i].Role == role {
+			return &c.Params[i]
+		}
+	}
+	return nil
+}
+
+// KeyOf is the full name of the first parameter of a role, "" where the component has none.
+func (c *Component) KeyOf(role physics.Role) string {
+	if p := c.ByRole(role); p != nil {
+		return c.Key(p.Name)
+	}
+	return ""
+}
+
+// IsElement tells whether a full name, as NameOf writes it, is that of one of several values of a parameter: that of a
+// latent. It is for tables of results, which have no config; a config's parameters say their roles.
+func IsElement(name string) bool { return strings.Count(name, ".") == 3 }
 
 // Start writes the fixed value, else truth, else init, else the centre of the prior.
 func (p *Prior) Start(out, mean []float64) error {

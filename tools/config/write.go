@@ -76,6 +76,7 @@ func (c *Config) Text(dir string) string {
 		u := c.Cosmology
 		fmt.Fprintf(&b, "cosmology: {H0: %s, Omega_m: %s, Omega_lambda: %s}\n", yamlNumber(u.H0), yamlNumber(u.OmegaM), yamlNumber(u.OmegaLambda))
 	}
+	b.WriteString(c.searchText())
 	return b.String()
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/token"
+	"lenskit/physics"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 )
@@ -281,7 +282,7 @@ func (m *coolestImport) light(key string, p *coolestProfile, source bool) error 
 		return nil
 	case "Uniform":
 		if m.config.Sky == nil {
-			sky := config.DefaultPrior("sky", "sky", "sky")
+			sky := config.DefaultPrior("sky", physics.Sky)
 			m.config.Sky = &sky
 		}
 		return nil

@@ -86,6 +86,7 @@ func ReadCube(ref string) (c *Cube, bad int, err error) {
 // Synthesise draws n galaxies. Each has random numbers of its own, so that a larger set begins with the smaller one and
 // the number of threads does not matter.
 func Synthesise(ctx context.Context, n, size int, seed uint64, report *term.Progress) ([]float64, error) {
+	report = report.OrSilent()
 	pix := make([]float64, n*size*size)
 	var next, done atomic.Int64
 	var g task.Group

@@ -31,6 +31,7 @@ func heldBackImage(i int) bool { return i%20 == 19 }
 // covariance C = Xᵀ X / N from a random start (Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.3), without forming C.
 // The number of iterations gives the leading components to a part in 10⁴ of the spectrum's fall.
 func PrincipalComponents(ctx context.Context, set *Cube, count int, seed uint64, report *term.Progress) (*LinearModel, error) {
+	report = report.OrSilent()
 	pixels := set.W * set.H
 	p := &LinearModel{w: set.W, h: set.H, mean: make([]float64, pixels)}
 	var used []int

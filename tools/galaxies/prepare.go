@@ -185,6 +185,7 @@ func Fade(pix []float64, n, width int) {
 
 // WritePrepared writes the set, the galaxies held back into a file of their own, and tells the counts.
 func WritePrepared(c *cli.Context, set *PreparedSet, left map[string]int, path, held string, hold float64, seed uint64, report *term.Progress) error {
+	report = report.OrSilent()
 	whys := make([]string, 0, len(left))
 	for why := range left {
 		whys = append(whys, why)
@@ -251,6 +252,7 @@ func WritePrepared(c *cli.Context, set *PreparedSet, left map[string]int, path, 
 
 // EachInCube calls add with the planes of a cube.
 func EachInCube(path, catalog string, report *term.Progress, add func(Cutout)) error {
+	report = report.OrSilent()
 	var ids []string
 	var snr []float64
 	var w, h int
@@ -317,6 +319,7 @@ func ReadGalaxyTable(path string, ids []string, snr []float64) error {
 
 // EachInFolder calls add with the images of the FITS files of a folder, in the order of their names.
 func EachInFolder(dir string, report *term.Progress, add func(Cutout)) error {
+	report = report.OrSilent()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return term.BadInput("%s: %s", dir, term.Reason(err))

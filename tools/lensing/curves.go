@@ -2,6 +2,7 @@ package lensing
 
 import (
 	"math"
+	"slices"
 )
 
 // curveSide is the number of cells along the longer side in which critical curves are sought.
@@ -70,7 +71,8 @@ func (s Sum) trace(x0, y0, x1, y1, step float64) [][]Point {
 		xy, yy := (bx[2][i]-bx[3][i])/(2*h), (by[2][i]-by[3][i])/(2*h)
 		det[i] = xx*yy - xy*yx
 	}
-	lines := contours(det, nx, ny)
+	// short lines are the wiggles around a singular centre
+	lines := slices.DeleteFunc(Contours(det, nx, ny), func(c []Point) bool { return len(c) < 8 })
 	for _, c := range lines {
 		for i, p := range c {
 			c[i] = Point{x0 + p.X*step, y0 + p.Y*step}
@@ -91,8 +93,9 @@ func (s Sum) Source(x, y []float64) (bx, by []float64) {
 	return ax, ay
 }
 
-// contours traces the zeros of v on a grid of nx x ny nodes as lines of places in units of cells (marching squares).
-func contours(v []float64, nx, ny int) [][]Point {
+// Contours traces the zeros of v on a grid of nx x ny nodes as lines of places in units of cells (marching squares). The same
+// values give the same lines, in the same order.
+func Contours(v []float64, nx, ny int) [][]Point {
 	// An edge of the grid is horizontal (from node k to k+1) or vertical (from k to k+nx); a line runs from edge to edge.
 	type edge struct {
 		node     int
@@ -173,9 +176,7 @@ func contours(v []float64, nx, ny int) [][]Point {
 			if pass == 1 && len(line) > 2 {
 				line = append(line, line[0])
 			}
-			if len(line) >= 8 { // shorter ones are the wiggles around a singular centre
-				out = append(out, line)
-			}
+			out = append(out, line)
 		}
 	}
 	return out

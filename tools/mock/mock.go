@@ -21,17 +21,18 @@ import (
 	"lenskit/tools/problem"
 )
 
-// Options says what Mock simulates.
+// Options says what Simulate simulates.
 type Options struct {
-	Config, Output string
-	Params         string // P.json; "" for none
-	Seed           uint64
-	Draw           bool // take no truth
-	NoNoise        bool
-	Compute        adjoint.Options
+	Config  string          // path of the config of the model
+	Output  string          // FITS file to write; the config that fits it and the truth get its name with .yaml and .truth.json
+	Params  string          // P.json with values of parameters, a fit.json too; "" for none
+	Seed    uint64          // of the noise and of parameters that are drawn
+	Draw    bool            // draw all parameters from their priors, also those whose truth the config states
+	NoNoise bool            // the image is the model's
+	Compute adjoint.Options // device and threads; the zero value is the processor with all its cores
 }
 
-// Files are the files that Mock wrote.
+// Files are the paths of the files that Simulate wrote.
 type Files struct {
 	Image  string `json:"image"`
 	Config string `json:"config"`
@@ -41,8 +42,9 @@ type Files struct {
 // mockTries bounds the draws that are thrown away because a parameter lies outside the range of its profile.
 const mockTries = 1000
 
-// Simulate simulates an image of a config's model.
+// Simulate simulates an image of a config's model. A nil pr is silent.
 func Simulate(ctx context.Context, opt Options, pr *term.Progress) (Files, error) {
+	pr = pr.OrSilent()
 	var made Files
 	cfg, err := config.Load(opt.Config)
 	if err != nil {

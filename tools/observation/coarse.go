@@ -159,7 +159,5 @@ func coarsePSF(spec physics.PSFSpec, k int) physics.PSFSpec {
 	return physics.PSFSpec{Kernel: out}
 }
 
-const (
-	LightSide  = 100  // pixels along a side of the stages with simple sources
-	LightError = 0.02 // of the lens's light, added to the noise: profiles follow galaxies no better
-)
+// LightError is the share of the lens's light in a pixel that profiles may be off by: they follow galaxies no better.
+const LightError = 0.02

@@ -1,5 +1,5 @@
 // Package observation is an image as a fit sees it: pixels, noise, mask, PSF, rays per pixel, neighbours of the lens, coarser
-// views, the smooth light of the galaxy.
+// views, the multi-Gaussian expansion of the galaxy's light.
 //
 //	cfg, err := config.Load("lens.yaml")
 //	obs, err := observation.Read(cfg)

@@ -3,13 +3,13 @@ package problem
 import (
 	"bytes"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"lenskit/internal/disk"
+	"lenskit/physics"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/term"
@@ -114,39 +114,29 @@ func Bare(b BareOptions) (*config.Config, error) {
 	if b.Subtracted {
 		d.Mask.Parts = d.Mask.Parts[:1]
 		c.LensLight = nil
-		for i := range c.Lens[0].Params {
-			if p := &c.Lens[0].Params[i]; p.Name == "center_x" || p.Name == "center_y" {
-				p.Prior = config.Normal(0, bareUnseen).Within(-5*bareUnseen, 5*bareUnseen) // no light tells it
-			}
+		for _, role := range []physics.Role{physics.RoleCentreX, physics.RoleCentreY} {
+			c.Lens[0].ByRole(role).Prior = config.Normal(0, bareUnseen).Within(-5*bareUnseen, 5*bareUnseen) // no light tells it
 		}
 	}
 	if b.Neighbours {
 		d.Mask.Parts = append(d.Mask.Parts, config.MaskConfig{Kind: "neighbours"})
 	}
-	for i := range c.Source[0].Params {
-		if p := &c.Source[0].Params[i]; p.Name == "iota" {
-			// the image's brightness is that of the lens
-			if p.Prior = config.Lognormal(0.05, 1.5).OfBrightness(); b.Subtracted {
-				p.Prior = config.Lognormal(1, 0.7).OfBrightness() // or of the arcs
-			}
-		}
+	// the image's brightness is that of the lens
+	iota := config.Lognormal(0.05, 1.5).OfBrightness()
+	if b.Subtracted {
+		iota = config.Lognormal(1, 0.7).OfBrightness() // or of the arcs
 	}
+	c.Source[0].ByRole(physics.RoleAmplitude).Prior = iota
 	sky := config.Normal(0, bareSky).OfBrightness()
 	c.Sky = &sky
 	for i := range c.LensLight {
-		terms := 0
 		for k := range c.LensLight[i].Params {
-			switch p := &c.LensLight[i].Params[k]; {
-			case strings.HasPrefix(p.Name, "amp_"):
-				// a galaxy's brightness falls about as the radius grows
-				width := bareNarrow * math.Pow(bareWide/bareNarrow, float64(terms)/9)
-				p.Prior = config.Lognormal(0.1*2*math.Pi*width, 2).OfBrightness()
-				terms++
-			case p.Name == "sigma_min":
+			switch p := &c.LensLight[i].Params[k]; p.Role {
+			case physics.RoleLeastSize: // the amplitudes' default priors are for these widths
 				p.Prior = config.Fixed(bareNarrow)
-			case p.Name == "sigma_max":
+			case physics.RoleLargestSize:
 				p.Prior = config.Fixed(bareWide)
-			case p.Name == "center_x" || p.Name == "center_y":
+			case physics.RoleCentreX, physics.RoleCentreY:
 				p.Prior = config.Normal(0, 0.05).Within(-0.2, 0.2)
 			}
 		}
@@ -163,24 +153,24 @@ func followLight(c *config.Config, obs *observation.Observation) error {
 		return nil
 	}
 	c.Follow = false
-	small := obs.Coarsen(obs.Binning(observation.LightSide))
+	small := obs.Coarsen(obs.Binning(config.DefaultSettings().LightSide))
 	x0, y0 := obs.BrightCentre()
-	light, _, err := small.SmoothLight(x0, y0)
+	light, _, err := small.FitMGE(x0, y0)
 	if err != nil {
 		return err
 	}
 	e1, e2 := light.Ellipticity(observation.BareField / 2)
-	at := map[string]config.Prior{
-		"center_x": config.Normal(x0, bareCentre).Within(x0-5*bareCentre, x0+5*bareCentre),
-		"center_y": config.Normal(y0, bareCentre).Within(y0-5*bareCentre, y0+5*bareCentre),
+	at := map[physics.Role]config.Prior{
+		physics.RoleCentreX: config.Normal(x0, bareCentre).Within(x0-5*bareCentre, x0+5*bareCentre),
+		physics.RoleCentreY: config.Normal(y0, bareCentre).Within(y0-5*bareCentre, y0+5*bareCentre),
 	}
-	mass := map[string]config.Prior{"e1": config.Normal(e1, bareEllipse).Within(-0.5, 0.5), "e2": config.Normal(e2, bareEllipse).Within(-0.5, 0.5)}
+	mass := map[physics.Role]config.Prior{physics.RoleEllipticity1: config.Normal(e1, bareEllipse).Within(-0.5, 0.5), physics.RoleEllipticity2: config.Normal(e2, bareEllipse).Within(-0.5, 0.5)}
 	for _, comp := range slices.Concat(c.Lens[:1], c.LensLight) {
 		for k := range comp.Params {
 			p := &comp.Params[k]
-			if q, ok := at[p.Name]; ok {
+			if q, ok := at[p.Role]; ok {
 				p.Prior = q
-			} else if q, ok := mass[p.Name]; ok && comp.Group == "lens" {
+			} else if q, ok := mass[p.Role]; ok && comp.Group == "lens" {
 				p.Prior = q
 			}
 		}

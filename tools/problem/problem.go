@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"lenskit/adjoint"
 	"lenskit/onnx"
+	"lenskit/physics"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
@@ -270,8 +270,16 @@ func (p *Problem) Named(values []float64) term.OrderedValues {
 	return term.OrderedValues{Names: p.Post.Names(), Values: values}
 }
 
-// IsLatent tells the latents of a decoder by their name.
-func IsLatent(name string) bool { return strings.Contains(name, ".z.") }
+// Latents are the names of the latents of all decoders.
+func (p *Problem) Latents() map[string]bool {
+	out := map[string]bool{}
+	for _, q := range p.Post.Params() {
+		if q.Role == physics.RoleLatent {
+			out[q.Name] = true
+		}
+	}
+	return out
+}
 
 func (p *Problem) meanRays() float64 {
 	sum := 0.0

@@ -3,5 +3,5 @@
 //
 //	err := run.Fit(ctx, run.Options{Input: "lens.yaml", Output: "fit"}, io.Discard, nil)
 //	rec, err := run.ReadRecord("fit")
-//	radius, ok := rec.Parameters.Get("lens.theta_E")
+//	radius, ok := rec.Parameters.Get("lens.sie.theta_E")
 package run

@@ -22,20 +22,30 @@ import (
 	"lenskit/tools/search"
 )
 
-// Options says what Fit fits and how.
+// Options says what Fit fits and how. The zero value of every field but Input is its default.
 type Options struct {
-	Input   string // config, or a FITS image described by Bare
-	Bare    problem.BareOptions
-	Output  string // folder; "": named after the input
-	Search  search.Options
-	Compute adjoint.Options
-	JSON    bool
-	Locked  bool // the folder is this process's already
+	Input   string              // path of a config, or of a FITS image described by Bare
+	Bare    problem.BareOptions // of an image that comes without a config; its Image is set where Input is one
+	Output  string              // folder; "": the input's name with -fit, in the current folder
+	Search  search.Options      // the optimiser, its budget and its seed
+	Compute adjoint.Options     // device and threads; the zero value is the processor with all its cores
+	JSON    bool                // stdout gets fit.json in place of a table
+	Locked  bool                // the folder is this process's already
 }
 
-// Fit finds the maximum a posteriori of a config's model and leaves the folder of a run. It returns a notConverged error
-// when the results are written but not to be trusted, and an interrupted one when ctx was cancelled and the state saved.
+// What Fit and its like return, besides errors of input, of disks and of numbers: errors.Is tells them.
+var (
+	// ErrNotConverged: the results are written, and something speaks against them, which the record's Reason tells.
+	ErrNotConverged = term.ErrNotConverged
+	// ErrInterrupted: the context was cancelled and the state is saved; the same call goes on from it.
+	ErrInterrupted = term.ErrInterrupted
+)
+
+// Fit finds the maximum a posteriori of a config's model and leaves the folder of a run, whose record ReadRecord reads. It
+// returns an ErrNotConverged when the results are written but not to be trusted, and an ErrInterrupted when ctx was cancelled
+// and the state saved. The table of results, or their JSON, goes to stdout; a nil pr is silent.
 func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) error {
+	pr = pr.OrSilent()
 	begun := time.Now()
 	cfg, err := opt.Config()
 	if err != nil {
@@ -101,7 +111,7 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 	}
 	before := saved.Seconds
 	elapsed := func() float64 { return before + time.Since(begun).Seconds() }
-	s := &search.Search{Problem: p, Options: opt.Search, Compute: opt.Compute, Tell: search.TellOn(pr), Saved: saved}
+	s := &search.Search{Problem: p, Options: opt.Search, Settings: cfg.Settings(), Compute: opt.Compute, Tell: search.TellOn(pr), Saved: saved}
 	s.Save = func() error {
 		saved.Seconds = elapsed()
 		return check.Save(saved)
@@ -140,6 +150,7 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 		rec, theta = failed(p, err)
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = term.JSONFloat(elapsed()), opt.Search.Seed, opt.Search, notices
+	rec.Settings = &s.Settings
 	if opt.Bare.Image == "" {
 		rec.Inputs = append([]rundir.Input{{Path: opt.Input, SHA256: cfg.Sum}}, rec.Inputs...)
 	}
@@ -150,6 +161,7 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 		}
 		pr.Warn("%s", moved)
 	}
+	rec.latents = p.Latents()
 	if err := Write(p, dir, theta, rec); err != nil {
 		return err
 	}
@@ -305,7 +317,7 @@ func (r *Record) print(w io.Writer, dir string) error {
 		term.Seconds(time.Duration(float64(r.Seconds)*float64(time.Second))))
 	width := 0
 	for _, n := range r.Parameters.Names {
-		if !strings.Contains(n, ".z.") {
+		if !r.latents[n] {
 			width = max(width, len(n))
 		}
 	}
@@ -313,7 +325,7 @@ func (r *Record) print(w io.Writer, dir string) error {
 	for i, n := range r.Parameters.Names {
 		v, s := r.Parameters.Values[i], r.Uncertainties.Values[i]
 		switch {
-		case strings.Contains(n, ".z."):
+		case r.latents[n]:
 			latents++
 		case r.Limits[n] != nil && r.Limits[n].Near:
 			fmt.Fprintf(&b, "  %-*s  %s ± %s, %v\n", width, n, term.WithDigits(v, s), term.WithDigits(s, s), r.Limits[n])

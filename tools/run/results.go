@@ -34,6 +34,7 @@ type Record struct {
 	Parameters    term.OrderedValues `json:"parameters"`
 	Uncertainties term.OrderedValues `json:"uncertainties"` // standard deviations of the Gaussian approximation; 0 for fixed ones
 	onBound       []string           // free parameters that sit on a bound of their prior
+	latents       map[string]bool    // parameters that are latents of a decoder
 	// Limits are those of the parameters whose posterior lies on a bound of their prior.
 	Limits map[string]*search.Limit `json:"limits,omitempty"`
 	// EastOfNorth are the position angles on the sky, in radians, of the parameters that are angles or ellipticities,
@@ -50,6 +51,7 @@ type Record struct {
 	Starts       []term.JSONFloat          `json:"starts"`            // each start's final log posterior
 	Lensing      *search.Lensed            `json:"lensing,omitempty"` // where the lens shines, too
 	Options      any                       `json:"options"`
+	Settings     *search.Settings          `json:"settings,omitempty"` // of the search, all of them
 	Notices      []string                  `json:"notices,omitempty"`
 	Inputs       []rundir.Input            `json:"inputs"`
 	Files        rundir.Sums               `json:"files,omitempty"` // the SHA-256 of those beside it
@@ -165,22 +167,25 @@ func eastOfNorth(p *problem.Problem, theta []float64) map[string]term.JSONFloat 
 	}
 	out := map[string]term.JSONFloat{}
 	for _, comp := range p.Config.Components() {
-		get := func(name string) (float64, bool) {
-			i, ok := p.Index[comp.Key(name)]
+		get := func(role physics.Role) (float64, bool) {
+			i, ok := p.Index[comp.KeyOf(role)]
 			if !ok {
 				return 0, false
 			}
 			return theta[i], true
 		}
 		prefix := comp.Group + "." + comp.Name
-		if phi, ok := get("phi"); ok {
-			out[prefix+".phi"] = term.JSONFloat(sky.EastOfNorth(phi))
+		if phi, ok := get(physics.RoleAngle); ok {
+			out[comp.KeyOf(physics.RoleAngle)] = term.JSONFloat(sky.EastOfNorth(phi))
 		}
-		for _, pair := range [][3]string{{"e1", "e2", "e"}, {"gamma1", "gamma2", "gamma"}} {
-			a, ok1 := get(pair[0])
-			b, ok2 := get(pair[1])
+		for _, pair := range []struct {
+			one, two physics.Role
+			name     string
+		}{{physics.RoleEllipticity1, physics.RoleEllipticity2, "e"}, {physics.RoleShear1, physics.RoleShear2, "gamma"}} {
+			a, ok1 := get(pair.one)
+			b, ok2 := get(pair.two)
 			if ok1 && ok2 && (a != 0 || b != 0) {
-				out[prefix+"."+pair[2]] = term.JSONFloat(sky.EastOfNorth(0.5 * math.Atan2(b, a)))
+				out[prefix+"."+pair.name] = term.JSONFloat(sky.EastOfNorth(0.5 * math.Atan2(b, a)))
 			}
 		}
 	}

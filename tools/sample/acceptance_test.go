@@ -22,7 +22,7 @@ import (
 	"lenskit/tools/search"
 )
 
-// TestAcceptanceSamplers prints the table of docs/decisions/0006: ways to sample the posterior of a lens at high
+// TestAcceptanceSamplers prints the table of docs/notes/0006: ways to sample the posterior of a lens at high
 // signal to noise, one chain of 500 draws after 50 of warm-up each.
 //
 //	LENSKIT_ACCEPTANCE=1 go test ./tools/sample -run AcceptanceSamplers -v -timeout 60m

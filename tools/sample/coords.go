@@ -7,10 +7,10 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
+	"lenskit/physics"
 	"lenskit/samplers"
 	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
@@ -52,24 +52,24 @@ type quadratic struct {
 // newBend is the identity, with the decoders that could be scaled.
 func newBend(post *adjoint.Posterior) (b *bend, amps []amplitude) {
 	b = &bend{}
-	names, free := post.Names(), post.Free()
+	params, free := post.Params(), post.Free()
 	for i, f := range free {
 		switch {
 		case f < 0:
-		case problem.IsLatent(names[i]):
+		case params[i].Role == physics.RoleLatent:
 			b.Latent = append(b.Latent, f)
 		default:
 			b.Eta = append(b.Eta, f)
 		}
 	}
 	for i, f := range free {
-		prefix, ok := strings.CutSuffix(names[i], ".iota")
-		if !ok || f < 0 {
+		p := &params[i]
+		if p.Role != physics.RoleAmplitude || f < 0 {
 			continue
 		}
 		a := amplitude{Name: i, Free: f}
-		for k, n := range names {
-			if strings.HasPrefix(n, prefix+".z.") && free[k] >= 0 {
+		for k, q := range params {
+			if q.Role == physics.RoleLatent && q.Group == p.Group && q.Component == p.Component && free[k] >= 0 {
 				a.Z = append(a.Z, free[k])
 			}
 		}

@@ -9,18 +9,19 @@ import (
 	"slices"
 	"strings"
 
-	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/plotter"
-	"gonum.org/v1/plot/text"
-	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
+	"lenskit/adjoint"
 	"lenskit/physics"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
-	"lenskit/tools/problem"
+	"lenskit/tools/lensing"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 )
 
 // Colours and sizes of the figures of draws.
@@ -70,11 +71,12 @@ var symbols = map[string]label{
 // figuredDraws are the draws of a run and the parameters that its figures show: those of the lenses, or where these are
 // fixed all but the latents.
 func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
-	d, err := ReadDraws(dir, files)
+	d, err := ReadDraws(dir, files...)
 	if err != nil {
 		return nil, nil, err
 	}
 	units, truth, bounds := map[string]physics.Unit{}, map[string]float64{}, map[string][2]float64{}
+	ofLens := map[string]bool{}
 	if cfg, err := config.Load(filepath.Join(dir, rundir.ConfigYAML)); err == nil {
 		for _, c := range cfg.Components() {
 			for i := range c.Params {
@@ -83,6 +85,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 					continue
 				}
 				key := c.Key(p.Name)
+				ofLens[key] = c.Group == adjoint.GroupLens
 				units[key], bounds[key] = p.Unit, [2]float64{p.Prior.Lo, p.Prior.Hi}
 				if p.Prior.Kind == config.PriorUniform {
 					bounds[key] = [2]float64{p.Prior.A, p.Prior.B}
@@ -119,9 +122,9 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 		}
 		return out
 	}
-	out := pick(func(n string) bool { return strings.HasPrefix(n, "lens.") })
+	out := pick(func(n string) bool { return ofLens[n] })
 	if len(out) == 0 {
-		out = pick(func(n string) bool { return !problem.IsLatent(n) })
+		out = pick(func(n string) bool { return !config.IsElement(n) })
 	}
 	if len(out) == 0 {
 		out = pick(func(string) bool { return true })
@@ -443,11 +446,16 @@ func pairCell(c *frame, a, b *figured) {
 	d := NewDensity2(a.all, b.all, math.Min(a.ess, b.ess))
 	inner, outer := d.level(0.68), d.level(0.95)
 	img := image.NewRGBA(image.Rect(0, 0, cornerDots, cornerDots))
-	grid := densityGrid{d: d, f: c}
+	dot := func(i, j float64) (x, y float64) {
+		return c.x0 + (c.x1-c.x0)*(i+0.5)/cornerDots, c.y0 + (c.y1-c.y0)*(j+0.5)/cornerDots
+	}
+	values := make([]float64, cornerDots*cornerDots)
 	for j := range cornerDots {
 		for i := range cornerDots {
-			x, y := grid.X(i), grid.Y(j)
-			switch v := d.at(x, y); {
+			x, y := dot(float64(i), float64(j))
+			v := d.at(x, y)
+			values[j*cornerDots+i] = v
+			switch {
 			case v >= inner:
 				img.SetRGBA(i, cornerDots-1-j, innerColor)
 			case v >= outer:
@@ -458,12 +466,20 @@ func pairCell(c *frame, a, b *figured) {
 		}
 	}
 	c.DrawImage(c.Rectangle, img)
-	q := plot.New()
-	q.X.Min, q.X.Max, q.Y.Min, q.Y.Max = c.x0, c.x1, c.y0, c.y1
-	lines := plotter.NewContour(grid, []float64{outer, inner}, nil)
-	lines.LineStyles = []draw.LineStyle{{Color: inkColor, Width: vg.Points(0.8)}}
 	if inner > outer && outer > 0 {
-		lines.Plot(c.Canvas, q)
+		for _, level := range []float64{outer, inner} {
+			above := make([]float64, len(values))
+			for k, v := range values {
+				above[k] = v - level
+			}
+			for _, line := range lensing.Contours(above, cornerDots, cornerDots) {
+				pts := make([]vg.Point, len(line))
+				for k, p := range line {
+					pts[k] = c.at(dot(p.X, p.Y))
+				}
+				c.StrokeLines(draw.LineStyle{Color: inkColor, Width: vg.Points(0.8)}, pts)
+			}
+		}
 	}
 	truth := draw.LineStyle{Color: truthColor, Width: vg.Points(0.9)}
 	p := c.at(a.truth, b.truth)
@@ -478,22 +494,4 @@ func pairCell(c *frame, a, b *figured) {
 		h := vg.Points(2)
 		c.FillPolygon(truthColor, []vg.Point{{X: p.X - h, Y: p.Y - h}, {X: p.X + h, Y: p.Y - h}, {X: p.X + h, Y: p.Y + h}, {X: p.X - h, Y: p.Y + h}})
 	}
-}
-
-// densityGrid is a density on the raster of a cell.
-type densityGrid struct {
-	d *Density2
-	f *frame
-}
-
-func (g densityGrid) Dims() (c, r int) { return cornerDots, cornerDots }
-
-func (g densityGrid) Z(c, r int) float64 { return g.d.at(g.X(c), g.Y(r)) }
-
-func (g densityGrid) X(c int) float64 {
-	return g.f.x0 + (g.f.x1-g.f.x0)*(float64(c)+0.5)/cornerDots
-}
-
-func (g densityGrid) Y(r int) float64 {
-	return g.f.y0 + (g.f.y1-g.f.y0)*(float64(r)+0.5)/cornerDots
 }

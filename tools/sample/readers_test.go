@@ -35,7 +35,7 @@ func FuzzChain(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, "samples.csv"), []byte(text), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		d, err := ReadDraws(dir, []string{"samples.csv"})
+		d, err := ReadDraws(dir, "samples.csv")
 		if err != nil {
 			if term.ExitCode(err) != term.ExitBadInput {
 				t.Error(err)

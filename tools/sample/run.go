@@ -15,6 +15,7 @@ import (
 
 	"lenskit/adjoint"
 	"lenskit/internal/disk"
+	"lenskit/physics"
 	"lenskit/samplers"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
@@ -442,9 +443,9 @@ func newWatcher(r *sampling, pr *term.Progress) *watcher {
 		w.kept += r.files[i].Rows()
 		w.bad += c.Counts().Divergences
 	}
-	for i, n := range r.names {
-		if !problem.IsLatent(n) {
-			w.params = append(w.params, r.columns[i])
+	for _, k := range r.columns {
+		if r.p.Post.Params()[k].Role != physics.RoleLatent {
+			w.params = append(w.params, k)
 		}
 	}
 	if len(w.params) == 0 {
@@ -455,7 +456,7 @@ func newWatcher(r *sampling, pr *term.Progress) *watcher {
 		w.draws[k] = make([][]float64, len(r.chains))
 	}
 	if w.kept > 0 {
-		if d, err := ReadDraws(r.dir, r.fileNames()); err == nil {
+		if d, err := ReadDraws(r.dir, r.fileNames()...); err == nil {
 			for c := range d.X {
 				for _, x := range d.X[c] {
 					for k, at := range w.params {

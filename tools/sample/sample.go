@@ -27,19 +27,21 @@ const (
 	samplerFullRank = "advi-fullrank"
 )
 
+// Names are what Settings.Sampler may be.
 var Names = []string{string(samplers.HMC), string(samplers.NUTS), samplerLaplace, samplerADVI, samplerFullRank}
 
-// Settings steer the draws.
+// Settings steer the draws. The zero value of a field is its default, which stands at the end of its line.
 type Settings struct {
-	Sampler      string  // one of samplerNames; hmc
+	Sampler      string  // one of Names; hmc
 	Warmup       int     // draws per chain that are not kept; 50 (of the zero value only: 0 beside other fields is none)
 	Draws        int     // draws per chain that are kept; 500
-	Chains       int     // 4
+	Chains       int     // that run side by side; 4
 	Adapt        string  // none, diagonal or dense: what the warm-up learns beside the step size; none
-	TargetAccept float64 // 0: the sampler's default
-	Seed         uint64
+	TargetAccept float64 // acceptance that the step size is tuned to, between 0 and 1; the sampler's own
+	Seed         uint64  // of the draws: the same seed gives the same draws; 0 is one like others
 }
 
+// Defaults are the settings with defaults filled in.
 func (o Settings) Defaults() Settings {
 	if o.Draws == 0 && o.Warmup == 0 {
 		o.Warmup = 50
@@ -84,20 +86,22 @@ func (o *Settings) chain() samplers.Options {
 	return c
 }
 
-// Options says what Sample samples and how.
+// Options says what Sample samples and how. The zero value of every field but Input is its default.
 type Options struct {
-	Input    string // config, or the folder of a fit
-	Output   string // folder; "": that of the fit
-	Sampling Settings
-	Compute  adjoint.Options
-	Strict   bool
-	JSON     bool
+	Input    string          // path of a config, or the folder of a fit
+	Output   string          // folder; "": that of the fit
+	Sampling Settings        // the sampler, the number of draws and their seed
+	Compute  adjoint.Options // device and threads; the zero value is the processor with all its cores
+	Strict   bool            // a verdict against the draws is an error
+	JSON     bool            // stdout gets summary.json in place of a table
 }
 
 // Sample draws from the posterior of a fit, which it makes first where there is none, and leaves the draws, their
-// summary and figures in a folder. It returns a notConverged error when the fit was made and is not to be trusted or,
-// if strict, when something speaks against the draws; and an interrupted one when ctx was cancelled and the state saved.
+// summary and figures in a folder; ReadSummary and ReadDraws read them. It returns a run.ErrNotConverged when the fit was made
+// and is not to be trusted or, if strict, when something speaks against the draws; and a run.ErrInterrupted when ctx was
+// cancelled and the state saved. A nil pr is silent.
 func Sample(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) error {
+	pr = pr.OrSilent()
 	opt.Sampling = opt.Sampling.Defaults()
 	p, at, err := opt.prepare(ctx, pr)
 	if err != nil {
@@ -189,8 +193,10 @@ func Sample(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progres
 	return nil
 }
 
-// FitAndSample is Fit and then Sample in its folder. Where a run of sampling was stopped, it goes on with that.
+// FitAndSample is run.Fit and then Sample in its folder. Where a run of sampling was stopped, it goes on with that. A nil pr is
+// silent.
 func FitAndSample(ctx context.Context, fit run.Options, opt Settings, stdout io.Writer, pr *term.Progress) error {
+	pr = pr.OrSilent()
 	opt = opt.Defaults()
 	dir := fit.Folder()
 	var doubt error

@@ -170,9 +170,9 @@ func calibrate(configPath string, seed uint64) (*calibrated, error) {
 	if err := p.Post.U(u, truth); err != nil {
 		return nil, err
 	}
-	s := &search.Search{Problem: p, Options: search.Options{}.Defaults(), Compute: adjoint.Options{Threads: 1}, Tell: func(search.State) {}, Saved: &search.Record{Done: map[string]*search.StageEnd{}}}
+	s := &search.Search{Problem: p, Options: search.Options{}.Defaults(), Settings: search.DefaultSettings(), Compute: adjoint.Options{Threads: 1}, Tell: func(search.State) {}, Saved: &search.Record{Done: map[string]*search.StageEnd{}}}
 	s.Save = func() error { return nil }
-	top, err := s.Settle(ctx, p.Post, p.Post, []*search.StageEnd{{U: u}}, nil)
+	top, err := s.Settle(ctx, u)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,23 +17,24 @@ import (
 	"lenskit/samplers"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
-	"lenskit/tools/problem"
 	"lenskit/tools/run"
 	"lenskit/tools/search"
 )
 
 // Summary is summary.json.
 type Summary struct {
-	Parameters  parameterSummaries `json:"parameters"`
-	Divergences int                `json:"divergences"`
-	Draws       int                `json:"draws"` // kept, of each chain
-	Chains      int                `json:"chains"`
-	Seconds     term.JSONFloat     `json:"seconds"`   // of sampling, warm-up included
-	Gradients   int                `json:"gradients"` // of all chains, warm-up included
+	Parameters  Summaries      `json:"parameters"`
+	Divergences int            `json:"divergences"`
+	Draws       int            `json:"draws"` // kept, of each chain
+	Chains      int            `json:"chains"`
+	Seconds     term.JSONFloat `json:"seconds"`   // of sampling, warm-up included
+	Gradients   int            `json:"gradients"` // of all chains, warm-up included
 	// Verdict says what speaks against the draws; empty when nothing does.
 	Verdict []string `json:"verdict"`
 	// Limits are those of the parameters whose draws pile up at a bound of their prior.
 	Limits map[string]*search.Limit `json:"limits,omitempty"`
+
+	latents map[string]bool // parameters that are latents of a decoder
 
 	Slowest             string           `json:"slowest_parameter"` // fewest effective draws, of all but the latents
 	EffectivePerSecond  term.JSONFloat   `json:"slowest_ess_per_second"`
@@ -73,11 +75,31 @@ type quickSummary struct {
 	Trust       string         `json:"trust"`
 }
 
-// parameterSummaries is a JSON object of summaries in their order.
-type parameterSummaries []samplers.Summary
+// Summaries are a JSON object of the summaries of parameters in their order.
+type Summaries []samplers.Summary
+
+// Get is the summary of the parameter of a name, and whether there is one.
+func (p Summaries) Get(name string) (samplers.Summary, bool) {
+	i := slices.IndexFunc(p, func(s samplers.Summary) bool { return s.Name == name })
+	if i < 0 {
+		return samplers.Summary{}, false
+	}
+	return p[i], true
+}
+
+// named is a number of a summary with its name in JSON.
+type named struct {
+	name string
+	v    *float64
+}
+
+func numbersOf(s *samplers.Summary) []named {
+	return []named{{"mean", &s.Mean}, {"sd", &s.SD}, {"q5", &s.Q5}, {"q50", &s.Q50}, {"q95", &s.Q95}, {"ess_bulk", &s.ESSBulk}, {"ess_tail", &s.ESSTail},
+		{"rhat", &s.RHat}, {"mcse_mean", &s.MCSEMean}, {"mcse_sd", &s.MCSESD}}
+}
 
 // MarshalJSON writes the object; what could not be computed is null.
-func (p parameterSummaries) MarshalJSON() ([]byte, error) {
+func (p Summaries) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
 	for i, s := range p {
@@ -90,20 +112,60 @@ func (p parameterSummaries) MarshalJSON() ([]byte, error) {
 		}
 		b.Write(key)
 		b.WriteString(":{")
-		for k, f := range []struct {
-			name string
-			v    float64
-		}{{"mean", s.Mean}, {"sd", s.SD}, {"q5", s.Q5}, {"q50", s.Q50}, {"q95", s.Q95}, {"ess_bulk", s.ESSBulk}, {"ess_tail", s.ESSTail}, {"rhat", s.RHat},
-			{"mcse_mean", s.MCSEMean}, {"mcse_sd", s.MCSESD}} {
+		for k, f := range numbersOf(&s) {
 			if k > 0 {
 				b.WriteByte(',')
 			}
-			fmt.Fprintf(&b, "%q:%s", f.name, term.NumberText(f.v))
+			fmt.Fprintf(&b, "%q:%s", f.name, term.NumberText(*f.v))
 		}
 		b.WriteByte('}')
 	}
 	b.WriteByte('}')
 	return b.Bytes(), nil
+}
+
+// UnmarshalJSON reads the object, keeping its order; null is NaN.
+func (p *Summaries) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	switch first, err := d.Token(); {
+	case err != nil || first == nil:
+		return err
+	case first != json.Delim('{'):
+		return &json.UnmarshalTypeError{Value: "no object", Type: reflect.TypeFor[map[string]samplers.Summary]()}
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var v map[string]term.JSONFloat
+		if err := d.Decode(&v); err != nil {
+			return err
+		}
+		s := samplers.Summary{Name: key.(string)}
+		for _, f := range numbersOf(&s) {
+			*f.v = math.NaN()
+			if x, ok := v[f.name]; ok {
+				*f.v = float64(x)
+			}
+		}
+		*p = append(*p, s)
+	}
+	return nil
+}
+
+// ReadSummary reads the summary.json that Sample leaves in a folder.
+func ReadSummary(dir string) (*Summary, error) {
+	path := filepath.Join(dir, rundir.SummaryJSON)
+	data, err := disk.Read(path, term.MaxRecord)
+	if err != nil {
+		return nil, fmt.Errorf("%w, expected the folder of a sampled run", err)
+	}
+	s := &Summary{}
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, term.BadInput("%s: %s", path, term.JSONReason(err))
+	}
+	return s, nil
 }
 
 // Draws are the draws that the files of a run hold, as far as all its chains have them.
@@ -118,8 +180,18 @@ type Draws struct {
 	Weighted  bool
 }
 
-// ReadDraws reads the files of chains in dir.
-func ReadDraws(dir string, names []string) (*Draws, error) {
+// ReadDraws reads the draws in dir: those of the named files of chains, or, where none is named, of those that the folder's
+// summary.json tells.
+func ReadDraws(dir string, names ...string) (*Draws, error) {
+	if len(names) == 0 {
+		told, err := run.DrawnIn(dir)
+		if err != nil {
+			return nil, err
+		}
+		if told != nil {
+			names = told.Names
+		}
+	}
 	if len(names) == 0 {
 		return nil, term.BadInput("%s: found no samples.csv, expected the folder of a sampled run", dir)
 	}
@@ -192,6 +264,15 @@ func ReadChain(path string) (*samplers.StanDraws, error) {
 	return c, nil
 }
 
+// Get are the draws of the parameter of a name, one chain after the other, and whether there is one.
+func (d *Draws) Get(name string) ([]float64, bool) {
+	k := slices.Index(d.Names, name)
+	if k < 0 {
+		return nil, false
+	}
+	return slices.Concat(d.column(k)...), true
+}
+
 // column gathers parameter k by chain.
 func (d *Draws) column(k int) [][]float64 {
 	out := make([][]float64, len(d.X))
@@ -211,12 +292,12 @@ func (r *sampling) finish() (*Summary, error) {
 	if r.quick != nil {
 		names = []string{filepath.Base(rundir.ChainFile(r.dir, 0, 1))}
 	}
-	d, err := ReadDraws(r.dir, names)
+	d, err := ReadDraws(r.dir, names...)
 	if err != nil {
 		return nil, err
 	}
 	sum := &Summary{Draws: len(d.X[0]), Chains: len(d.X), Seconds: term.JSONFloat(spent), Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
-		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: run.Versions(), Verdict: []string{}, Limits: map[string]*search.Limit{}, Accept: term.JSONFloat(d.Accept),
+		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: run.Versions(), Verdict: []string{}, Limits: map[string]*search.Limit{}, latents: r.p.Latents(), Accept: term.JSONFloat(d.Accept),
 		Coordinates: r.saved.Bend.describe(), GaussianMisfit: term.JSONFloat(r.saved.Misfit)}
 	bounds := search.Bounds(r.p)
 	for k, n := range d.Names {
@@ -292,7 +373,7 @@ func (r *sampling) judge(sum *Summary, d *Draws) {
 	}
 	least := math.Inf(1)
 	for _, s := range sum.Parameters {
-		if !problem.IsLatent(s.Name) && s.ESSBulk < least {
+		if !sum.latents[s.Name] && s.ESSBulk < least {
 			least, sum.Slowest = s.ESSBulk, s.Name
 		}
 	}
@@ -306,7 +387,7 @@ func (s *Summary) print(w io.Writer, dir string) error {
 	fmt.Fprintf(&b, "%s: %d draws of each of %d chains, %d gradients, %s\n", s.Sampler, s.Draws, s.Chains, s.Gradients, term.Seconds(time.Duration(float64(s.Seconds)*float64(time.Second))))
 	width, latents := len("parameter"), 0
 	for _, p := range s.Parameters {
-		if problem.IsLatent(p.Name) {
+		if s.latents[p.Name] {
 			latents++
 		} else {
 			width = max(width, len(p.Name))
@@ -321,7 +402,7 @@ func (s *Summary) print(w io.Writer, dir string) error {
 	fmt.Fprintf(&b, "  %-*s  %12s  %10s  %12s  %12s  %6s  %6s  %6s\n", width, "parameter", "mean", "sd", "5 %", "95 %", "ESS", "tail", "R̂")
 	worst := samplers.Summary{RHat: math.Inf(-1), ESSBulk: math.Inf(1)}
 	for _, p := range s.Parameters {
-		if problem.IsLatent(p.Name) {
+		if s.latents[p.Name] {
 			worst.RHat, worst.ESSBulk = math.Max(worst.RHat, p.RHat), math.Min(worst.ESSBulk, p.ESSBulk)
 			continue
 		}

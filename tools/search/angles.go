@@ -54,8 +54,9 @@ func likeliestAngles(p *problem.Problem, u []float64) []float64 {
 	return out
 }
 
-// turned takes an end whose angles have likelier copies to these, and climbs on from there: the slope of the prior is another.
-func (s *Search) turned(ctx context.Context, end *StageEnd, climb func(ctx context.Context, u []float64) (*StageEnd, error)) (*StageEnd, error) {
+// atLikeliestAngles takes an end whose angles have likelier copies to these, and climbs on from there: the slope of the prior is
+// another.
+func (s *Search) atLikeliestAngles(ctx context.Context, end *StageEnd, climb func(ctx context.Context, u []float64) (*StageEnd, error)) (*StageEnd, error) {
 	if u := likeliestAngles(s.Problem, end.U); u != nil {
 		return climb(ctx, u)
 	}

@@ -1,5 +1,21 @@
 // Package search finds the maximum a posteriori of a lens without a start given by hand, and says whether to trust it.
 //
-// Its stages stand in decision 0005: simple sources on a small image, the pixelised source where the lens shines, the decoder
-// below the best lenses, everything at full size. Options has the budget, Result the maximum, the Hessian and the doubts.
+// A search is a list of stages (strategy.go), one for a config and one where the lens shines; decision 0005 says why these:
+//
+//	priors ─▶ draws ─────────────────────────────────────────────────────▶ decoder ─▶ full size ─▶ verdict
+//	priors ─▶ light ─▶ arcs ─▶ joint ─▶ pixelised source ─▶ rivals ─▶ ...  decoder ─▶ full size ─▶ held radius ─▶ verdict
+//	config that states a start ─────────────────────────────────────────────────────▶ full size ─▶ verdict
+//
+// What goes along an arrow is a list of Found: no stage reads what another has left elsewhere. A Climber climbs for them, by
+// Levenberg-Marquardt or Adam, and goes on where it was stopped: every climb has a key in the Record, which the caller saves.
+//
+// Options are what a user chooses for each fit, Settings the numbers of the strategy: a struct that says unit and reason of each,
+// filled by DefaultSettings, changed by `search:` in a config, written to fit.json, listed in docs/search.md.
+//
+// Result has the maximum, the curvature there and the doubts (search.go, verdict.go; hopeless.go for what is not begun).
+//
+//	s := search.Search{Problem: p, Options: search.Options{Seed: 1}.Defaults(), Tell: tell, Saved: &search.Record{}, Save: save}
+//	res, err := s.Find(ctx)
+//	theta := make([]float64, len(p.Post.Names()))
+//	p.Post.Theta(theta, res.U)
 package search

@@ -29,7 +29,7 @@ func hopeless(p *problem.Problem) (string, error) {
 	noise := p.Post.Noise()
 	free := 0
 	for i, f := range p.Post.Free() {
-		if f >= 0 && !problem.IsLatent(p.Post.Names()[i]) {
+		if f >= 0 && p.Post.Params()[i].Role != physics.RoleLatent {
 			free++
 		}
 	}
@@ -105,7 +105,7 @@ func meanSquare(v []float64) float64 {
 // fixedSource tells whether there is a source and the config leaves nothing of it free.
 func fixedSource(p *problem.Problem) bool {
 	for i, f := range p.Post.Free() {
-		if f >= 0 && isSource(p.Post.Names()[i]) {
+		if f >= 0 && isSource(&p.Post.Params()[i]) {
 			return false
 		}
 	}

@@ -31,7 +31,7 @@ func TestRedshiftsSurviveInTheConfigWritten(t *testing.T) {
 	if c, err = config.Parse("c.yaml", []byte(dec)); err != nil {
 		t.Fatal(err)
 	}
-	if s := simplified(c, 1); s.Source[0].Type != "sersic" || s.Source[0].Redshift != 2.25 || s.Cosmology != c.Cosmology {
+	if s := simplified(c, 1, defaults()); s.Source[0].Type != "sersic" || s.Source[0].Redshift != 2.25 || s.Cosmology != c.Cosmology {
 		t.Errorf("got %+v", s.Source[0])
 	}
 }

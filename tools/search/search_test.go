@@ -21,7 +21,7 @@ func TestTracebackThroughNoLensIsTheImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := back.image(12, 12, 0, 0, 1.2, make([]float64, 144))
+	got := back.image(12, 12, 0, 0, 1.2, make([]float64, 144), 0.3)
 	for i := range got {
 		// a pixel of weight 1 leans on the guess, zero, with 0.3
 		check.Close(t, "pixel", got[i], o.Data[i]/1.3, 1e-9, 1)
@@ -49,26 +49,26 @@ func TestStoppedClimbsCountEachEvaluationOnce(t *testing.T) {
 	for i := range from {
 		from[i] = 0.5
 	}
-	climbs := map[string]func(s *Search, ctx context.Context, target samplers.Lagged) (*StageEnd, error){
-		"lm": func(s *Search, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
-			return s.lm(ctx, "climb", p.Post, target, from, 12)
+	climbs := map[string]func(c *Climber, ctx context.Context, target samplers.Lagged) (*StageEnd, error){
+		"lm": func(c *Climber, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
+			return c.lm(ctx, "climb", p.Post, target, from, 12)
 		},
-		"adam": func(s *Search, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
-			return s.adam(ctx, "climb", p.Post, target, from, nil, samplers.AdamOptions{Steps: 40})
+		"adam": func(c *Climber, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
+			return c.adam(ctx, "climb", p.Post, target, from, nil, samplers.AdamOptions{Steps: 40})
 		},
-		"free": func(s *Search, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
+		"evidence": func(c *Climber, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
 			named := namedTheta(p.Post, make([]float64, p.Post.Dim()))
-			ends, err := s.freed(ctx, p.Config, p.Obs, []basin{{theta: named}}, nil)
+			ends, err := c.invert(ctx, p.Config, p.Obs, []Found{{Theta: named}})
 			if err != nil {
 				return nil, err
 			}
 			target.LogProb(nil, from) // which may stop what is done
-			return &StageEnd{LogProb: ends[0].logProb}, ctx.Err()
+			return &StageEnd{LogProb: ends[0].LogProb}, ctx.Err()
 		},
 	}
 	for name, climb := range climbs {
 		record := func() *Record { return &Record{Done: map[string]*StageEnd{}} }
-		whole := &Search{Problem: p, Saved: record(), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}}
+		whole := newClimber(&Search{Problem: p, Saved: record(), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}})
 		want, err := climb(whole, context.Background(), p.Post.MAP())
 		if err != nil {
 			t.Fatal(err)
@@ -77,8 +77,8 @@ func TestStoppedClimbsCountEachEvaluationOnce(t *testing.T) {
 		for {
 			ctx, cancel := context.WithCancel(context.Background())
 			left := 2 + stops%3
-			s := &Search{Problem: p, Saved: viaJSON(t, parts), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}}
-			if name == "free" { // is not made of evaluations of the target
+			s := newClimber(&Search{Problem: p, Saved: viaJSON(t, parts), Save: func() error { return nil }, Compute: adjoint.Options{Threads: 1}})
+			if name == "evidence" { // is not made of evaluations of the target
 				time.AfterFunc(time.Duration(1+stops)*200*time.Millisecond, cancel)
 			}
 			got, err := climb(s, ctx, cutOff{p.Post.MAP(), &left, cancel})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"lenskit/adjoint"
 	"lenskit/tools/config"
@@ -29,7 +28,7 @@ func (l *Lensed) radiusOf(s *Search, named config.Named) float64 {
 func (s *Search) strange(post *adjoint.Posterior, named config.Named, top *StageEnd) []string {
 	var out []string
 	for k, name := range post.Names() {
-		if f := post.Free()[k]; f >= 0 && strings.HasPrefix(name, "lens.") && math.Abs(top.U[f]) > strangeLens && math.Abs(top.U[f]) <= 4 {
+		if f := post.Free()[k]; f >= 0 && isLens(&post.Params()[k]) && math.Abs(top.U[f]) > strangeLens && math.Abs(top.U[f]) <= 4 {
 			out = append(out, fmt.Sprintf("%s = %.4g is %.1f standard deviations from what its prior holds likely", name, named[name], math.Abs(top.U[f])))
 		}
 	}
@@ -96,9 +95,6 @@ func (s *Search) lensing(post *adjoint.Posterior, named config.Named, img *adjoi
 	out := &Lensed{Magnification: term.JSONFloat(seen / flux), Explained: term.JSONFloat(1 - missed/signal), Radius: term.JSONFloat(lens.EinsteinRadius(max(halfW, halfH)))}
 	var best []float64
 	var places []lensing.Image
-	if s.free != nil {
-		out.Free = term.JSONFloat(out.radiusOf(s, s.free))
-	}
 	if dark.n >= darkEnough && shine.n > 0 {
 		out.Misfit = term.JSONFloat(shine.mean() / dark.mean())
 	}

@@ -15,10 +15,10 @@ import (
 	"strings"
 
 	"lenskit/internal/disk"
+	"lenskit/tools/config"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
-	"lenskit/tools/problem"
 )
 
 // surveyTable is the catalogue of a survey: a row per lens, NaN where a lens has no such parameter.
@@ -68,7 +68,7 @@ func (s *Survey) table(ctx context.Context, latents bool) (*surveyTable, error) 
 			e := &t.entries[i]
 			e.eastOfNorth = r.Rec.EastOfNorth
 			for k, n := range r.Rec.Parameters.Names {
-				if problem.IsLatent(n) && !latents {
+				if config.IsElement(n) && !latents {
 					continue
 				}
 				c, ok := at[n]

@@ -23,19 +23,19 @@ import (
 
 // PlanOptions says what PlanSurvey plans.
 type PlanOptions struct {
-	Inputs     []string // one CSV list, or configs and images, or patterns of such
-	Output     string
-	Noise, PSF string // of images that come without a list
-	PixelScale float64
-	Search     search.Options
-	Device     string
-	Scheduler  string // slurm, pbs, lsf or sge
-	PerTask    int    // lenses that one array task fits
-	CPUs       int
-	Time       string // H:MM
-	Memory     int    // MB of a task
-	AtOnce     int    // tasks that may run at one time; 0: no limit
-	Program    string // the lenskit to be run
+	Inputs     []string       // one CSV list, or configs and images, or patterns of such
+	Output     string         // folder of the survey
+	Noise, PSF string         // of images that come without a list: a number (sigma of a pixel; of the PSF, in arcsec) or a FITS path
+	PixelScale float64        // arcsec, of these; 0: as their headers say
+	Search     search.Options // complete: search.Options{}.Defaults() is
+	Device     string         // cpu, cuda or reference
+	Scheduler  string         // slurm, pbs, lsf or sge
+	PerTask    int            // lenses that one array task fits, 1 or more
+	CPUs       int            // of a task, 1 or more
+	Time       string         // that a task may take, H:MM
+	Memory     int            // MB of a task
+	AtOnce     int            // tasks that may run at one time; 0: no limit
+	Program    string         // path of the lenskit to be run
 }
 
 // Planned is what PlanSurvey wrote.

@@ -52,7 +52,7 @@ type RunOptions struct {
 	Threads int    // 0: what the batch system gives, else all
 	Force   bool   // fit again what is done
 	JSON    bool
-	Getenv  func(string) string
+	Getenv  func(string) string // nil: os.Getenv
 }
 
 // SurveyRan is a lens that RunSurvey has seen to.
@@ -65,8 +65,12 @@ type SurveyRan struct {
 }
 
 // Run fits one lens of a survey, or several in turn. It returns the error of the one lens; of several, the first one
-// of the worst kind, after all were tried.
+// of the worst kind, after all were tried. A nil pr is silent.
 func Run(ctx context.Context, opt RunOptions, stdout io.Writer, pr *term.Progress) error {
+	pr = pr.OrSilent()
+	if opt.Getenv == nil {
+		opt.Getenv = os.Getenv
+	}
 	s, err := Open(opt.Dir)
 	if err != nil {
 		return err

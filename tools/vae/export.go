@@ -140,6 +140,7 @@ func initialisers(g *onnx.Graph) []tensors.Named {
 
 // Export writes a network as a bundle, as weights for PyTorch, or both.
 func Export(o ExportOptions, out io.Writer, report *term.Progress) error {
+	report = report.OrSilent()
 	if o.Bundle == "" && o.Torch == "" {
 		return term.BadInput("export-vae: nothing to write, expected -o FOLDER or --to-torch FILE.safetensors")
 	}

@@ -24,39 +24,40 @@ import (
 	"lenskit/tools/internal/term"
 )
 
-// TrainOptions say what TrainVAE does. Those above Threads decide the weights.
+// TrainOptions say what Train does. Those above Threads decide the weights. There are no defaults: Validate names the first field
+// that is missing or cannot be.
 type TrainOptions struct {
-	Data        string // FITS cube of images of the network's size, 64 x 64
-	Beside      string // a second one, or ""
-	BesideShare float64
-	Validation  string // a third one; "": HeldBack of Data
-	HeldBack    float64
+	Data        string  // FITS cube of images of the network's size, 64 x 64
+	Beside      string  // a second one, or ""
+	BesideShare float64 // of the images of a batch that come from Beside, between 0 and 1
+	Validation  string  // a third one; "": HeldBack of Data
+	HeldBack    float64 // share of Data that is not trained with, between 0 and 1; 0.03 is the command's
 
-	Shape      Shape
-	Encoder    string `json:",omitempty"` // ONNX files of a custom architecture instead of Shape
-	Decoder    string `json:",omitempty"`
-	SigmaD     float64
-	Samples    int // M
-	Batch      int
-	Rate       float64
-	Schedule   string // constant or cosine
-	Warmup     int    // steps over which the rate rises
-	KLWeight   float64
-	KLWarmup   int // steps over which the KL term's weight rises
-	Clip       float64
-	Epochs     int
-	EpochSteps int // 0: as many as show each image of Data once
-	Patience   int // epochs without a better validation ELBO before training stops; 0: never
+	Shape      Shape   // of the paper's network; Paper is its own
+	Encoder    string  `json:",omitempty"` // ONNX files of a custom architecture instead of Shape
+	Decoder    string  `json:",omitempty"`
+	SigmaD     float64 // standard deviation of a pixel of the decoder, whose images have a peak of 1; 0.02 in the paper
+	Samples    int     // M, draws of the latents for each image; 10 in the paper
+	Batch      int     // images of a step, 2 or more; 32 in the paper
+	Rate       float64 // learning rate of Adam; 1e-6 in the paper
+	Schedule   string  // constant or cosine
+	Warmup     int     // steps over which the rate rises
+	KLWeight   float64 // factor of the KL term; 1 is the ELBO
+	KLWarmup   int     // steps over which the KL term's weight rises
+	Clip       float64 // largest norm of the gradient; 0: no limit
+	Epochs     int     // at most; 450 is the command's
+	EpochSteps int     // 0: as many as show each image of Data once
+	Patience   int     // epochs without a better validation ELBO before training stops; 0: never
 	Augment    Augmentation
-	Seed       uint64
+	Seed       uint64 // of weights, order, augmentation and noise
 
-	Threads    int
-	Device     string
-	Output     string
-	SheetEvery int           // epochs
+	Threads    int           // 0: all
+	Device     string        // cpu or cuda
+	Output     string        // folder
+	SheetEvery int           // epochs between drawings, 1 or more
 	SaveEvery  time.Duration // between checkpoints
 	Command    string        // the command line, for the record
-	JSON       bool
+	JSON       bool          // out gets the record in place of a table
 
 	afterStep func(t *vaeTrainer) // for tests: sees the state after each step, once it is saved
 }
@@ -149,6 +150,7 @@ type trainRun struct {
 // files on, on the ELBO (eq. 4) with Adam, or goes on with a run that was stopped, to the bit. It leaves in the output
 // folder best.safetensors, training.csv, curves.png, reconstructions.png and checkpoint.safetensors.
 func Train(ctx context.Context, o TrainOptions, out io.Writer, report *term.Progress) error {
+	report = report.OrSilent()
 	if err := o.Validate(); err != nil {
 		return err
 	}

@@ -37,6 +37,17 @@ func (f *Failure) Error() string { return f.err.Error() }
 
 func (f *Failure) Unwrap() error { return f.err }
 
+// Causes of a failure that a Go program may ask for with errors.Is.
+var (
+	ErrNotConverged = errors.New("not converged")
+	ErrInterrupted  = errors.New("interrupted")
+)
+
+// Is lets errors.Is find the causes above by the exit code that stands for them.
+func (f *Failure) Is(cause error) bool {
+	return cause == ErrNotConverged && f.Code == ExitNotConverged || cause == ErrInterrupted && f.Code == ExitInterrupted
+}
+
 // BadInput makes an error of the user's doing: a file, key or flag that cannot be used. The message names the file, the
 // line or key, what was found and what was expected.
 func BadInput(format string, args ...any) error {

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -112,6 +114,26 @@ func JSONText(t json.Token) string {
 type OrderedValues struct {
 	Names  []string
 	Values []float64
+}
+
+// Get is the value of a name, and whether there is one.
+func (o OrderedValues) Get(name string) (float64, bool) {
+	i := slices.Index(o.Names, name)
+	if i < 0 {
+		return 0, false
+	}
+	return o.Values[i], true
+}
+
+// All goes through names and values in their order.
+func (o OrderedValues) All() iter.Seq2[string, float64] {
+	return func(yield func(string, float64) bool) {
+		for i, name := range o.Names {
+			if !yield(name, o.Values[i]) {
+				return
+			}
+		}
+	}
 }
 
 // MarshalJSON writes the object.

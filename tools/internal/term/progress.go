@@ -59,6 +59,15 @@ func NewProgress(w io.Writer, quiet bool) *Progress {
 	return p
 }
 
+// OrSilent is p, or a progress that writes nothing where p is nil. Whatever is public and takes a progress calls it first: a
+// nil *Progress from outside the module asks for silence.
+func (p *Progress) OrSilent() *Progress {
+	if p == nil {
+		return NewProgress(io.Discard, true)
+	}
+	return p
+}
+
 // wiped begins a line of a terminal anew.
 const wiped = "\r\x1b[K"
 

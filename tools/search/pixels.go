@@ -15,25 +15,15 @@ import (
 	"lenskit/tools/observation"
 )
 
-// Settings of the free source.
-const (
-	freeSide  = 72  // pixels of the image along a side
-	freeNodes = 21  // of the source along a side
-	freeReach = 1   // arcsec from the source's centre to the outermost nodes
-	freeRays  = 2   // along a pixel's side
-	freeError = 0.1 // of the light above the lens's, added to the noise: nodes and rays are as coarse
-	freeLight = 0.1 // of the lens's light, by which each of its Gaussians may be off
-	originSNR = 3   // signal to noise of a pixel from which its light tells where the source is
-)
-
-// freeSource is a source of free pixels below a lens: with the errors of the Gaussians that make the lens's light they
-// are what an image is linear in, so that for any lens the best are solved for, and what speaks for the lens is the
-// evidence, an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the
-// lens so, which no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
-type freeSource struct {
+// inversion finds, below any lens, the pixelised source that an image asks for. Its pixels and the errors of the Gaussians that
+// make the lens's light are what the image is linear in: the best are solved for, and what speaks for the lens is the evidence,
+// an integral over them (Warren & Dye 2003; Suyu et al. 2006). Any shape of source can be told from errors of the lens so, which
+// no simple profile can; a source is held to be smooth by its Laplacian and dark outside its frame.
+type inversion struct {
+	set          *Settings
 	x0, y0, w, h int       // box of image pixels that is drawn, in the image's
-	rayX, rayY   []float64 // of these, freeRays² each
-	taps         []freeTap
+	rayX, rayY   []float64 // of these, InversionRays² each
+	taps         []psfTap
 	pixel        []int // of the box, that are used
 	d, weight    []float64
 	light        [][]float64   // Gaussians at the used pixels, times weight and standard deviation
@@ -42,26 +32,26 @@ type freeSource struct {
 	chi2         float64       // without source
 }
 
-// freeTap is a weight of the PSF.
-type freeTap struct {
+// psfTap is a weight of the PSF.
+type psfTap struct {
 	dx, dy int
 	w      float64
 }
 
-// newFreeSource prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
+// newInversion prepares an observation. arcs, unless nil, is what of its light is not the lens's as far as is known, which is
 // left out where the lens's light is measured. weight, unless nil, is that of another of the same observation: evidences are
 // compared at the same noise only.
-func newFreeSource(full *observation.Observation, arcs, weight []float64) (*freeSource, error) {
+func newInversion(full *observation.Observation, arcs, weight []float64, set *Settings) (*inversion, error) {
 	w, h := full.Extent()
-	k := max(1, int(math.Round(float64(min(w, h))/freeSide)))
+	k := max(1, int(math.Round(float64(min(w, h))/float64(set.InversionSide))))
 	o, dark := full.Coarsen(k), full
 	if arcs != nil {
-		dark = without(full, arcs)
+		dark = subtracted(full, arcs)
 	}
 	// whole blocks may have another centre than the image
 	shiftX, shiftY := -0.5*float64((full.W-o.W*k)%2)*full.Scale, -0.5*float64((full.H-o.H*k)%2)*full.Scale
 	x0, y0 := full.BrightCentre()
-	light, smooth, err := dark.Coarsen(k).SmoothLight(x0-shiftX, y0-shiftY)
+	mge, level, err := dark.Coarsen(k).FitMGE(x0-shiftX, y0-shiftY)
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +59,8 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64) (*free
 	if err != nil {
 		return nil, err
 	}
-	f := &freeSource{taps: freeTaps(o)}
-	margin := 0
+	f := &inversion{set: set, taps: psfTaps(o)}
+	margin, rays := 0, set.InversionRays
 	for _, t := range f.taps {
 		margin = max(margin, t.dx, t.dy)
 	}
@@ -84,43 +74,43 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64) (*free
 	}
 	f.x0, f.y0 = f.x0-margin, f.y0-margin
 	f.w, f.h = x1+margin-f.x0+1, y1+margin-f.y0+1
-	var px, py, level []float64
+	var px, py, below []float64
 	for j := range f.h {
 		for i := range f.w {
 			x, y := o.Place(f.x0+i, f.y0+j)
 			x, y = x+shiftX, y+shiftY
-			for r := range freeRays * freeRays {
-				f.rayX = append(f.rayX, x+((float64(r%freeRays)+0.5)/freeRays-0.5)*o.Scale)
-				f.rayY = append(f.rayY, y+((float64(r/freeRays)+0.5)/freeRays-0.5)*o.Scale)
+			for r := range rays * rays {
+				f.rayX = append(f.rayX, x+((float64(r%rays)+0.5)/float64(rays)-0.5)*o.Scale)
+				f.rayY = append(f.rayY, y+((float64(r/rays)+0.5)/float64(rays)-0.5)*o.Scale)
 			}
 			k := (f.y0+j)*o.W + f.x0 + i
 			if i < margin || j < margin || i >= f.w-margin || j >= f.h-margin || !noise.Used[k] {
 				continue
 			}
-			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], observation.LightError*smooth[k]), freeError*math.Max(0, noise.Data[k]-smooth[k]))
+			w := 1 / math.Hypot(math.Hypot(1/noise.Weight[k], set.LightError*level[k]), set.InversionError*math.Max(0, noise.Data[k]-level[k]))
 			if weight != nil {
 				w = weight[len(f.weight)]
 			}
 			f.pixel, f.weight = append(f.pixel, j*f.w+i), append(f.weight, w)
-			f.d = append(f.d, (noise.Data[k]-smooth[k])*w)
-			px, py, level = append(px, x-x0), append(py, y-y0), append(level, smooth[k])
+			f.d = append(f.d, (noise.Data[k]-level[k])*w)
+			px, py, below = append(px, x-x0), append(py, y-y0), append(below, level[k])
 		}
 	}
 	for _, d := range f.d {
 		f.chi2 += d * d
 	}
-	f.light = light.Columns(light.Shape[:], px, py)
+	f.light = mge.Columns(mge.Shape[:], px, py)
 	for k, col := range f.light {
-		sd := 0.3 * figure.Percentile(o.Sigmas(), 0.5) // of the sky
-		if k < len(light.Amp)-1 {
+		sd := set.SkyError * figure.Percentile(o.Sigmas(), 0.5) // of the sky
+		if k < len(mge.Amp)-1 {
 			// the light where the Gaussian has fallen to its standard deviation
 			sum, n := 0.0, 0.0
-			for i, v := range level {
+			for i, v := range below {
 				if c := col[i]; c > 0.5 && c < 0.7 {
 					sum, n = sum+v, n+1
 				}
 			}
-			sd = freeLight * (light.Amp[k] + sum/math.Max(1, n))
+			sd = set.MGEError * (mge.Amp[k] + sum/math.Max(1, n))
 		}
 		for i := range col {
 			col[i] *= sd * f.weight[i]
@@ -143,11 +133,11 @@ func newFreeSource(full *observation.Observation, arcs, weight []float64) (*free
 	return f, nil
 }
 
-// freeTaps are the weights of a Gaussian as wide as the PSF.
-func freeTaps(o *observation.Observation) []freeTap {
+// psfTaps are the weights of a Gaussian as wide as the PSF.
+func psfTaps(o *observation.Observation) []psfTap {
 	sigma := observation.GaussianPSF(o.PSF).Gaussian / o.Scale
 	r := int(math.Ceil(2.5 * sigma))
-	var out []freeTap
+	var out []psfTap
 	sum := 0.0
 	for j := -r; j <= r; j++ {
 		for i := -r; i <= r; i++ {
@@ -156,7 +146,7 @@ func freeTaps(o *observation.Observation) []freeTap {
 				w = math.Exp(-0.5 * float64(i*i+j*j) / (sigma * sigma))
 			}
 			if w > 0.01 {
-				out = append(out, freeTap{i, j, w})
+				out = append(out, psfTap{i, j, w})
 				sum += w
 			}
 		}
@@ -187,34 +177,42 @@ func laplacianSquared(n int) *mat.SymDense {
 	return out
 }
 
-// freePrior is the prior of the source's pixels, times a strength, and its log determinant.
-var freePrior = sync.OnceValues(func() (smooth *mat.SymDense, logDet float64) {
-	smooth = laplacianSquared(freeNodes)
-	var chol mat.Cholesky
-	chol.Factorize(smooth)
-	return smooth, chol.LogDet()
-})
+// pixelPrior is the prior of the side x side pixels of a source, times a strength, and its log determinant.
+func pixelPrior(side int) (smooth *mat.SymDense, logDet float64) {
+	of, _ := pixelPriors.LoadOrStore(side, sync.OnceValues(func() (*mat.SymDense, float64) {
+		smooth := laplacianSquared(side)
+		var chol mat.Cholesky
+		chol.Factorize(smooth)
+		return smooth, chol.LogDet()
+	}))
+	return of.(func() (*mat.SymDense, float64))()
+}
+
+// pixelPriors are the functions that compute it once, by the number of pixels.
+var pixelPriors sync.Map
 
 // evidence is its logarithm, but for a constant, for a lens and a source around (cx, cy) whose second differences have the
 // standard deviation exp(-½ logStrength). brightest is where the best source of these is.
-func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (logProb float64, brightest lensing.Point) {
-	const n = freeNodes * freeNodes
+func (f *inversion) evidence(lens lensing.Sum, cx, cy, logStrength float64) (logProb float64, brightest lensing.Point) {
+	side, reach := f.set.SourceNodes, f.set.SourceReach
+	n := side * side
 	bx, by := lens.Source(f.rayX, f.rayY)
-	step := 2 * freeReach / float64(freeNodes-1)
+	step := 2 * reach / float64(side-1)
 	// a ray's light is shared between the four nodes around it
-	const rays = freeRays * freeRays
+	rays := f.set.InversionRays * f.set.InversionRays
+	perPixel := float64(rays)
 	node := make([]int32, len(bx))
 	share := make([][4]float32, len(bx))
 	for r := range bx {
-		u, v := (bx[r]-cx+freeReach)/step, (by[r]-cy+freeReach)/step
+		u, v := (bx[r]-cx+reach)/step, (by[r]-cy+reach)/step
 		node[r] = -1
-		if !(u >= 0 && v >= 0 && u < freeNodes-1 && v < freeNodes-1) {
+		if !(u >= 0 && v >= 0 && u < float64(side-1) && v < float64(side-1)) {
 			continue
 		}
 		i, j := int(u), int(v)
 		p, q := u-float64(i), v-float64(j)
-		node[r] = int32(j*freeNodes + i)
-		share[r] = [4]float32{float32((1 - p) * (1 - q) / rays), float32(p * (1 - q) / rays), float32((1 - p) * q / rays), float32(p * q / rays)}
+		node[r] = int32(j*side + i)
+		share[r] = [4]float32{float32((1 - p) * (1 - q) / perPixel), float32(p * (1 - q) / perPixel), float32((1 - p) * q / perPixel), float32(p * q / perPixel)}
 	}
 	total := n + len(f.light)
 	gram := make([]float64, total*total) // upper triangle
@@ -223,6 +221,7 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 	row := make([]float64, n)
 	of := make([]int, n) // 1 + the pixel whose row has the node
 	seen := make([]int, 0, n)
+	corners := [4]int{0, 1, side, side + 1}
 	for k, p := range f.pixel {
 		seen = seen[:0]
 		for _, t := range f.taps {
@@ -231,7 +230,7 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 				if node[r] < 0 {
 					continue
 				}
-				for c, d := range [4]int{0, 1, freeNodes, freeNodes + 1} {
+				for c, d := range corners {
 					at := int(node[r]) + d
 					if of[at] != k+1 {
 						of[at], row[at] = k+1, 0
@@ -256,9 +255,9 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 		}
 	}
 	strength := math.Exp(logStrength)
-	smooth, logDet := freePrior()
+	smooth, logDet := pixelPrior(side)
 	for i := range n {
-		for j := i; j < min(n, i+2*freeNodes+1); j++ {
+		for j := i; j < min(n, i+2*side+1); j++ {
 			gram[i*total+j] += strength * smooth.At(i, j)
 		}
 	}
@@ -279,23 +278,24 @@ func (f *freeSource) evidence(lens lensing.Sum, cx, cy, logStrength float64) (lo
 		}
 	}
 	top := floats.MaxIdx(x.RawVector().Data[:n])
-	brightest = lensing.Point{X: cx - freeReach + step*float64(top%freeNodes), Y: cy - freeReach + step*float64(top/freeNodes)}
+	brightest = lensing.Point{X: cx - reach + step*float64(top%side), Y: cy - reach + step*float64(top/side)}
 	misfit := f.chi2 - mat.Dot(b, x)
 	if pixels := float64(len(f.d)); misfit > pixels {
 		misfit = pixels * (1 + math.Log(misfit/pixels)) // a bad fit must not drown the priors
 	}
-	return 0.5 * (logDet + n*logStrength - chol.LogDet() - misfit), brightest
+	return 0.5 * (logDet + float64(n)*logStrength - chol.LogDet() - misfit), brightest
 }
 
 // origin is the mean place in the source plane of the light above the lens's, by its signal to noise.
-func (f *freeSource) origin(lens lensing.Sum) (x, y float64) {
+func (f *inversion) origin(lens lensing.Sum) (x, y float64) {
 	bx, by := lens.Source(f.rayX, f.rayY)
+	rays := f.set.InversionRays * f.set.InversionRays
 	sum := 0.0
 	for k, p := range f.pixel {
-		w := math.Max(0, f.d[k]-originSNR)
+		w := math.Max(0, f.d[k]-f.set.OriginSNR)
 		sum += w
-		x += w * bx[p*freeRays*freeRays]
-		y += w * by[p*freeRays*freeRays]
+		x += w * bx[p*rays]
+		y += w * by[p*rays]
 	}
 	if sum == 0 {
 		return 0, 0
@@ -303,11 +303,11 @@ func (f *freeSource) origin(lens lensing.Sum) (x, y float64) {
 	return x / sum, y / sum
 }
 
-// strength is a likely logStrength: second differences of a twentieth of the brightest arc.
-func (f *freeSource) strength() float64 {
+// strength is a likely logStrength: second differences of a share of the brightest arc.
+func (f *inversion) strength() float64 {
 	arc := 0.0
 	for i, d := range f.d {
 		arc = math.Max(arc, d/f.weight[i])
 	}
-	return -2 * math.Log(0.05*arc)
+	return -2 * math.Log(f.set.SourceContrast*arc)
 }

@@ -10,23 +10,23 @@ import (
 	"lenskit/tools/config"
 )
 
-// Settings of the smooth light.
+// Settings of the multi-Gaussian expansion.
 const (
-	smoothWidths = 9   // Gaussians of each of the two ellipticities
-	smoothRounds = 6   // of weights
-	smoothSteps  = 60  // Nelder-Mead evaluations in each
-	smoothTail   = 1.5 // standard deviations above the light from which a pixel is taken to show something else
+	mgeWidths = 9   // Gaussians of each of the two ellipticities
+	mgeRounds = 6   // of weights
+	mgeSteps  = 60  // Nelder-Mead evaluations in each
+	mgeTail   = 1.5 // standard deviations above the light from which a pixel is taken to show something else
 )
 
-// SmoothLight is the light of a lens as a sum of Gaussians with positive amplitudes on two sets of ellipses around a
+// FitMGE is the light of a lens as a sum of Gaussians with positive amplitudes on two sets of ellipses around a
 // centre (Emsellem, Monnet & Bacon 1994, with two ellipticities), and a sky. It falls outward everywhere and is the same
 // at opposite sides, so that arcs are not in it; pixels that stand above it count the less the more they do.
-func (o *Observation) SmoothLight(x0, y0 float64) (*SmoothFit, []float64, error) {
+func (o *Observation) FitMGE(x0, y0 float64) (*MGE, []float64, error) {
 	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &SmoothFit{X0: x0, Y0: y0}
+	f := &MGE{X0: x0, Y0: y0}
 	inner, outer := math.Inf(1), 0.0
 	for j := range o.H {
 		for i := range o.W {
@@ -41,16 +41,16 @@ func (o *Observation) SmoothLight(x0, y0 float64) (*SmoothFit, []float64, error)
 		}
 	}
 	inner = math.Max(0.5*inner, 0.5*o.Scale)
-	for k := range smoothWidths {
-		f.widths = append(f.widths, inner*math.Pow(1.2*outer/inner, float64(k)/(smoothWidths-1)))
+	for k := range mgeWidths {
+		f.widths = append(f.widths, inner*math.Pow(1.2*outer/inner, float64(k)/(mgeWidths-1)))
 	}
 	f.weight = make([]float64, len(f.d))
 	for i, s := range f.sigma {
 		f.weight[i] = 1 / math.Hypot(s, 0.05*f.d[i])
 	}
 	shape := f.Shape[:]
-	for range smoothRounds {
-		res, err := optimize.Minimize(optimize.Problem{Func: f.misfit}, shape, &optimize.Settings{FuncEvaluations: smoothSteps},
+	for range mgeRounds {
+		res, err := optimize.Minimize(optimize.Problem{Func: f.misfit}, shape, &optimize.Settings{FuncEvaluations: mgeSteps},
 			&optimize.NelderMead{SimplexSize: 0.1})
 		if res == nil {
 			return nil, nil, err
@@ -102,8 +102,8 @@ func (o *Observation) BrightCentre() (x0, y0 float64) {
 	return x0, y0
 }
 
-// SmoothFit fits the amplitudes of the Gaussians to pixels, places being relative to the centre.
-type SmoothFit struct {
+// MGE is a multi-Gaussian expansion; it fits the amplitudes of the Gaussians to pixels, places being relative to the centre.
+type MGE struct {
 	X0, Y0      float64
 	Shape       [4]float64 // e1, e2 of the one set of ellipses and the other
 	x, y, d     []float64  // of the used pixels
@@ -114,7 +114,7 @@ type SmoothFit struct {
 }
 
 // Columns are the Gaussians at places, of peak 1.
-func (f *SmoothFit) Columns(shape, x, y []float64) [][]float64 {
+func (f *MGE) Columns(shape, x, y []float64) [][]float64 {
 	var cols [][]float64
 	for half := range 2 {
 		e1, e2 := shape[2*half], shape[2*half+1]
@@ -142,7 +142,7 @@ func (f *SmoothFit) Columns(shape, x, y []float64) [][]float64 {
 }
 
 // misfit solves for the amplitudes at given ellipticities and returns the weighted sum of squares.
-func (f *SmoothFit) misfit(shape []float64) float64 {
+func (f *MGE) misfit(shape []float64) float64 {
 	if math.Hypot(shape[0], shape[1]) > 0.6 || math.Hypot(shape[2], shape[3]) > 0.6 {
 		return math.Inf(1)
 	}
@@ -208,7 +208,7 @@ func NonNegative(x []float64, gram *mat.SymDense, b *mat.VecDense, free int) {
 
 // reweigh gives each pixel the noise, with the error of the profile, as its weight, and less where it stands above the
 // light.
-func (f *SmoothFit) reweigh(shape []float64) {
+func (f *MGE) reweigh(shape []float64) {
 	model := make([]float64, len(f.d))
 	for k, c := range f.Columns(shape, f.x, f.y) {
 		for i, v := range c {
@@ -218,15 +218,15 @@ func (f *SmoothFit) reweigh(shape []float64) {
 	for i, m := range model {
 		s := math.Hypot(f.sigma[i], LightError*m)
 		w := 1 / s
-		if t := (f.d[i] - m) / s; t > smoothTail {
-			w *= smoothTail / t * math.Sqrt(smoothTail/t)
+		if t := (f.d[i] - m) / s; t > mgeTail {
+			w *= mgeTail / t * math.Sqrt(mgeTail/t)
 		}
 		f.weight[i] = w
 	}
 }
 
 // Ellipticity is the mean of the two sets of ellipses, weighted by their light within a radius of the centre.
-func (f *SmoothFit) Ellipticity(radius float64) (e1, e2 float64) {
+func (f *MGE) Ellipticity(radius float64) (e1, e2 float64) {
 	total := 0.0
 	for k, a := range f.Amp[:2*len(f.widths)] {
 		w := f.widths[k%len(f.widths)]
@@ -243,7 +243,7 @@ func (f *SmoothFit) Ellipticity(radius float64) (e1, e2 float64) {
 }
 
 // image is the light on all pixels, the sky with it.
-func (f *SmoothFit) image(shape []float64) []float64 {
+func (f *MGE) image(shape []float64) []float64 {
 	out := make([]float64, len(f.allX))
 	for k, c := range f.Columns(shape, f.allX, f.allY) {
 		for i, v := range c {
@@ -254,11 +254,12 @@ func (f *SmoothFit) image(shape []float64) []float64 {
 }
 
 // Place sets the centre of a profile, the c-th, and its ellipticity to those of one of the two sets of ellipses.
-func (f *SmoothFit) Place(comp *config.Component, c int, names []string, theta []float64) {
-	at := map[string]float64{"center_x": f.X0, "center_y": f.Y0, "e1": f.Shape[2*(c%2)], "e2": f.Shape[2*(c%2)+1]}
+func (f *MGE) Place(comp *config.Component, c int, names []string, theta []float64) {
+	at := map[physics.Role]float64{physics.RoleCentreX: f.X0, physics.RoleCentreY: f.Y0,
+		physics.RoleEllipticity1: f.Shape[2*(c%2)], physics.RoleEllipticity2: f.Shape[2*(c%2)+1]}
 	for i := range comp.Params {
 		p := &comp.Params[i]
-		v, ok := at[p.Name]
+		v, ok := at[p.Role]
 		if k := slices.Index(names, comp.Key(p.Name)); ok && k >= 0 && p.Prior.Kind != config.PriorFixed {
 			theta[k] = math.Max(p.Prior.Lo+0.01, math.Min(p.Prior.Hi-0.01, v))
 		}

@@ -22,6 +22,12 @@ import (
 	"lenskit/tools/problem"
 )
 
+// defaults are the settings of a config that says nothing of them.
+func defaults() *Settings {
+	set := DefaultSettings()
+	return &set
+}
+
 // knots is a source of three knots of different widths, which no profile follows.
 func knots(x, y float64) float64 {
 	sum := 0.0
@@ -46,8 +52,8 @@ func galaxyWithKnots(t *testing.T) *observation.Observation {
 }
 
 // The galaxy's light, of which the profiles follow what they can, and a source of any shape must not hide the radius.
-func TestEvidenceOfAFreeSourceTellsTheRadius(t *testing.T) {
-	f, err := newFreeSource(galaxyWithKnots(t), nil, nil)
+func TestEvidenceOfAPixelisedSourceTellsTheRadius(t *testing.T) {
+	f, err := newInversion(galaxyWithKnots(t), nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,20 +81,20 @@ func TestEvidenceOfAFreeSourceTellsTheRadius(t *testing.T) {
 }
 
 // With nothing but noise in the image the evidence is largest where the source is held at zero.
-func TestEvidenceOfAFreeSourceFallsWithItsFreedom(t *testing.T) {
+func TestEvidenceOfAPixelisedSourceFallsWithItsFreedom(t *testing.T) {
 	galaxy, o := testkit.GalaxyWithArc(t)
 	rng := rand.New(rand.NewPCG(13, 14))
 	for k, v := range galaxy {
 		o.Data[k] = v + 0.01*rng.NormFloat64()
 	}
-	f, err := newFreeSource(o, nil, nil)
+	f, err := newInversion(o, nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
 	free, _ := f.evidence(testkit.Isothermal(t), 0, 0, 5)
 	held, _ := f.evidence(testkit.Isothermal(t), 0, 0, 25)
 	if free > held-10 {
-		t.Errorf("the evidence of a free source is %.1f, of one held at zero %.1f", free, held)
+		t.Errorf("the evidence of a pixelised source is %.1f, of one held at zero %.1f", free, held)
 	}
 }
 
@@ -127,35 +133,35 @@ func knotsProblem(t *testing.T, lens string) *problem.Problem {
 	return p
 }
 
-// A lens bent until a simple source fits must not hide the plain one of the same radius.
-func TestPlainLensIsTriedBesideABentOne(t *testing.T) {
+// A lens bent until a simple source fits must not hide the one of the same radius as its priors have it.
+func TestLensOfThePriorsIsTriedBesideABentOne(t *testing.T) {
 	p := knotsProblem(t, "sie")
-	s := &Search{Problem: p, Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
-	bent := basin{theta: config.Named{}}
+	c := newClimber(&Search{Problem: p, Saved: &Record{}, Save: func() error { return nil }})
+	bent := Found{Theta: config.Named{}, From: arcsStage}
 	for name, k := range p.Index {
 		theta := LaidOut(p.Post)
-		bent.theta[name] = theta[k]
+		bent.Theta[name] = theta[k]
 	}
 	for name, v := range map[string]float64{"theta_E": 1.35, "e1": 0.3, "e2": -0.4, "center_x": 0.2, "center_y": 0.2} {
-		bent.theta["lens.sie."+name] = v
+		bent.Theta["lens.sie."+name] = v
 	}
-	bent.theta["source.sersic.center_x"], bent.theta["source.sersic.center_y"] = 0.8, 0.4
-	ends, err := s.freed(context.Background(), p.Config, p.Obs, []basin{bent}, nil)
+	bent.Theta["source.sersic.center_x"], bent.Theta["source.sersic.center_y"] = 0.8, 0.4
+	ends, err := c.invert(context.Background(), p.Config, p.Obs, []Found{bent})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := ends[0].theta
+	got := ends[0].Theta
 	check.Close(t, "Einstein radius", got["lens.sie.theta_E"], 1.2, 0.02, 1)
 	for _, name := range []string{"e1", "e2", "center_x", "center_y"} {
 		check.Close(t, name, got["lens.sie."+name], 0, 0.06, 1)
 	}
-	again, err := s.freed(context.Background(), p.Config, p.Obs, []basin{bent}, nil)
-	if err != nil || !maps.Equal(ends[0].theta, again[0].theta) {
+	again, err := c.invert(context.Background(), p.Config, p.Obs, []Found{bent})
+	if err != nil || !maps.Equal(ends[0].Theta, again[0].Theta) {
 		t.Errorf("what is saved gives another lens (%v)", err)
 	}
 }
 
-// Where a free source has another Einstein radius than the maximum, halfway is given, or that of the free source where the
+// Where a pixelised source has another Einstein radius than the maximum, halfway is given, or that of the pixelised source where the
 // two are far apart.
 func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 	p := knotsProblem(t, "sis")
@@ -170,8 +176,8 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 		return &StageEnd{U: u}
 	}
 	for _, c := range []struct{ free, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
-		s := &Search{Problem: p, Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
-		end, err := s.between(context.Background(), p.Post, at(1.1), at(c.free), &Lensed{Radius: 1.1, Free: term.JSONFloat(c.free)})
+		climber := newClimber(&Search{Problem: p, Saved: &Record{}, Save: func() error { return nil }})
+		end, err := climber.between(context.Background(), p.Post, at(1.1), at(c.free), &Lensed{Radius: 1.1, Free: term.JSONFloat(c.free)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,24 +191,31 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 // A source seen once may be light that is not lensed: it goes after those seen more than once, whatever its evidence.
 func TestLensesThatMultiplyGoFirst(t *testing.T) {
 	p := knotsProblem(t, "sis")
-	s := &Search{Problem: p}
-	f, err := newFreeSource(p.Obs, nil, nil)
+	climber := newClimber(&Search{Problem: p, Saved: &Record{}})
+	f, err := newInversion(p.Obs, nil, nil, defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found []basin
+	var found []Found
 	for _, c := range []struct {
 		radius float64
 		want   bool
 	}{{0.1, false}, {1.2, true}} {
-		b := basin{theta: config.Named{"lens.sis.theta_E": c.radius, "lens.sis.center_x": 0, "lens.sis.center_y": 0,
-			"source.sersic.center_x": 0.25, "source.sersic.center_y": 0}, logProb: -100 * c.radius}
-		if b.multiple, err = s.multiplies(f, b); err != nil || b.multiple != c.want {
-			t.Errorf("an Einstein radius of %.1f arcsec shows the source more than once: %t (%v), want %t", c.radius, b.multiple, err, c.want)
+		b := Found{Theta: config.Named{"lens.sis.theta_E": c.radius, "lens.sis.center_x": 0, "lens.sis.center_y": 0,
+			"source.sersic.center_x": 0.25, "source.sersic.center_y": 0}, LogProb: -100 * c.radius}
+		if b.Multiple, err = climber.multiplies(f, b.Theta); err != nil || b.Multiple != c.want {
+			t.Errorf("an Einstein radius of %.1f arcsec shows the source more than once: %t (%v), want %t", c.radius, b.Multiple, err, c.want)
 		}
 		found = append(found, b)
 	}
-	if out := rivals(found); len(out) != 2 || !out[0].multiple || out[1].multiple {
-		t.Errorf("rivals are %+v", out)
+	if out, err := keepRivals(context.Background(), climber, found); err != nil || len(out) != 2 || !out[0].Multiple || out[1].Multiple {
+		t.Errorf("rivals are %+v (%v)", out, err)
+	}
+}
+
+// The error of profiles is the same where the light of the lens is measured, where it is fitted and where the verdict looks at it.
+func TestErrorOfTheLightIsOne(t *testing.T) {
+	if set := DefaultSettings(); set.LightError != observation.LightError {
+		t.Errorf("the search takes %g, the observation %g", set.LightError, observation.LightError)
 	}
 }

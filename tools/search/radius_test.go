@@ -2,6 +2,7 @@ package search
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"lenskit/adjoint"
@@ -9,9 +10,9 @@ import (
 	"lenskit/samplers"
 )
 
-// TestTheBasinOfTheFreeSourceIsHeldThoughARivalIsBetter: where the lens of the free source is put away at middle size, its
+// TestTheLensOfThePixelisedSourceIsHeldThoughARivalIsBetter: where the lens of the pixelised source is put away at middle size, its
 // Einstein radius is the one that is held all the same, not a rival's.
-func TestTheBasinOfTheFreeSourceIsHeldThoughARivalIsBetter(t *testing.T) {
+func TestTheLensOfThePixelisedSourceIsHeldThoughARivalIsBetter(t *testing.T) {
 	p := knotsProblem(t, "sis")
 	p.Config.Data.Noise.Fraction = 1e-6 // as of an image whose χ² does not count
 	at := func(radius, logProb float64) *StageEnd {
@@ -25,13 +26,16 @@ func TestTheBasinOfTheFreeSourceIsHeldThoughARivalIsBetter(t *testing.T) {
 		return &StageEnd{U: u, LogProb: logProb, Status: samplers.Converged}
 	}
 	free, rival := at(1.7, -1000), at(1.1, 0)
-	s := &Search{Problem: p, Options: Options{}.Defaults(), Compute: adjoint.Options{Threads: 1}, Saved: &Record{Done: map[string]*StageEnd{}}, Save: func() error { return nil }}
+	c := newClimber(&Search{Problem: p, Compute: adjoint.Options{Threads: 1}, Saved: &Record{}, Save: func() error { return nil }})
+	defer c.close()
 	for key, end := range map[string]*StageEnd{"basin 1: everything": free, "basin 2: everything": rival,
 		"basin 1: full size": rival, "basin 1: polish": rival, "basin 1: last steps": rival} {
-		s.Saved.Done[key] = end
+		c.Saved.Done[key] = end
 	}
-	s.free = namedTheta(p.Post, free.U)
-	res, err := s.refine(context.Background(), p.Post, []basin{{theta: s.free}, {theta: namedTheta(p.Post, rival.U)}})
+	pixelised := namedTheta(p.Post, free.U)
+	radius := new(Lensed).radiusOf(c.Search, pixelised)
+	res, err := c.find(context.Background(), fromLensLight[slices.IndexFunc(fromLensLight, func(s Stage) bool { return s.Name == decoderStage }):],
+		[]Found{{Theta: pixelised, Radius: radius}, {Theta: namedTheta(p.Post, rival.U), Radius: radius}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,45 @@
+package adjoint_test
+
+import (
+	"context"
+	"fmt"
+
+	"lenskit/adjoint"
+	"lenskit/physics"
+	"lenskit/samplers"
+)
+
+// The Einstein radius of an image that the model itself has drawn, found by climbing the log posterior.
+func Example() {
+	zero := adjoint.Fixed(0)
+	model := adjoint.Model{Components: []adjoint.Component{
+		{Group: adjoint.GroupLens, Name: "halo", Kind: "sis", Priors: map[string]adjoint.Prior{
+			"theta_E": adjoint.Normal(1.1, 0.2), "center_x": zero, "center_y": zero}},
+		{Group: adjoint.GroupSource, Name: "disc", Kind: "sersic", Priors: map[string]adjoint.Prior{
+			"amp": adjoint.Fixed(1), "r_sersic": adjoint.Fixed(0.3), "n": adjoint.Fixed(1), "e1": zero, "e2": zero,
+			"center_x": adjoint.Fixed(0.1), "center_y": zero}},
+	}}
+	obs := adjoint.Observation{W: 32, H: 32, PixelScale: 0.15, Data: make([]float64, 32*32), Sigma: []float64{0.05}, PSF: physics.PSFSpec{Gaussian: 0.15}}
+	blank, err := adjoint.New(model, obs, adjoint.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer blank.Close()
+	theta := make([]float64, len(blank.Names()))
+	blank.Theta(theta, []float64{0.5}) // half a standard deviation above the prior's mean
+	if err := blank.ModelImage(obs.Data, theta); err != nil {
+		panic(err)
+	}
+	post, err := adjoint.New(model, obs, adjoint.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer post.Close()
+	res, err := samplers.LevenbergMarquardt(context.Background(), post.MAP(), samplers.NewLMState([]float64{0}), samplers.LMOptions{}, nil)
+	if err != nil {
+		panic(err)
+	}
+	post.Theta(theta, res.X)
+	fmt.Printf("%s = %.2f arcsec\n", post.Names()[0], theta[0])
+	// Output: lens.halo.theta_E = 1.20 arcsec
+}

@@ -1,0 +1,209 @@
+package search
+
+import (
+	"math"
+
+	"lenskit/adjoint"
+	"lenskit/physics"
+	"lenskit/tools/config"
+	"lenskit/tools/internal/term"
+	"lenskit/tools/observation"
+)
+
+// sources places decoder sources by tracing the image back.
+type sources struct {
+	obs      *observation.Observation
+	cfg      *config.Config
+	set      *Settings
+	decoders []decoderSource
+}
+
+// decoderSource is a decoder among the sources.
+type decoderSource struct {
+	comp    *config.Component
+	prefix  string // of its parameters' names
+	latents int
+	w, h    int
+	enc     *encoder
+}
+
+// newSources opens the encoders of the decoder sources.
+func (s *Search) newSources(obs *observation.Observation) (*sources, error) {
+	src := &sources{obs: obs, cfg: s.Problem.Config, set: &s.Settings}
+	for i := range src.cfg.Source {
+		c := &src.cfg.Source[i]
+		if c.Type != "decoder" {
+			continue
+		}
+		b := s.Problem.Bundles[c.Group+"."+c.Name]
+		var err error
+		d := decoderSource{comp: c, prefix: "source." + c.Name + ".", latents: b.Latents}
+		if d.w, d.h, err = adjoint.ImageSize(b.Decoder); err != nil {
+			return nil, term.AsBadInput(err)
+		}
+		if d.enc, err = newEncoder(b, d.w, d.h); err != nil {
+			return nil, err
+		}
+		src.decoders = append(src.decoders, d)
+	}
+	return src, nil
+}
+
+func (s *sources) close() {
+	for i := range s.decoders {
+		s.decoders[i].enc.close()
+	}
+}
+
+// widths are the frames' widths to try: those the prior of s holds likely.
+func (s *sources) widths() []float64 {
+	d := &s.decoders[0]
+	for i := range d.comp.Params {
+		if p := &d.comp.Params[i]; p.Role == physics.RoleSize {
+			if p.Prior.Kind == config.PriorFixed {
+				return []float64{p.Prior.Fixed[0]}
+			}
+			lo, hi := likely(&p.Prior)
+			out := make([]float64, s.set.FrameWidths)
+			for k := range out {
+				out[k] = lo * math.Pow(hi/lo, float64(k)/float64(s.set.FrameWidths-1))
+			}
+			return out
+		}
+	}
+	return nil
+}
+
+// likely is the range between about the 5th and 95th percentile of a positive parameter's prior.
+func likely(p *config.Prior) (lo, hi float64) {
+	switch p.Kind {
+	case config.PriorNormal:
+		lo, hi = p.A-1.6*p.B, p.A+1.6*p.B
+	case config.PriorUniform:
+		lo, hi = p.A+0.05*(p.B-p.A), p.B-0.05*(p.B-p.A)
+	case config.PriorLognormal:
+		lo, hi = math.Exp(p.A-1.6*p.B), math.Exp(p.A+1.6*p.B)
+	default:
+		lo, hi = p.Fixed[0], p.Fixed[0]
+	}
+	hi = math.Min(hi, p.Hi)
+	lo = math.Max(math.Max(lo, p.Lo), hi/20)
+	return lo, math.Max(lo, hi)
+}
+
+// trace makes a start for each width: the first decoder takes the image traced back through the lens of theta. named is
+// the simple model's or an earlier fit's parameters, whose source is the guess where no light arrives.
+func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.Named, widths []float64) ([][]float64, error) {
+	d := &s.decoders[0]
+	at := map[string]int{}
+	for k, name := range post.Names() {
+		at[name] = k
+	}
+	// the foreground: the model without sources
+	dark := append([]float64(nil), theta...)
+	for i := range s.decoders {
+		dark[at[s.decoders[i].comp.KeyOf(physics.RoleAmplitude)]] = 0
+	}
+	for k := range post.Params() {
+		if q := &post.Params()[k]; isSource(q) && q.Role == physics.RoleAmplitude {
+			dark[k] = 0
+		}
+	}
+	foreground := make([]float64, s.obs.W*s.obs.H)
+	if err := post.ModelImage(foreground, dark); err != nil {
+		return nil, err
+	}
+	lensValues := config.Named{}
+	for k, name := range post.Names() {
+		if isLens(&post.Params()[k]) {
+			lensValues[name] = theta[k]
+		}
+	}
+	lens, err := s.cfg.Deflection("", lensValues, d.comp)
+	if err != nil {
+		return nil, err
+	}
+	back, err := newTraceback(s.obs, lens, foreground)
+	if err != nil {
+		return nil, err
+	}
+	iota, size, x0, y0 := at[d.comp.KeyOf(physics.RoleAmplitude)], at[d.comp.KeyOf(physics.RoleSize)], at[d.comp.KeyOf(physics.RoleCentreX)], at[d.comp.KeyOf(physics.RoleCentreY)]
+	cx, cy := theta[x0], theta[y0]
+	simple, x, y, err := simpleSource(named, d.prefix) // it stands under the decoder's name
+	if err != nil {
+		return nil, err
+	}
+	if simple != nil {
+		cx, cy = x, y
+	}
+	var out [][]float64
+	for _, width := range widths {
+		start := append([]float64(nil), theta...)
+		start[size] = width
+		start[x0], start[y0] = cx, cy
+		if d.enc != nil {
+			guess := make([]float64, d.w*d.h)
+			if simple != nil {
+				x, y := make([]float64, d.w*d.h), make([]float64, d.w*d.h)
+				for k := range x {
+					x[k] = cx + ((float64(k%d.w)+0.5)/float64(d.w)-0.5)*width
+					y[k] = cy + ((float64(k/d.w)+0.5)/float64(d.h)-0.5)*width
+				}
+				simple.Brightness(guess, x, y)
+			}
+			z, peak, err := d.enc.encode(back.image(d.w, d.h, cx, cy, width, guess, s.set.GuessWeight))
+			if err != nil {
+				continue // no light within this frame
+			}
+			latents := d.comp.ByRole(physics.RoleLatent)
+			for k, v := range z {
+				start[at[d.comp.NameOf(latents, k)]] = v
+			}
+			start[iota] = peak
+		}
+		clampToPriors(post, s.cfg, start)
+		fitAmplitudes(post, start, s.set.AmplitudeReach, isSource)
+		u, err := coordinates(post, start)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, u)
+	}
+	if len(out) == 0 {
+		u, err := coordinates(post, theta)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, u)
+	}
+	return out, nil
+}
+
+// simpleSource is the Sersic profile whose parameters named has under a prefix, and its centre; nil where it has none, or one
+// that does not shine.
+func simpleSource(named config.Named, prefix string) (light physics.Light, x, y float64, err error) {
+	if light, err = physics.NewLight(simpleLight); err != nil {
+		return nil, 0, 0, err
+	}
+	var p []float64
+	amp := 0.0
+	for _, q := range light.Params() {
+		v, ok := named[prefix+q.Name]
+		if !ok {
+			return nil, 0, 0, nil
+		}
+		p = append(p, v)
+		switch q.Role {
+		case physics.RoleAmplitude:
+			amp = v
+		case physics.RoleCentreX:
+			x = v
+		case physics.RoleCentreY:
+			y = v
+		}
+	}
+	if light.Set(p) != nil || !(amp > 0) {
+		return nil, 0, 0, nil
+	}
+	return light, x, y, nil
+}

@@ -1,0 +1,100 @@
+package search
+
+import (
+	"math"
+	"slices"
+
+	"lenskit/physics"
+	"lenskit/tools/config"
+	"lenskit/tools/observation"
+)
+
+// hasLensLight tells whether the lens shines in a way that can be fitted before all else.
+func hasLensLight(c *config.Config) bool {
+	decoder := func(l config.Component) bool { return l.Type == "decoder" }
+	return len(c.LensLight) > 0 && len(c.Lens) > 0 && len(c.Source) > 0 && !slices.ContainsFunc(c.LensLight, decoder)
+}
+
+// simpleLight is the profile that stands in for a decoder.
+const simpleLight = "sersic"
+
+// simpleCentre names the centre of the first source as the simple model has it.
+func (s *Search) simpleCentre() (x, y string) {
+	src := s.Problem.Config.Source[0]
+	if src.Type == "decoder" {
+		src.Params = config.DefaultParams(src.Group, simpleLight)
+	}
+	return src.KeyOf(physics.RoleCentreX), src.KeyOf(physics.RoleCentreY)
+}
+
+// simplified is the config with a Sersic profile in place of each decoder.
+func simplified(c *config.Config, brightness float64, set *Settings) *config.Config {
+	s := *c
+	replace := func(list []config.Component) []config.Component {
+		out := append([]config.Component(nil), list...)
+		for i := range out {
+			d := &out[i]
+			if d.Type != "decoder" {
+				continue
+			}
+			centre := map[physics.Role]config.Prior{}
+			var peak *config.Prior
+			for _, p := range d.Params {
+				if p.Role == physics.RoleAmplitude {
+					peak = &p.Prior
+				}
+				if (p.Role == physics.RoleCentreX || p.Role == physics.RoleCentreY) && p.Prior.Kind != config.PriorFixed {
+					centre[p.Role] = p.Prior
+				}
+			}
+			r := config.Component{Group: d.Group, Name: d.Name, Type: simpleLight, Redshift: d.Redshift, Params: config.DefaultParams(d.Group, simpleLight)}
+			for k := range r.Params {
+				p := &r.Params[k].Prior
+				if r.Params[k].Role == physics.RoleAmplitude && peak != nil && peak.Kind == config.PriorLognormal {
+					// a galaxy has less at its half-light radius than at its peak
+					*p = *peak
+					p.A -= math.Log(set.PeakRatio)
+				}
+				if q, ok := centre[r.Params[k].Role]; ok && q.Kind == config.PriorNormal {
+					// galaxies need not stand in the middle of their frames
+					*p = config.Normal(q.A, math.Hypot(q.B, set.FrameOffset))
+				}
+			}
+			out[i] = r
+		}
+		return out
+	}
+	s.Source, s.LensLight = replace(c.Source), replace(c.LensLight)
+	s.NoiseScale, s.StudentT = nil, 0 // far from the truth, a better model is the cure of a misfit
+	observation.ScalePriors(&s, brightness)
+	return &s
+}
+
+// restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not
+// tell, and with simple sources no larger than galaxies are.
+func restrained(c *config.Config, set *Settings) *config.Config {
+	out := *c
+	out.Lens = slices.Clone(c.Lens)
+	for i := range out.Lens {
+		l := &out.Lens[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Role == physics.RoleSlope && p.Prior.Kind == config.PriorNormal {
+				p.Prior = config.Fixed(p.Prior.A)
+			} else if (p.Role == physics.RoleShear1 || p.Role == physics.RoleShear2) && p.Prior.Kind == config.PriorNormal {
+				p.Prior.B = min(p.Prior.B, set.SimpleShear)
+			}
+		}
+	}
+	out.Source = slices.Clone(c.Source)
+	for i := range out.Source {
+		l := &out.Source[i]
+		l.Params = slices.Clone(l.Params)
+		for k := range l.Params {
+			if p := &l.Params[k]; p.Role == physics.RoleHalfLightRadius && p.Prior.Kind != config.PriorFixed {
+				p.Prior.Hi = min(p.Prior.Hi, set.SimpleRadius)
+			}
+		}
+	}
+	return &out
+}
