@@ -21,6 +21,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools"
 )
 
@@ -44,11 +45,11 @@ func TestScripts(t *testing.T) {
 					env.Setenv(key, v)
 				}
 			}
-			if _, _, err := onnx.Library(); err == nil {
+			if _, _, err := ort.Library(); err == nil {
 				env.Setenv("HAVE_ONNXRUNTIME", "1")
 			}
 			if os.Getenv("LENSKIT_ONNXRUNTIME") == "" {
-				if path, _, err := onnx.Library(); err == nil {
+				if path, _, err := ort.Library(); err == nil {
 					env.Setenv("LENSKIT_ONNXRUNTIME", path)
 				}
 			}
@@ -60,7 +61,7 @@ func TestScripts(t *testing.T) {
 				_, err := os.Stat("/dev/nvidiactl")
 				return err == nil, nil
 			case "onnxruntime":
-				_, _, err := onnx.Library()
+				_, _, err := ort.Library()
 				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
@@ -308,8 +309,13 @@ func TestImportArrows(t *testing.T) {
 	if err != nil {
 		t.Skipf("go list does not work here: %v", err)
 	}
-	libraries := []string{"lenskit/adjoint", "lenskit/samplers", "lenskit/onnx", "lenskit/physics", "lenskit/models"}
-	may := map[string][]string{"lenskit/cmd/lenskit": {"lenskit/tools"}, "lenskit/adjoint": {"lenskit/onnx", "lenskit/physics"}}
+	onnx := []string{"lenskit/onnx", "lenskit/onnx/checker", "lenskit/onnx/footprint", "lenskit/onnx/eval", "lenskit/onnx/rewrite", "lenskit/onnx/diff", "lenskit/onnx/ort"}
+	libraries := append([]string{"lenskit/adjoint", "lenskit/samplers", "lenskit/physics", "lenskit/models"}, onnx...)
+	may := map[string][]string{"lenskit/cmd/lenskit": {"lenskit/tools"}, "lenskit/adjoint": append([]string{"lenskit/physics"}, onnx...)}
+	for i, pkg := range onnx {
+		may[pkg] = onnx[:i]
+	}
+	may["lenskit/onnx/internal/graphtest"], may["lenskit/onnx/internal/evaltest"] = onnx[:2], onnx[:4]
 	before := libraries
 	for _, r := range rooms {
 		path := "lenskit/tools/" + r
