@@ -1,0 +1,3 @@
+// Package footprint counts what the values of a graph take before it is run: bytes alive at a time, on onnxruntime or in the
+// evaluator, and operations.
+package footprint
