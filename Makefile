@@ -1,6 +1,7 @@
 # make             builds bin/lenskit
 # make demo        from nothing to a fitted lens: sets up, builds, simulates an observation, fits it, names the figures
-# make test        everything that must pass: lint, tests, and the seven below
+# make test        everything that must pass: lint, tidy, arm64, tests (figures and readme among them), noasm
+# make test-more   race and fuzz-smoke as well, which take longer than all of that
 # make lint        formatting, vet, staticcheck
 # make tidy        go.mod and go.sum are what go mod tidy makes of them
 # make noasm       the tests of packages with assembly, on their portable twins
@@ -20,10 +21,10 @@ FUZZTIME ?= 30m
 BENCH ?= 256|DecoderVJP|Startup
 
 # packages that build without cgo, which onnxruntime alone needs
-NOCGO = ./physics/... ./samplers ./models ./internal/... ./onnx/internal/... ./tools/internal/adam
-RACE = ./samplers ./adjoint ./onnx ./internal/... ./tools/internal/...
+NOCGO = ./physics/... ./samplers ./models ./internal/... ./onnx ./onnx/checker ./onnx/footprint ./onnx/eval ./onnx/rewrite ./onnx/diff ./onnx/internal/... ./tools/internal/adam
+RACE = ./samplers ./adjoint ./onnx/eval ./onnx/ort ./internal/... ./tools/internal/...
 
-.PHONY: build demo test tidy noasm race arm64 fuzz-smoke figures readme lint bench performance fuzz onnxruntime clean
+.PHONY: build demo test test-more tidy noasm race arm64 fuzz-smoke figures readme lint bench performance fuzz onnxruntime clean
 
 build: onnxruntime
 	$(GO) build -ldflags "-X lenskit/tools/internal/term.stamp=$$(git describe --tags --always --dirty 2>/dev/null)" -o bin/ ./cmd/lenskit
@@ -39,7 +40,9 @@ demo: build
 # go test runs figures and readme with the rest
 test: onnxruntime lint tidy arm64
 	$(GO) test ./...
-	$(MAKE) noasm race fuzz-smoke
+	$(MAKE) noasm
+
+test-more: test race fuzz-smoke
 
 tidy:
 	$(GO) mod tidy -diff

@@ -6,6 +6,11 @@ import (
 	"sync"
 
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/eval"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
+	"lenskit/onnx/rewrite"
 )
 
 // keptGraphs is what has been made of a DecoderSpec.
@@ -47,7 +52,7 @@ func (spec *DecoderSpec) derive(o Options) (*derived, error) {
 		if err != nil {
 			return nil, err
 		}
-		if o.Device != deviceReference && s.graph.InDouble() && !d.opens(o) {
+		if o.Device != deviceReference && rewrite.InDouble(s.graph) && !d.opens(o) {
 			// onnxruntime has few operators of float64
 			if d, err = derive(s.inSingle(), o); err != nil {
 				return nil, err
@@ -110,7 +115,7 @@ func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
 		s.inShape = append(s.inShape, 1, 1)
 	}
 	var err error
-	if s.graph, err = g.BindInput(in.Name, s.inShape); err != nil {
+	if s.graph, err = diff.BindInput(g, in.Name, s.inShape); err != nil {
 		return nil, fmt.Errorf("decoder %s: %w", file, err)
 	}
 	out := s.graph.Outputs[0]
@@ -149,8 +154,8 @@ func shapeOf(spec *DecoderSpec) (*decoderShape, error) {
 func (s *decoderShape) inSingle() *decoderShape {
 	c := *s
 	var err, err2 error
-	c.graph, err = s.graph.InSingle()
-	c.unbound, err2 = s.unbound.InSingle()
+	c.graph, err = rewrite.InSingle(s.graph)
+	c.unbound, err2 = rewrite.InSingle(s.unbound)
 	if err != nil || err2 != nil {
 		return s
 	}
@@ -193,7 +198,7 @@ func listed(vs []onnx.Value) string {
 // derived is a decoder's graphs, made once and shared by clones.
 type derived struct {
 	*decoderShape
-	pair    *onnx.Pair                  // forward and backward
+	pair    *diff.Pair                  // forward and backward
 	vjp     *onnx.Graph                 // both in one, for the reference
 	columns func() (*onnx.Graph, error) // all columns of the Jacobian in one run, or one column; made when first asked for
 	alone   func() error                // why images run one at a time; nil where a batch is the same
@@ -202,22 +207,22 @@ type derived struct {
 func derive(s *decoderShape, o Options) (*derived, error) {
 	d := &derived{decoderShape: s}
 	reference := o.Device == deviceReference
-	opt := onnx.DiffOptions{Wrt: []string{s.in}, Of: []string{s.out}, Exact: reference}
+	opt := diff.Options{Wrt: []string{s.in}, Of: []string{s.out}, Exact: reference}
 	var err error
 	if reference {
-		d.vjp, err = onnx.VJP(s.graph, opt)
+		d.vjp, err = diff.VJP(s.graph, opt)
 	} else {
-		d.pair, err = onnx.Split(s.graph, opt)
+		d.pair, err = diff.Split(s.graph, opt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decoder %s: %w", s.file, err)
 	}
 	d.alone = sync.OnceValue(func() error {
-		run := onnx.SessionRunner(o.session())
+		run := ort.SessionRunner(o.session())
 		if reference {
 			run = nil
 		}
-		return s.unbound.Apart(onnx.DiffOptions{Wrt: opt.Wrt, Of: opt.Of}, run)
+		return diff.Apart(s.unbound, diff.Options{Wrt: opt.Wrt, Of: opt.Of}, run)
 	})
 	d.columns = sync.OnceValues(func() (*onnx.Graph, error) {
 		bit := 0
@@ -228,13 +233,13 @@ func derive(s *decoderShape, o Options) (*derived, error) {
 		var err error
 		if d.alone() == nil {
 			opt.Columns, opt.Apart = s.latents, true
-			g, err = onnx.Jacobian(s.graph, opt)
-			if err == nil && !onnx.Fits(g, onnx.BatchRoom>>bit) {
+			g, err = diff.Jacobian(s.graph, opt)
+			if err == nil && !footprint.Fits(g, footprint.BatchRoom>>bit) {
 				opt.Columns, opt.Apart, g = 0, false, nil
 			}
 		}
 		if g == nil && err == nil {
-			g, err = onnx.JVP(s.graph, opt)
+			g, err = diff.JVP(s.graph, opt)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("decoder %s: %w", s.file, err)
@@ -267,11 +272,11 @@ func newDecoder(d *derived, opt Options) (decoder, error) {
 // sessionPair is a network's forward and backward sessions: the latter reads the activations where the former left them.
 type sessionPair struct {
 	*derived
-	fwd, bwd       *onnx.Session
+	fwd, bwd       *ort.Session
 	z, img, gi, gz []float32
 }
 
-func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptions) (err error) {
+func (s *sessionPair) start(graphs *diff.Pair, d *derived, opt ort.Options) (err error) {
 	s.derived = d
 	defer func() {
 		if err != nil {
@@ -282,11 +287,11 @@ func (s *sessionPair) start(graphs *onnx.Pair, d *derived, opt onnx.SessionOptio
 	if opt.Room == 0 {
 		opt.Room = d.room()
 	}
-	if s.fwd, err = onnx.Open(graphs.Forward, opt); err != nil {
+	if s.fwd, err = ort.Open(graphs.Forward, opt); err != nil {
 		return err
 	}
 	opt.Share = s.fwd
-	if s.bwd, err = onnx.Open(graphs.Backward, opt); err != nil {
+	if s.bwd, err = ort.Open(graphs.Backward, opt); err != nil {
 		return err
 	}
 	s.z, s.img = s.fwd.Input(d.in), s.fwd.Output(d.out)
@@ -313,7 +318,7 @@ func (s *sessionPair) stop() error {
 }
 
 // closeAll closes the sessions that are open and returns the first error.
-func closeAll(sessions ...*onnx.Session) error {
+func closeAll(sessions ...*ort.Session) error {
 	var first error
 	for _, x := range sessions {
 		if x != nil {
@@ -347,21 +352,21 @@ func addWide(dst []float64, src []float32) {
 }
 
 // session are the options of a network's sessions.
-func (o Options) session() onnx.SessionOptions {
-	return onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
+func (o Options) session() ort.Options {
+	return ort.Options{Threads: o.Threads, Device: o.Device, NoSpin: true}
 }
 
 // room is what the values of the decoder's graphs may take: more for large images.
 func (s *decoderShape) room() int64 {
-	return max(onnx.DefaultRoom, min(onnx.BatchRoom, 256*int64(s.w)*int64(s.h)))
+	return max(footprint.DefaultRoom, min(footprint.BatchRoom, 256*int64(s.w)*int64(s.h)))
 }
 
 // sessionDecoder runs on onnxruntime.
 type sessionDecoder struct {
 	*derived
-	opt           onnx.SessionOptions
+	opt           ort.Options
 	pair          sessionPair
-	jac           *onnx.Session
+	jac           *ort.Session
 	jz, jv, jimgs []float32
 }
 
@@ -398,8 +403,8 @@ func (s *sessionDecoder) jacobian(imgs [][]float64, directions, z []float64) err
 			return err
 		}
 		opt := s.opt
-		opt.Room = onnx.BatchRoom
-		if s.jac, err = onnx.Open(g, opt); err != nil {
+		opt.Room = footprint.BatchRoom
+		if s.jac, err = ort.Open(g, opt); err != nil {
 			return fmt.Errorf("decoder %s: %w", s.file, err)
 		}
 		s.jz, s.jv, s.jimgs = s.jac.Input(s.in), s.jac.Input("tangent_"+s.in), s.jac.Output("tangent_"+s.out)
@@ -431,15 +436,15 @@ func (s *sessionDecoder) close() error {
 // referenceDecoder runs the same graphs in float64 in Go. It allocates.
 type referenceDecoder struct {
 	*derived
-	fwd, vjp, jac *onnx.Evaluator
+	fwd, vjp, jac *eval.Evaluator
 	z             []float64
 }
 
 func newReferenceDecoder(d *derived) (*referenceDecoder, error) {
 	r := &referenceDecoder{derived: d, z: make([]float64, d.latents)}
 	var err error
-	if r.fwd, err = onnx.NewEvaluatorIn(d.graph, d.room()); err == nil {
-		r.vjp, err = onnx.NewEvaluatorIn(d.vjp, d.room())
+	if r.fwd, err = eval.NewIn(d.graph, d.room()); err == nil {
+		r.vjp, err = eval.NewIn(d.vjp, d.room())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("decoder %s: %w", d.file, err)
@@ -449,7 +454,7 @@ func newReferenceDecoder(d *derived) (*referenceDecoder, error) {
 
 func (r *referenceDecoder) forward(img, z []float64) error {
 	copy(r.z, z)
-	out, err := r.fwd.Run(map[string]*onnx.Array{r.in: onnx.FloatArray(r.z, r.inShape...)})
+	out, err := r.fwd.Run(map[string]*eval.Array{r.in: eval.FloatArray(r.z, r.inShape...)})
 	if err != nil {
 		return fmt.Errorf("decoder %s: %w", r.file, err)
 	}
@@ -462,7 +467,7 @@ func (r *referenceDecoder) reverse(gz, gimg []float64) error {
 	for _, d := range r.graph.Outputs[0].Shape {
 		shape = append(shape, d.N)
 	}
-	in := map[string]*onnx.Array{r.in: onnx.FloatArray(r.z, r.inShape...), "grad_" + r.out: onnx.FloatArray(gimg, shape...)}
+	in := map[string]*eval.Array{r.in: eval.FloatArray(r.z, r.inShape...), "grad_" + r.out: eval.FloatArray(gimg, shape...)}
 	out, err := r.vjp.Run(in)
 	if err != nil {
 		return fmt.Errorf("decoder %s: %w", r.file, err)
@@ -479,16 +484,16 @@ func (r *referenceDecoder) jacobian(imgs [][]float64, directions, z []float64) e
 		return err
 	}
 	if r.jac == nil {
-		if r.jac, err = onnx.NewEvaluatorIn(g, onnx.BatchRoom); err != nil {
+		if r.jac, err = eval.NewIn(g, footprint.BatchRoom); err != nil {
 			return fmt.Errorf("decoder %s: %w", r.file, err)
 		}
 	}
-	in := map[string]*onnx.Array{}
+	in := map[string]*eval.Array{}
 	var shape []int64 // of the tangents: all, or one
 	for _, v := range g.Inputs {
 		switch v.Name {
 		case r.in:
-			in[v.Name] = onnx.FloatArray(z, r.inShape...)
+			in[v.Name] = eval.FloatArray(z, r.inShape...)
 		case "tangent_" + r.in:
 			for _, d := range v.Shape {
 				shape = append(shape, d.N)
@@ -498,7 +503,7 @@ func (r *referenceDecoder) jacobian(imgs [][]float64, directions, z []float64) e
 	n := r.w * r.h
 	rows := int(shape[0])
 	for k := 0; k < len(imgs); k += rows {
-		in["tangent_"+r.in] = onnx.FloatArray(directions[k*r.latents:(k+rows)*r.latents], shape...)
+		in["tangent_"+r.in] = eval.FloatArray(directions[k*r.latents:(k+rows)*r.latents], shape...)
 		out, err := r.jac.Run(in)
 		if err != nil {
 			return fmt.Errorf("decoder %s: %w", r.file, err)

@@ -3,7 +3,9 @@ package adjoint
 import (
 	"sync"
 
-	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 )
 
 // company is the posteriors of several chains whose networks run as one batch, a row for each. A member that has joined
@@ -120,18 +122,18 @@ func (c *company) serve() {
 type decoderBatch struct {
 	*derived
 	company *company
-	opt     onnx.SessionOptions
+	opt     ort.Options
 	pair    sessionPair
 	open    int // rows that are not closed
 }
 
 // batched are the graphs of a batch of n, nil when the network does not take one or its images would not be the same.
-func (d *derived) batched(n int) *onnx.Pair {
+func (d *derived) batched(n int) *diff.Pair {
 	if d.alone() != nil {
 		return nil
 	}
 	shape := append([]int64{int64(n)}, d.inShape[1:]...)
-	g, err := d.unbound.BindInput(d.in, shape)
+	g, err := diff.BindInput(d.unbound, d.in, shape)
 	if err != nil {
 		return nil
 	}
@@ -142,16 +144,16 @@ func (d *derived) batched(n int) *onnx.Pair {
 	if pixels != int64(n*d.w*d.h) || g.Outputs[0].Shape[0].N != int64(n) {
 		return nil
 	}
-	graphs, err := onnx.Split(g, onnx.DiffOptions{Wrt: []string{d.in}, Of: []string{d.out}})
-	if err != nil || !onnx.Fits(graphs.Forward, onnx.BatchRoom) || !onnx.Fits(graphs.Backward, onnx.BatchRoom) {
+	graphs, err := diff.Split(g, diff.Options{Wrt: []string{d.in}, Of: []string{d.out}})
+	if err != nil || !footprint.Fits(graphs.Forward, footprint.BatchRoom) || !footprint.Fits(graphs.Backward, footprint.BatchRoom) {
 		return nil
 	}
 	return graphs
 }
 
-func newDecoderBatch(d *derived, graphs *onnx.Pair, c *company, opt Options) (*decoderBatch, error) {
+func newDecoderBatch(d *derived, graphs *diff.Pair, c *company, opt Options) (*decoderBatch, error) {
 	b := &decoderBatch{derived: d, company: c, open: len(c.asks), opt: opt.session()}
-	b.opt.Room = onnx.BatchRoom
+	b.opt.Room = footprint.BatchRoom
 	return b, b.pair.start(graphs, d, b.opt)
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/physics"
 )
 
@@ -53,7 +54,7 @@ func readJSON(t testing.TB, name string, v any) {
 // needRuntime skips a test on machines without onnxruntime.
 func needRuntime(t testing.TB) {
 	t.Helper()
-	if _, _, err := onnx.Library(); errors.Is(err, onnx.ErrNoLibrary) {
+	if _, _, err := ort.Library(); errors.Is(err, ort.ErrNoLibrary) {
 		t.Skip(err)
 	}
 }

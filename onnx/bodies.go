@@ -8,8 +8,8 @@ import (
 // Sub-graphs: the bodies of If, Loop and Scan see the values of the graph around them. Whoever asks what a node depends
 // on asks uses, which lists these values too.
 
-// hasGraph tells whether n has a body.
-func hasGraph(n *Node) bool {
+// HasGraph tells whether n has a body.
+func HasGraph(n *Node) bool {
 	for _, a := range n.Attr {
 		if a.Graph != nil {
 			return true
@@ -18,8 +18,8 @@ func hasGraph(n *Node) bool {
 	return false
 }
 
-// firstResult is the first of the node's results that has a name, "" when none has.
-func (n *Node) firstResult() string {
+// FirstResult is the first of the node's results that has a name, "" when none has.
+func (n *Node) FirstResult() string {
 	for _, s := range n.Out {
 		if s != "" {
 			return s
@@ -28,16 +28,16 @@ func (n *Node) firstResult() string {
 	return ""
 }
 
-// uses are the names that the node reads: its operands, then what its bodies capture. A name may come twice, and "" is
+// Uses are the names that the node reads: its operands, then what its bodies capture. A name may come twice, and "" is
 // an operand left out. The list is not to be written into.
-func (n *Node) uses() []string {
-	if !hasGraph(n) {
+func (n *Node) Uses() []string {
+	if !HasGraph(n) {
 		return n.In
 	}
 	list := slices.Clone(n.In)
-	for _, k := range sortedKeys(n.Attr) {
+	for _, k := range SortedKeys(n.Attr) {
 		if g := n.Attr[k].Graph; g != nil {
-			list = append(list, g.captured()...)
+			list = append(list, g.Captured()...)
 		}
 	}
 	return list
@@ -60,8 +60,8 @@ func (g *Graph) ownNames() map[string]bool {
 	return own
 }
 
-// captured are the names that a body reads without making them, its own bodies included.
-func (g *Graph) captured() []string {
+// Captured are the names that a body reads without making them, its own bodies included.
+func (g *Graph) Captured() []string {
 	seen := g.ownNames()
 	var list []string
 	read := func(s string) {
@@ -71,7 +71,7 @@ func (g *Graph) captured() []string {
 		}
 	}
 	for _, n := range g.Nodes {
-		for _, s := range n.uses() {
+		for _, s := range n.Uses() {
 			read(s)
 		}
 	}
@@ -81,12 +81,12 @@ func (g *Graph) captured() []string {
 	return list
 }
 
-// reread returns the node with the values that it reads, in its bodies too, under the names that to has for them. n
+// Reread returns the node with the values that it reads, in its bodies too, under the names that to has for them. n
 // itself stays as it is.
-func (n *Node) reread(to map[string]string) *Node {
+func (n *Node) Reread(to map[string]string) *Node {
 	m := *n
-	m.In = renamedIn(n.In, to)
-	if hasGraph(n) {
+	m.In = RenamedIn(n.In, to)
+	if HasGraph(n) {
 		m.Attr = maps.Clone(n.Attr)
 		for k, a := range m.Attr {
 			if a.Graph != nil {
@@ -102,7 +102,7 @@ func (n *Node) reread(to map[string]string) *Node {
 func (g *Graph) recaptured(to map[string]string) *Graph {
 	own := g.ownNames()
 	rest := map[string]string{}
-	for _, s := range g.captured() {
+	for _, s := range g.Captured() {
 		if t, ok := to[s]; ok && !own[s] {
 			rest[s] = t
 		}
@@ -113,7 +113,7 @@ func (g *Graph) recaptured(to map[string]string) *Graph {
 	h := *g
 	h.Nodes = make([]*Node, len(g.Nodes))
 	for i, n := range g.Nodes {
-		h.Nodes[i] = n.reread(rest)
+		h.Nodes[i] = n.Reread(rest)
 	}
 	h.Outputs = slices.Clone(g.Outputs)
 	for i, v := range h.Outputs {
@@ -124,57 +124,7 @@ func (g *Graph) recaptured(to map[string]string) *Graph {
 	return &h
 }
 
-// renamed is a copy of g in which every value, in its bodies too, has the name that f gives it. f must not give two
-// names the same one.
-func (g *Graph) renamed(f func(string) string) *Graph {
-	name := func(s string) string {
-		if s == "" {
-			return ""
-		}
-		return f(s)
-	}
-	values := func(list []Value) []Value {
-		out := slices.Clone(list)
-		for i := range out {
-			out[i].Name = name(out[i].Name)
-		}
-		return out
-	}
-	names := func(list []string) []string {
-		out := slices.Clone(list)
-		for i := range out {
-			out[i] = name(out[i])
-		}
-		return out
-	}
-	h := *g
-	h.Inputs, h.Outputs = values(g.Inputs), values(g.Outputs)
-	h.Init, h.Info = map[string]*Tensor{}, map[string]Value{}
-	for _, s := range sortedKeys(g.Init) {
-		h.Init[name(s)] = g.Init[s]
-	}
-	h.Nodes = make([]*Node, len(g.Nodes))
-	for i, n := range g.Nodes {
-		m := *n
-		if m.Name == "" && len(n.Out) > 0 {
-			m.Name = n.Out[0] // what messages call it
-		}
-		m.In, m.Out = names(n.In), names(n.Out)
-		if hasGraph(n) {
-			m.Attr = maps.Clone(n.Attr)
-			for _, k := range sortedKeys(n.Attr) {
-				if a := n.Attr[k]; a.Graph != nil {
-					a.Graph = a.Graph.renamed(f)
-					m.Attr[k] = a
-				}
-			}
-		}
-		h.Nodes[i] = &m
-	}
-	return &h
-}
-
-func renamedIn(list []string, to map[string]string) []string {
+func RenamedIn(list []string, to map[string]string) []string {
 	out := slices.Clone(list)
 	for i, s := range out {
 		if t, ok := to[s]; ok {

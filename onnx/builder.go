@@ -12,11 +12,11 @@ import (
 type Builder struct {
 	G      *Graph
 	prefix string
-	taken  map[string]bool
+	Taken  map[string]bool
 	next   int
 	consts map[string]string
-	inf    *inferer
-	err    error
+	Inf    *Inferer
+	Fault  error
 }
 
 // NewBuilder returns a Builder that appends to g and begins the names it makes with prefix. g must not be in use by
@@ -25,14 +25,14 @@ func NewBuilder(g *Graph, prefix string) *Builder {
 	if g.Init == nil {
 		g.Init = map[string]*Tensor{}
 	}
-	b := &Builder{G: g, prefix: prefix, taken: map[string]bool{}, consts: map[string]string{}}
-	g.eachName(func(s string) { b.taken[s] = true })
-	b.inf = newInferer(g)
+	b := &Builder{G: g, prefix: prefix, Taken: map[string]bool{}, consts: map[string]string{}}
+	g.EachName(func(s string) { b.Taken[s] = true })
+	b.Inf = NewInferer(g)
 	return b
 }
 
-// eachName calls f with every name that the graph and its sub-graphs use.
-func (g *Graph) eachName(f func(string)) {
+// EachName calls f with every name that the graph and its sub-graphs use.
+func (g *Graph) EachName(f func(string)) {
 	for _, v := range g.Inputs {
 		f(v.Name)
 	}
@@ -43,11 +43,11 @@ func (g *Graph) eachName(f func(string)) {
 		f(s)
 	}
 	for _, n := range g.Nodes {
-		n.eachName(f)
+		n.EachName(f)
 	}
 }
 
-func (n *Node) eachName(f func(string)) {
+func (n *Node) EachName(f func(string)) {
 	f(n.Name)
 	for _, s := range n.In {
 		f(s)
@@ -57,20 +57,20 @@ func (n *Node) eachName(f func(string)) {
 	}
 	for _, a := range n.Attr {
 		if a.Graph != nil {
-			a.Graph.eachName(f)
+			a.Graph.EachName(f)
 		}
 	}
 }
 
 // Err returns the first error met while appending.
-func (b *Builder) Err() error { return b.err }
+func (b *Builder) Err() error { return b.Fault }
 
 // Fresh makes a name that nothing in the graph has, beginning with the builder's prefix and hint.
 func (b *Builder) Fresh(hint string) string {
 	for {
 		b.next++
-		if s := fmt.Sprintf("%s%s_%d", b.prefix, hint, b.next); !b.taken[s] {
-			b.taken[s] = true
+		if s := fmt.Sprintf("%s%s_%d", b.prefix, hint, b.next); !b.Taken[s] {
+			b.Taken[s] = true
 			return s
 		}
 	}
@@ -78,8 +78,8 @@ func (b *Builder) Fresh(hint string) string {
 
 // Reserve takes name itself when it is free and a fresh name otherwise.
 func (b *Builder) Reserve(name string) string {
-	if name != "" && !b.taken[name] {
-		b.taken[name] = true
+	if name != "" && !b.Taken[name] {
+		b.Taken[name] = true
 		return name
 	}
 	return b.Fresh(name)
@@ -111,19 +111,19 @@ func (b *Builder) Append(n *Node) {
 		n.In = n.In[:len(n.In)-1]
 	}
 	for _, s := range n.Out {
-		b.taken[s] = true
+		b.Taken[s] = true
 	}
 	b.G.Nodes = append(b.G.Nodes, n)
-	if err := b.inf.node(n); err != nil && b.err == nil {
-		b.err = fmt.Errorf("node %s (%s, opset %d): %w", nodeName(n.Name, len(b.G.Nodes)-1), opName(n), b.G.Opset[n.Domain], err)
+	if err := b.Inf.Node(n); err != nil && b.Fault == nil {
+		b.Fault = fmt.Errorf("node %s (%s, opset %d): %w", NodeName(n.Name, len(b.G.Nodes)-1), OpName(n), b.G.Opset[n.Domain], err)
 	}
 }
 
 // Type is the element type of a value, Undefined when it is not known.
-func (b *Builder) Type(name string) DType { return b.inf.typ(name) }
+func (b *Builder) Type(name string) DType { return b.Inf.Typ(name) }
 
 // Shape is the shape of a value, nil when not even the rank is known.
-func (b *Builder) Shape(name string) []Dim { return b.inf.shape(name) }
+func (b *Builder) Shape(name string) []Dim { return b.Inf.shape(name) }
 
 // Ints makes a one-dimensional int64 initialiser. Equal lists share one.
 func (b *Builder) Ints(v ...int64) string {
@@ -174,7 +174,7 @@ func (b *Builder) OutputAs(name, value string) {
 
 // key identifies the values of a small tensor; it is empty for large ones.
 func (t *Tensor) key() string {
-	if t.count() > 64 {
+	if t.Count() > 64 {
 		return ""
 	}
 	var s strings.Builder

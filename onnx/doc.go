@@ -1,4 +1,4 @@
-// Package onnx reads, writes, differentiates and runs ONNX models.
+// Package onnx reads, writes and builds ONNX models; the packages below it differentiate, rewrite and run them.
 //
 // A model is a [Graph]: plain data with nodes in the order in which they run. [Load] brings files of all operator sets
 // from 1 to 28 into one form: constants are initialisers, the model's own functions and constant conditions are
@@ -6,16 +6,17 @@
 // a graph and returns a new one:
 //
 //   - [Graph.Infer] finds the type and shape of every value, also where shapes are computed from a dynamic batch;
-//     [Graph.Bind] and [Graph.BindInput] replace symbolic extents by numbers.
-//   - [Graph.Fold] computes what is constant and folds normalisations into the products before them.
-//   - [VJP], [Split] and [JVP] make gradient graphs; [Train] makes a graph that computes gradients of a loss and
-//     updates parameters. All of them are ordinary ONNX, for any engine. Derivatives go through the bodies of If, and of
+//     [Graph.Bind] replaces symbolic extents by numbers.
+//   - [Graph.Save] writes it; lenskit/onnx/checker tells whether it is a valid model.
+//   - lenskit/onnx/rewrite computes what is constant and folds normalisations into the products before them.
+//   - lenskit/onnx/diff makes gradient graphs (VJP, JVP, Jacobian, Split), and graphs that compute gradients of a loss and
+//     update parameters. All of them are ordinary ONNX, for any engine. Derivatives go through the bodies of If, and of
 //     Loop and Scan where their turns are known; what cannot be differentiated is an error that names the node.
-//   - [Graph.Check] tells whether a graph is a valid model, and [Graph.Save] writes it.
 //
-// Two engines run graphs. [NewEvaluator] computes in float64 in Go: slow, but exact enough to test against. [Open]
-// gives the graph to onnxruntime, the C library, with tensors bound once so that a run allocates nothing; convolutions
-// over a batch are first written with fewer multiplications, unless [SessionOptions] say Direct.
+// Two engines run graphs. lenskit/onnx/eval computes in float64 in Go: slow, but exact enough to test against.
+// lenskit/onnx/ort gives the graph to onnxruntime, the C library, with tensors bound once so that a run allocates nothing;
+// convolutions over a batch are first written with fewer multiplications. It alone needs cgo: without it,
+// CGO_ENABLED=0 go build ./onnx/eval ./onnx/diff gives Go an ONNX differentiator.
 //
 // New graphs are made with a [Builder].
 //

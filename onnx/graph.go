@@ -1,6 +1,97 @@
 package onnx
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Shallow copies a graph's lists and nodes; tensors and attributes stay shared.
+func (g *Graph) Shallow() *Graph {
+	c := *g
+	c.Opset = maps.Clone(g.Opset)
+	c.Inputs, c.Outputs = slices.Clone(g.Inputs), slices.Clone(g.Outputs)
+	c.Init, c.Info = maps.Clone(g.Init), maps.Clone(g.Info)
+	if c.Init == nil {
+		c.Init = map[string]*Tensor{}
+	}
+	if c.Info == nil {
+		c.Info = map[string]Value{}
+	}
+	c.Nodes = make([]*Node, len(g.Nodes))
+	for i, n := range g.Nodes {
+		m := *n
+		m.In, m.Out = slices.Clone(n.In), slices.Clone(n.Out)
+		c.Nodes[i] = &m
+	}
+	return &c
+}
+
+var Random = map[string]bool{
+	"RandomNormal": true, "RandomUniform": true, "RandomNormalLike": true, "RandomUniformLike": true, "Bernoulli": true,
+	"Multinomial": true,
+}
+
+// Attrs is shorthand for attributes in calls: attrs("axis", 1, "perm", []int64{…}).
+func Attrs(kv ...any) map[string]Attr {
+	m := make(map[string]Attr, len(kv)/2)
+	for i := 0; i+1 < len(kv); i += 2 {
+		switch v := kv[i+1].(type) {
+		case int:
+			m[kv[i].(string)] = Attr{Kind: AttrInt, Int: int64(v)}
+		case int64:
+			m[kv[i].(string)] = Attr{Kind: AttrInt, Int: v}
+		case float64:
+			m[kv[i].(string)] = Attr{Kind: AttrFloat, Float: v}
+		case string:
+			m[kv[i].(string)] = Attr{Kind: AttrString, String: v}
+		case []int64:
+			m[kv[i].(string)] = Attr{Kind: AttrInts, Ints: v}
+		case Attr:
+			m[kv[i].(string)] = v
+		default:
+			panic("onnx: attrs: type not known")
+		}
+	}
+	return m
+}
+
+func Known(s []Dim) ([]int64, bool) {
+	if s == nil {
+		return nil, false
+	}
+	d := make([]int64, len(s))
+	for i := range s {
+		if !s[i].Known() {
+			return nil, false
+		}
+		d[i] = s[i].N
+	}
+	return d, true
+}
+
+// Wrap reduces v to the range of the integer type t as two's complement arithmetic does; Bool becomes 0 or 1.
+func Wrap(t DType, v int64) int64 {
+	switch t {
+	case Uint8:
+		return int64(uint8(v))
+	case Int8:
+		return int64(int8(v))
+	case Uint16:
+		return int64(uint16(v))
+	case Int16:
+		return int64(int16(v))
+	case Int32:
+		return int64(int32(v))
+	case Uint32:
+		return int64(uint32(v))
+	case Bool:
+		if v != 0 {
+			return 1
+		}
+	}
+	return v
+}
 
 // DType is an element type, numbered as TensorProto.DataType of the ONNX standard.
 type DType int32

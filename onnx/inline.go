@@ -8,21 +8,21 @@ import (
 
 // Limits on what inlining may make of a file.
 const (
-	maxNodes       = 1 << 17 // nodes of a graph, its sub-graphs included
-	maxInlineDepth = 64      // calls within calls
+	MaxNodes       = 1 << 17 // nodes of a graph, its sub-graphs included
+	MaxInlineDepth = 64      // calls within calls
 )
 
-// maxOpset is the newest operator set whose operators are known.
-const maxOpset = 28
+// MaxOpset is the newest operator set whose operators are known.
+const MaxOpset = 28
 
 // loadOpset is the operator set to which the operators of older models are brought.
 const loadOpset = 18
 
-// funcKey names a function of the model.
-type funcKey struct{ domain, name, overload string }
+// FuncKey names a function of the model.
+type FuncKey struct{ domain, name, overload string }
 
-// function is a function of the model: a graph without types whose attributes may refer to those of the call.
-type function struct {
+// Function is a function of the model: a graph without types whose attributes may refer to those of the call.
+type Function struct {
 	in, out  []string
 	nodes    []*Node
 	defaults map[string]Attr
@@ -32,12 +32,12 @@ type function struct {
 // normaliser rebuilds a graph node by node: it inlines, turns Constant nodes into initialisers and upgrades operators.
 type normaliser struct {
 	b        *Builder
-	fns      map[funcKey]*function
+	fns      map[FuncKey]*Function
 	overload map[*Node]string
 	opset    map[string]int // of the graph that comes out
 	used     map[string]bool
 	budget   *int
-	unroll   *unroller // nil: loops stay
+	unroll   *Unroller // nil: loops stay
 }
 
 // irScope is where a node stands: how its names and attribute references are to be read.
@@ -51,14 +51,14 @@ type irScope struct {
 	depth  int
 }
 
-// normalise brings a graph as read into the form that Parse describes.
+// Normalise brings a graph as read into the form that Parse describes.
 // The graph comes out in operator set atLeast or a newer one.
-func normalise(g *Graph, fns map[funcKey]*function, overload map[*Node]string, atLeast int) (*Graph, error) {
-	return normaliseWith(g, fns, overload, atLeast, nil)
+func Normalise(g *Graph, fns map[FuncKey]*Function, overload map[*Node]string, atLeast int) (*Graph, error) {
+	return NormaliseWith(g, fns, overload, atLeast, nil)
 }
 
-// normaliseWith is normalise; it writes out the loops that u names.
-func normaliseWith(g *Graph, fns map[funcKey]*function, overload map[*Node]string, atLeast int, u *unroller) (*Graph, error) {
+// NormaliseWith is normalise; it writes out the loops that u names.
+func NormaliseWith(g *Graph, fns map[FuncKey]*Function, overload map[*Node]string, atLeast int, u *Unroller) (*Graph, error) {
 	opset := maps.Clone(g.Opset)
 	if opset == nil {
 		opset = map[string]int{}
@@ -72,21 +72,21 @@ func normaliseWith(g *Graph, fns map[funcKey]*function, overload map[*Node]strin
 	for _, f := range fns {
 		opset[""] = max(opset[""], f.opset[""])
 	}
-	if err := topoSort(g); err != nil {
+	if err := TopoSort(g); err != nil {
 		return nil, err
 	}
 	out := &Graph{Name: g.Name, Opset: opset, Inputs: g.Inputs, Outputs: g.Outputs, Init: g.Init, Info: g.Info, Meta: g.Meta}
-	budget := maxNodes
+	budget := MaxNodes
 	z := &normaliser{b: NewBuilder(out, "ir_"), fns: fns, overload: overload, opset: opset, used: map[string]bool{"": true}, budget: &budget, unroll: u}
 	for _, n := range g.Nodes {
 		for _, s := range n.Out {
-			z.b.taken[s] = true
+			z.b.Taken[s] = true
 		}
 	}
 	top := &irScope{top: true, opset: from}
 	for i, n := range g.Nodes {
 		if err := z.node(n, top); err != nil {
-			return nil, fmt.Errorf("node %s (%s, opset %d): %w", nodeName(n.Name, i), opName(n), g.Opset[n.Domain], err)
+			return nil, fmt.Errorf("node %s (%s, opset %d): %w", NodeName(n.Name, i), OpName(n), g.Opset[n.Domain], err)
 		}
 	}
 	for d := range opset {
@@ -94,7 +94,7 @@ func normaliseWith(g *Graph, fns map[funcKey]*function, overload map[*Node]strin
 			delete(opset, d)
 		}
 	}
-	if err := out.checkNames(nil); err != nil {
+	if err := out.CheckNames(nil); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -136,9 +136,9 @@ func (z *normaliser) define(s *irScope, name string) string {
 // node puts one node of scope s into the new graph.
 func (z *normaliser) node(n *Node, s *irScope) error {
 	if *z.budget--; *z.budget < 0 {
-		return fmt.Errorf("found more than %d nodes after inlining", maxNodes)
+		return fmt.Errorf("found more than %d nodes after inlining", MaxNodes)
 	}
-	if f := z.fns[funcKey{n.Domain, n.Op, z.overload[n]}]; f != nil {
+	if f := z.fns[FuncKey{n.Domain, n.Op, z.overload[n]}]; f != nil {
 		return z.call(f, n, s)
 	}
 	c := &Node{Op: n.Op, Domain: n.Domain, Name: n.Name}
@@ -153,25 +153,25 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 		return err
 	}
 	if n.Op == "If" && n.Domain == "" {
-		if t, ok := z.b.inf.ints(c.inName(0)); ok && len(t.elems) == 1 && t.elems[0].Known() {
+		if t, ok := z.b.Inf.Ints(c.InName(0)); ok && len(t.Elems) == 1 && t.Elems[0].Known() {
 			branch := attr["else_branch"].Graph
-			if t.elems[0].N != 0 {
+			if t.Elems[0].N != 0 {
 				branch = attr["then_branch"].Graph
 			}
 			return z.branch(branch, n, s)
 		}
 	}
-	if s.top && z.unroll != nil && z.unroll.loops[n.firstResult()] {
+	if s.top && z.unroll != nil && z.unroll.Loops[n.FirstResult()] {
 		why, err := z.unrolled(n, c.In, attr["body"].Graph, s)
 		if why == "" || err != nil {
 			return err
 		}
-		z.unroll.why[n.firstResult()] = why
+		z.unroll.Why[n.FirstResult()] = why
 	}
 	for _, v := range n.Out {
 		c.Out = append(c.Out, z.define(s, v))
 	}
-	for _, k := range sortedKeys(attr) {
+	for _, k := range SortedKeys(attr) {
 		if a := attr[k]; a.Kind == AttrGraph {
 			if a.Graph, err = z.subgraph(a.Graph, s); err != nil {
 				return fmt.Errorf("%s: %w", k, err)
@@ -187,8 +187,8 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 	}
 	if k := typeAttrs[c.Op]; k != "" && attr[k].Kind == AttrInt {
 		a := attr[k]
-		if d := DType(a.Int); c.Op != "Cast" || !d.narrow() {
-			a.Int = int64(d.widened())
+		if d := DType(a.Int); c.Op != "Cast" || !d.Narrow() {
+			a.Int = int64(d.Widened())
 		}
 		attr[k] = a
 	}
@@ -199,7 +199,7 @@ func (z *normaliser) node(n *Node, s *irScope) error {
 		if z.b.G.Init[c.Out[0]] != nil {
 			return fmt.Errorf("value %q: defined twice", c.Out[0])
 		}
-		t, err := c.constant()
+		t, err := c.Constant()
 		z.b.G.Init[c.Out[0]] = t
 		return err
 	}
@@ -214,8 +214,8 @@ var typeAttrs = map[string]string{
 	"MelWeightMatrix": "output_datatype", "DequantizeLinear": "output_dtype",
 }
 
-// inName is the name of operand i, "" when it is left out.
-func (n *Node) inName(i int) string {
+// InName is the name of operand i, "" when it is left out.
+func (n *Node) InName(i int) string {
 	if i < len(n.In) {
 		return n.In[i]
 	}
@@ -250,8 +250,8 @@ func (z *normaliser) attrs(n *Node, s *irScope) (map[string]Attr, error) {
 	return m, nil
 }
 
-// constant is the value of a Constant node.
-func (n *Node) constant() (*Tensor, error) {
+// Constant is the value of a Constant node.
+func (n *Node) Constant() (*Tensor, error) {
 	if len(n.Attr) != 1 {
 		return nil, fmt.Errorf("found %d attributes, expected one value", len(n.Attr))
 	}
@@ -282,9 +282,9 @@ func (n *Node) constant() (*Tensor, error) {
 }
 
 // call puts the body of function f in the place of node n.
-func (z *normaliser) call(f *function, n *Node, s *irScope) error {
-	if s.depth >= maxInlineDepth {
-		return fmt.Errorf("found calls nested deeper than %d", maxInlineDepth)
+func (z *normaliser) call(f *Function, n *Node, s *irScope) error {
+	if s.depth >= MaxInlineDepth {
+		return fmt.Errorf("found calls nested deeper than %d", MaxInlineDepth)
 	}
 	if len(n.In) > len(f.in) || len(n.Out) > len(f.out) {
 		return fmt.Errorf("found %d inputs and %d outputs, expected at most %d and %d", len(n.In), len(n.Out), len(f.in), len(f.out))
@@ -299,7 +299,7 @@ func (z *normaliser) call(f *function, n *Node, s *irScope) error {
 	}
 	maps.Copy(in.attrs, attr)
 	for i, name := range f.in {
-		in.names[name] = z.lookup(s, n.inName(i))
+		in.names[name] = z.lookup(s, n.InName(i))
 	}
 	return z.splice(f.nodes, f.out, n, s, in)
 }
@@ -309,8 +309,8 @@ func (z *normaliser) branch(g *Graph, n *Node, s *irScope) error {
 	if g == nil {
 		return errors.New("found no graph for the branch")
 	}
-	if s.depth >= maxInlineDepth {
-		return fmt.Errorf("found branches nested deeper than %d", maxInlineDepth)
+	if s.depth >= MaxInlineDepth {
+		return fmt.Errorf("found branches nested deeper than %d", MaxInlineDepth)
 	}
 	if len(n.Out) > len(g.Outputs) || len(g.Inputs) > 0 {
 		return fmt.Errorf("found a branch of %d inputs and %d outputs, expected 0 and %d", len(g.Inputs), len(g.Outputs), len(n.Out))
@@ -320,7 +320,7 @@ func (z *normaliser) branch(g *Graph, n *Node, s *irScope) error {
 	for _, v := range g.Outputs {
 		out = append(out, v.Name)
 	}
-	for _, k := range sortedKeys(g.Init) {
+	for _, k := range SortedKeys(g.Init) {
 		z.b.G.Init[z.define(in, k)] = g.Init[k]
 	}
 	nodes, err := inOrder(g.Nodes)
@@ -358,7 +358,7 @@ func (z *normaliser) splice(nodes []*Node, out []string, n *Node, s, in *irScope
 	}
 	for i, x := range nodes {
 		if err := z.node(x, in); err != nil {
-			return fmt.Errorf("inner node %s (%s): %w", nodeName(x.Name, i), opName(x), err)
+			return fmt.Errorf("inner node %s (%s): %w", NodeName(x.Name, i), OpName(x), err)
 		}
 	}
 	for i := range n.Out {
@@ -378,8 +378,8 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 	if g == nil {
 		return nil, errors.New("found no graph")
 	}
-	if s.depth >= maxInlineDepth {
-		return nil, fmt.Errorf("found graphs nested deeper than %d", maxInlineDepth)
+	if s.depth >= MaxInlineDepth {
+		return nil, fmt.Errorf("found graphs nested deeper than %d", MaxInlineDepth)
 	}
 	in := &irScope{parent: s, names: map[string]string{}, opset: s.opset, stays: true, depth: s.depth + 1}
 	out := &Graph{Name: g.Name, Opset: z.opset, Init: map[string]*Tensor{}, Info: map[string]Value{}}
@@ -387,7 +387,7 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 		v.Name = z.define(in, v.Name)
 		out.Inputs = append(out.Inputs, v)
 	}
-	for _, k := range sortedKeys(g.Init) {
+	for _, k := range SortedKeys(g.Init) {
 		out.Init[z.define(in, k)] = g.Init[k]
 	}
 	nodes, err := inOrder(g.Nodes)
@@ -395,15 +395,15 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 		return nil, err
 	}
 	b := NewBuilder(out, "ir_")
-	b.taken = z.b.taken
-	b.inf.outer = z.b.inf
+	b.Taken = z.b.Taken
+	b.Inf.Outer = z.b.Inf
 	y := &normaliser{b: b, fns: z.fns, overload: z.overload, opset: z.opset, used: z.used, budget: z.budget}
 	for i, n := range nodes {
 		for _, v := range n.Out {
 			y.define(in, v)
 		}
 		if err := y.node(n, in); err != nil {
-			return nil, fmt.Errorf("inner node %s (%s): %w", nodeName(n.Name, i), opName(n), err)
+			return nil, fmt.Errorf("inner node %s (%s): %w", NodeName(n.Name, i), OpName(n), err)
 		}
 	}
 	for _, v := range g.Outputs {
@@ -413,8 +413,8 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 	return out, nil
 }
 
-// topoSort orders the nodes of g as inOrder does.
-func topoSort(g *Graph) error {
+// TopoSort orders the nodes of g as inOrder does.
+func TopoSort(g *Graph) error {
 	nodes, err := inOrder(g.Nodes)
 	if err == nil {
 		g.Nodes = nodes
@@ -448,7 +448,7 @@ func inOrder(nodes []*Node) ([]*Node, error) {
 		if state[i] == 2 {
 			continue
 		}
-		stack = append(stack[:0], frame{i, nodes[i].uses()})
+		stack = append(stack[:0], frame{i, nodes[i].Uses()})
 		state[i] = 1
 		for len(stack) > 0 {
 			f := &stack[len(stack)-1]
@@ -464,10 +464,10 @@ func inOrder(nodes []*Node) ([]*Node, error) {
 				continue
 			}
 			if state[m] == 1 {
-				return nil, fmt.Errorf("node %s (%s): depends on its own output", nodeName(nodes[m].Name, m), opName(nodes[m]))
+				return nil, fmt.Errorf("node %s (%s): depends on its own output", NodeName(nodes[m].Name, m), OpName(nodes[m]))
 			}
 			state[m] = 1
-			stack = append(stack, frame{m, nodes[m].uses()})
+			stack = append(stack, frame{m, nodes[m].Uses()})
 		}
 	}
 	return order, nil

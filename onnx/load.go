@@ -39,6 +39,7 @@ func trimPrefix(err error) error {
 type parseError struct{ err error }
 
 func (e *parseError) Error() string { return "onnx: read: " + e.err.Error() }
+
 func (e *parseError) Unwrap() error { return e.err }
 
 // Parse reads a model from the bytes of an ONNX file. dir is the folder in which weights in files of their own may
@@ -103,13 +104,13 @@ func (r *reader) model(m *onnxpb.Model) (*Graph, error) {
 		}
 		g.Meta[e.Key] = e.Value
 	}
-	fns := map[funcKey]*function{}
+	fns := map[FuncKey]*Function{}
 	for _, f := range m.Functions {
 		fn, err := r.function(f)
 		if err != nil {
 			return nil, err
 		}
-		key := funcKey{domain(f.Domain), f.Name, f.Overload}
+		key := FuncKey{domain(f.Domain), f.Name, f.Overload}
 		if fns[key] != nil {
 			return nil, fmt.Errorf("function %q: defined twice", f.Name)
 		}
@@ -118,7 +119,7 @@ func (r *reader) model(m *onnxpb.Model) (*Graph, error) {
 	if r.narrow != Undefined && r.follows != "" {
 		return nil, fmt.Errorf("found %s beside %s, whose results may take that type", r.narrow, r.follows)
 	}
-	if g, err = normalise(g, fns, r.overload, 0); err != nil {
+	if g, err = Normalise(g, fns, r.overload, 0); err != nil {
 		return nil, err
 	}
 	g.portable(m.Producer == "pytorch")
@@ -137,10 +138,10 @@ func (r *reader) opsets(list []onnxpb.Opset) (map[string]int, error) {
 	m := map[string]int{}
 	for _, o := range list {
 		if o.Version < 1 || o.Version > 1<<20 {
-			return nil, fmt.Errorf("operator set %q: found version %d, expected 1 to %d", o.Domain, o.Version, maxOpset)
+			return nil, fmt.Errorf("operator set %q: found version %d, expected 1 to %d", o.Domain, o.Version, MaxOpset)
 		}
-		if domain(o.Domain) == "" && o.Version > maxOpset {
-			return nil, fmt.Errorf("found operator set %d, expected at most %d", o.Version, maxOpset)
+		if domain(o.Domain) == "" && o.Version > MaxOpset {
+			return nil, fmt.Errorf("found operator set %d, expected at most %d", o.Version, MaxOpset)
 		}
 		m[domain(o.Domain)] = int(o.Version)
 	}
@@ -263,15 +264,15 @@ func (r *reader) graph(p *onnxpb.Graph) (*Graph, error) {
 	for i, n := range p.Nodes {
 		x, err := r.node(n)
 		if err != nil {
-			return nil, fmt.Errorf("node %s (%s): %w", nodeName(n.Name, i), n.Op, err)
+			return nil, fmt.Errorf("node %s (%s): %w", NodeName(n.Name, i), n.Op, err)
 		}
 		g.Nodes = append(g.Nodes, x)
 	}
 	return g, nil
 }
 
-// nodeName is how messages call node i.
-func nodeName(name string, i int) string {
+// NodeName is how messages call node i.
+func NodeName(name string, i int) string {
 	if name == "" {
 		return fmt.Sprintf("#%d", i)
 	}
@@ -284,22 +285,22 @@ func (r *reader) value(p *onnxpb.ValueInfo) (Value, error) {
 	if p.Kind != "" {
 		return v, fmt.Errorf("%q: found a %s, expected a tensor", p.Name, p.Kind)
 	}
-	if v.Type != Undefined && v.Type != String && v.Type.width() == 0 && !v.Type.narrow() {
+	if v.Type != Undefined && v.Type != String && v.Type.Width() == 0 && !v.Type.Narrow() {
 		return v, fmt.Errorf("%q: found element type %s, expected a float, integer, bool or string type", p.Name, v.Type)
 	}
 	r.note(v.Type)
-	v.Type = v.Type.widened()
+	v.Type = v.Type.Widened()
 	if !p.HasShape {
 		return v, nil
 	}
-	if len(p.Dims) > maxRank {
-		return v, fmt.Errorf("%q: found rank %d, expected at most %d", p.Name, len(p.Dims), maxRank)
+	if len(p.Dims) > MaxRank {
+		return v, fmt.Errorf("%q: found rank %d, expected at most %d", p.Name, len(p.Dims), MaxRank)
 	}
 	v.Shape = make([]Dim, len(p.Dims))
 	for i, d := range p.Dims {
 		switch {
-		case d.HasValue && d.Value > maxExtent:
-			return v, fmt.Errorf("%q: found extent %d, expected at most %d", p.Name, d.Value, maxExtent)
+		case d.HasValue && d.Value > MaxExtent:
+			return v, fmt.Errorf("%q: found extent %d, expected at most %d", p.Name, d.Value, MaxExtent)
 		case d.HasValue && d.Value >= 0:
 			v.Shape[i] = Dim{N: d.Value}
 		case d.Param != "":
@@ -406,8 +407,8 @@ func (r *reader) attr(p *onnxpb.Attribute) (Attr, error) {
 }
 
 // function converts a model-local function.
-func (r *reader) function(p *onnxpb.Function) (*function, error) {
-	f := &function{in: p.Inputs, out: p.Outputs, defaults: map[string]Attr{}}
+func (r *reader) function(p *onnxpb.Function) (*Function, error) {
+	f := &Function{in: p.Inputs, out: p.Outputs, defaults: map[string]Attr{}}
 	var err error
 	if f.opset, err = r.opsets(p.Opsets); err != nil {
 		return nil, fmt.Errorf("function %q: %w", p.Name, err)
@@ -420,19 +421,19 @@ func (r *reader) function(p *onnxpb.Function) (*function, error) {
 	for i, n := range p.Nodes {
 		x, err := r.node(n)
 		if err != nil {
-			return nil, fmt.Errorf("function %q: node %s (%s): %w", p.Name, nodeName(n.Name, i), n.Op, err)
+			return nil, fmt.Errorf("function %q: node %s (%s): %w", p.Name, NodeName(n.Name, i), n.Op, err)
 		}
 		f.nodes = append(f.nodes, x)
 	}
 	return f, nil
 }
 
-// opName is an operator as messages write it: one that no standard has stands between quotes.
-func opName(n *Node) string {
+// OpName is an operator as messages write it: one that no standard has stands between quotes.
+func OpName(n *Node) string {
 	switch {
 	case n.Domain != "":
 		return Quote(n.Domain + "." + n.Op)
-	case signatures()[n.Op] == nil:
+	case Signatures()[n.Op] == nil:
 		return Quote(n.Op)
 	}
 	return n.Op

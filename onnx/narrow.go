@@ -3,7 +3,6 @@ package onnx
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"lenskit/onnx/internal/onnxpb"
 )
@@ -18,34 +17,34 @@ const (
 	float8E5M2FNUZ DType = 20
 	uint4          DType = 21
 	int4           DType = 22
-	float4E2M1     DType = 23
-	float8E8M0     DType = 24
+	Float4E2M1     DType = 23
+	Float8E8M0     DType = 24
 )
 
 // narrowFloat describes a float type of at most 8 bits.
 type narrowFloat struct {
 	exponent, mantissa int
 	bias               int
-	infinite           bool // the largest exponent is for infinities and NaN, as in IEEE 754
+	Infinite           bool // the largest exponent is for infinities and NaN, as in IEEE 754
 	oneNaN             int  // the only code of a NaN, disregarding the sign unless unsignedZero; 0: none
 	unsignedZero       bool // the code of -0 is that of NaN
 }
 
-// narrowFloats are the formats of the standard's pages on float8 and float4; float8e8m0, which holds powers of two
+// NarrowFloats are the formats of the standard's pages on float8 and float4; float8e8m0, which holds powers of two
 // alone, is apart.
-var narrowFloats = map[DType]narrowFloat{
+var NarrowFloats = map[DType]narrowFloat{
 	float8E4M3FN:   {exponent: 4, mantissa: 3, bias: 7, oneNaN: 0x7f},
 	float8E4M3FNUZ: {exponent: 4, mantissa: 3, bias: 8, unsignedZero: true},
-	float8E5M2:     {exponent: 5, mantissa: 2, bias: 15, infinite: true},
+	float8E5M2:     {exponent: 5, mantissa: 2, bias: 15, Infinite: true},
 	float8E5M2FNUZ: {exponent: 5, mantissa: 2, bias: 16, unsignedZero: true},
-	float4E2M1:     {exponent: 2, mantissa: 1, bias: 1},
+	Float4E2M1:     {exponent: 2, mantissa: 1, bias: 1},
 }
 
-func (d DType) narrow() bool { return d >= float8E4M3FN && d <= float8E8M0 }
+func (d DType) Narrow() bool { return d >= float8E4M3FN && d <= Float8E8M0 }
 
 // note keeps in mind that the file uses type d.
 func (r *reader) note(d DType) {
-	if d.narrow() {
+	if d.Narrow() {
 		r.narrow = d
 	}
 }
@@ -53,26 +52,26 @@ func (r *reader) note(d DType) {
 // bits is the number of bits of an element of a narrow type.
 func (d DType) bits() int {
 	switch d {
-	case uint4, int4, float4E2M1:
+	case uint4, int4, Float4E2M1:
 		return 4
 	}
 	return 8
 }
 
-// decodeNarrow is the value of a code of type d.
-func decodeNarrow(d DType, code int) float64 {
+// DecodeNarrow is the value of a code of type d.
+func DecodeNarrow(d DType, code int) float64 {
 	switch d {
 	case uint4:
 		return float64(code & 15)
 	case int4:
 		return float64((code&15 ^ 8) - 8)
-	case float8E8M0:
+	case Float8E8M0:
 		if code == 255 {
 			return math.NaN()
 		}
 		return math.Ldexp(1, code-127)
 	}
-	f := narrowFloats[d]
+	f := NarrowFloats[d]
 	sign := 1.0
 	low := code & (1<<(f.exponent+f.mantissa) - 1)
 	if code != low {
@@ -82,9 +81,9 @@ func decodeNarrow(d DType, code int) float64 {
 	}
 	e, m := low>>f.mantissa, low&(1<<f.mantissa-1)
 	switch {
-	case f.infinite && e == 1<<f.exponent-1 && m == 0:
+	case f.Infinite && e == 1<<f.exponent-1 && m == 0:
 		return math.Inf(int(sign))
-	case f.infinite && e == 1<<f.exponent-1, f.oneNaN != 0 && low == f.oneNaN:
+	case f.Infinite && e == 1<<f.exponent-1, f.oneNaN != 0 && low == f.oneNaN:
 		return math.NaN()
 	case e == 0:
 		return sign * math.Ldexp(float64(m), 1-f.bias-f.mantissa)
@@ -92,74 +91,15 @@ func decodeNarrow(d DType, code int) float64 {
 	return sign * math.Ldexp(float64(m+1<<f.mantissa), e-f.bias-f.mantissa)
 }
 
-// roundNarrow rounds v to float type d: to the nearest value, to the even code between two. What is beyond the largest
-// value becomes that value, or without saturate an infinity or NaN. float8e8m0 rounds by mode (up, down or nearest) and
-// has no sign and no zero.
-func roundNarrow(d DType, v float64, saturate bool, mode string) float64 {
-	if d == float8E8M0 {
-		return roundPower(v, saturate, mode)
-	}
-	f := narrowFloats[d]
-	values := f.values(d)
-	last := len(values) - 1
-	top := values[last]
-	a := math.Abs(v)
-	switch {
-	case v != v && d == float4E2M1:
-		return 0
-	case v != v:
-		return v
-	case d == float4E2M1:
-		saturate = true
-	}
-	half := top + (top-values[last-1])/2 // where rounding leaves the range
-	if a > half || a == half && last%2 == 1 {
-		switch {
-		case saturate:
-			return math.Copysign(top, v)
-		case f.infinite:
-			return math.Inf(int(math.Copysign(1, v)))
-		}
-		return math.NaN()
-	}
-	i, exact := slices.BinarySearch(values, a)
-	if !exact {
-		switch {
-		case i > last:
-			i = last
-		case a-values[i-1] < values[i]-a, a-values[i-1] == values[i]-a && i%2 == 1:
-			i--
-		}
-	}
-	return math.Copysign(values[i], v)
-}
-
-// values are the finite values of zero and more in the order of their codes.
-func (f narrowFloat) values(d DType) []float64 {
+// Values are the finite values of zero and more in the order of their codes.
+func (f narrowFloat) Values(d DType) []float64 {
 	var v []float64
 	for code := range 1 << (f.exponent + f.mantissa) {
-		if x := decodeNarrow(d, code); !math.IsNaN(x) && !math.IsInf(x, 0) {
+		if x := DecodeNarrow(d, code); !math.IsNaN(x) && !math.IsInf(x, 0) {
 			v = append(v, x)
 		}
 	}
 	return v
-}
-
-// roundPower rounds to a power of two from 2⁻¹²⁷ to 2¹²⁷.
-func roundPower(v float64, saturate bool, mode string) float64 {
-	if !(v >= 0) || !saturate && v > math.Ldexp(1, 127) {
-		return math.NaN()
-	}
-	frac, exp := math.Frexp(v) // frac in [½, 1)
-	switch {
-	case v == 0:
-		return math.Ldexp(1, -127)
-	case math.IsInf(v, 1):
-		return math.Ldexp(1, 127)
-	case frac > 0.5 && mode == "up", frac >= 0.75 && mode == "nearest":
-		exp++
-	}
-	return math.Ldexp(1, min(max(exp-1, -127), 127))
 }
 
 // narrowTensor reads a tensor of a narrow type; two elements of 4 bits share a byte, the first in its low half.
@@ -186,7 +126,7 @@ func (t *Tensor) narrowTensor(p *onnxpb.Tensor, typ DType, n int) error {
 		} else {
 			c = code(i/2) >> (4 * (i % 2)) & 15
 		}
-		if v := decodeNarrow(typ, c); t.Type == Float32 {
+		if v := DecodeNarrow(typ, c); t.Type == Float32 {
 			t.Floats = append(t.Floats, float32(v))
 		} else {
 			t.Ints = append(t.Ints, int64(v))
@@ -194,23 +134,4 @@ func (t *Tensor) narrowTensor(p *onnxpb.Tensor, typ DType, n int) error {
 	}
 	t.notNil()
 	return nil
-}
-
-// castNarrow converts x to a narrow type, widened.
-func (c *evalCall) castNarrow(x *Array, to DType) ([]*Array, error) {
-	out, err := newArray(to.widened(), x.Shape)
-	if err != nil {
-		return nil, err
-	}
-	saturate, mode := c.Int("saturate", 1) != 0, c.Str("round_mode", "up")
-	for i := range x.Len() {
-		v := x.float(i)
-		switch {
-		case out.F != nil:
-			out.F[i] = roundNarrow(to, v, saturate, mode)
-		default: // as for the wider integers: towards zero, then modulo 16
-			out.I[i] = int64(decodeNarrow(to, int(truncated(Int64, v)&15)))
-		}
-	}
-	return []*Array{out}, nil
 }

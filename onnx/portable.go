@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// portable writes nodes that runtimes read differently, or not at all, in a form on which they agree. f knows the
+// Portable writes nodes that runtimes read differently, or not at all, in a form on which they agree. f knows the
 // shapes of g. Nothing is changed where these do not tell enough.
-func portable(g *Graph, f *inferer, n *Node) {
+func Portable(g *Graph, f *Inferer, n *Node) {
 	switch {
-	case n.Op == "Resize" && n.Domain == "" && n.inName(2) != "":
+	case n.Op == "Resize" && n.Domain == "" && n.InName(2) != "":
 		sizesForScales(g, f, n)
 	case sameAndDilated(n):
 		explicitPads(f, n)
@@ -17,7 +17,7 @@ func portable(g *Graph, f *inferer, n *Node) {
 }
 
 func cornersByScales(n *Node) bool {
-	return n.Op == "Resize" && n.Domain == "" && n.inName(2) != "" && n.Str("coordinate_transformation_mode", "half_pixel") == "align_corners"
+	return n.Op == "Resize" && n.Domain == "" && n.InName(2) != "" && n.Str("coordinate_transformation_mode", "half_pixel") == "align_corners"
 }
 
 func sameAndDilated(n *Node) bool {
@@ -33,13 +33,13 @@ func (g *Graph) portable(corners bool) {
 	if !slices.ContainsFunc(g.Nodes, odd) {
 		return
 	}
-	f, err := g.shallow().infer()
+	f, err := g.Shallow().Inferred()
 	if err != nil {
 		return // the reader's caller will meet the error where it matters
 	}
 	for _, n := range g.Nodes {
 		if odd(n) {
-			portable(g, f, n)
+			Portable(g, f, n)
 		}
 	}
 }
@@ -50,12 +50,12 @@ func (g *Graph) portable(corners bool) {
 // whole or not; PyTorch, whose exporters write such scales, and onnxruntime map it to o·(in-1)/(out-1). With sizes all of
 // them mean the latter. Otherwise it is done where in·scale is whole in float32, as onnxruntime multiplies, and just
 // below that in float64, as onnx's shape inference does: 10·0.7.
-func sizesForScales(g *Graph, f *inferer, n *Node) {
-	x, scales := f.shape(n.inName(0)), g.Init[n.inName(2)]
+func sizesForScales(g *Graph, f *Inferer, n *Node) {
+	x, scales := f.shape(n.InName(0)), g.Init[n.InName(2)]
 	if scales == nil || scales.Floats == nil || x == nil || g.Opset[""] < 18 {
 		return
 	}
-	axes, err := normAxes(n.Ints("axes"), len(x))
+	axes, err := NormAxes(n.Ints("axes"), len(x))
 	y := f.shape(n.Out[0])
 	if err != nil || len(y) != len(x) {
 		return
@@ -89,7 +89,7 @@ func sizesForScales(g *Graph, f *inferer, n *Node) {
 		return
 	}
 	name := n.Out[0] + "_sizes"
-	for g.Init[name] != nil || f.value(name).Type != Undefined {
+	for g.Init[name] != nil || f.Value(name).Type != Undefined {
 		name += "_"
 	}
 	g.Init[name] = IntTensor(sizes, int64(len(sizes)))
@@ -100,15 +100,15 @@ func sizesForScales(g *Graph, f *inferer, n *Node) {
 
 // explicitPads writes the pads of a dilated convolution whose result is to have the extents of its operand, divided by
 // the strides; onnxruntime refuses auto_pad with dilations, which PyTorch writes for padding='same'.
-func explicitPads(f *inferer, n *Node) {
-	x, w := f.shape(n.inName(0)), f.shape(n.inName(1))
+func explicitPads(f *Inferer, n *Node) {
+	x, w := f.shape(n.InName(0)), f.shape(n.InName(1))
 	if len(x) < 3 || len(w) != len(x) {
 		return
 	}
 	spatial := len(x) - 2
 	stride, dilation := n.Ints("strides"), n.Ints("dilations")
 	if stride == nil {
-		stride = orOnes(nil, spatial)
+		stride = slices.Repeat([]int64{1}, spatial)
 	}
 	if len(stride) != spatial || len(dilation) != spatial {
 		return

@@ -1,6 +1,8 @@
 package onnx
 
-import "strconv"
+import (
+	"strconv"
+)
 
 // longestName is how many characters of a name a message shows.
 const longestName = 80

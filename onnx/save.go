@@ -62,10 +62,10 @@ func irVersion(v int) int64 {
 // encode builds the model's message.
 func (g *Graph) encode() (*onnxpb.Parts, error) {
 	m := &onnxpb.Model{IRVersion: irVersion(g.Opset[""]), Producer: producer}
-	for _, d := range sortedKeys(g.Opset) {
+	for _, d := range SortedKeys(g.Opset) {
 		m.Opsets = append(m.Opsets, onnxpb.Opset{Domain: d, Version: int64(g.Opset[d])})
 	}
-	for _, k := range sortedKeys(g.Meta) {
+	for _, k := range SortedKeys(g.Meta) {
 		m.Meta = append(m.Meta, onnxpb.Entry{Key: k, Value: g.Meta[k]})
 	}
 	var err error
@@ -79,7 +79,7 @@ func (g *Graph) encode() (*onnxpb.Parts, error) {
 	return p, nil
 }
 
-func sortedKeys[V any](m map[string]V) []string {
+func SortedKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)
@@ -100,7 +100,7 @@ func (g *Graph) proto(depth int) (*onnxpb.Graph, error) {
 	for _, v := range g.Outputs {
 		p.Outputs = append(p.Outputs, v.proto())
 	}
-	for _, name := range sortedKeys(g.Init) {
+	for _, name := range SortedKeys(g.Init) {
 		t, err := g.Init[name].proto(name)
 		if err != nil {
 			return nil, err
@@ -109,10 +109,10 @@ func (g *Graph) proto(depth int) (*onnxpb.Graph, error) {
 	}
 	for i, n := range g.Nodes {
 		x := &onnxpb.Node{Name: n.Name, Op: n.Op, Domain: n.Domain, In: n.In, Out: n.Out}
-		for _, name := range sortedKeys(n.Attr) {
+		for _, name := range SortedKeys(n.Attr) {
 			a, err := n.Attr[name].proto(name, depth)
 			if err != nil {
-				return nil, fmt.Errorf("node %s (%s): attribute %q: %w", nodeName(n.Name, i), opName(n), name, err)
+				return nil, fmt.Errorf("node %s (%s): attribute %q: %w", NodeName(n.Name, i), OpName(n), name, err)
 			}
 			x.Attr = append(x.Attr, a)
 		}

@@ -9,24 +9,24 @@ import (
 	"strings"
 )
 
-// maxKnown is the largest number of elements of an integer tensor whose values are followed.
-const maxKnown = 1024
+// MaxKnown is the largest number of elements of an integer tensor whose values are followed.
+const MaxKnown = 1024
 
-// knownInts is what is known of the values of a small integer tensor (or one of floats that are whole numbers): one
+// KnownInts is what is known of the values of a small integer tensor (or one of floats that are whole numbers): one
 // Dim per element, in row-major order.
-type knownInts struct {
-	shape []int64
-	elems []Dim
+type KnownInts struct {
+	Shape []int64
+	Elems []Dim
 }
 
-// inferer infers types and shapes, and the values of shape arithmetic, node by node.
-type inferer struct {
-	g     *Graph
+// Inferer infers types and shapes, and the values of shape arithmetic, node by node.
+type Inferer struct {
+	G     *Graph
 	in    map[string]Value // graph inputs
-	vals  map[string]knownInts
+	Vals  map[string]KnownInts
 	exprs map[string]Dim // symbols made for expressions
-	next  int            // number of the last symbol made
-	outer *inferer       // of the graph around a sub-graph
+	Next  int            // number of the last symbol made
+	Outer *Inferer       // of the graph around a sub-graph
 }
 
 // Infer fills Info with the type and the shape of every value of the graph, as far as the inputs determine them, and
@@ -35,30 +35,30 @@ type inferer struct {
 //
 // What Info held before is used only for values of which nothing could be inferred.
 func (g *Graph) Infer() error {
-	_, err := g.infer()
+	_, err := g.Inferred()
 	return err
 }
 
-// infer is Infer; the inferer that it returns knows the values of shape arithmetic.
-func (g *Graph) infer() (*inferer, error) {
+// Inferred is Infer; the inferer that it returns knows the values of shape arithmetic.
+func (g *Graph) Inferred() (*Inferer, error) {
 	old := g.Info
 	g.Info = maps.Clone(old)
-	f := newInferer(g)
+	f := NewInferer(g)
 	for i, n := range g.Nodes {
-		if err := f.node(n); err != nil {
+		if err := f.Node(n); err != nil {
 			g.Info = old
-			return nil, fmt.Errorf("onnx: infer shapes: node %s (%s, opset %d): %w", nodeName(n.Name, i), opName(n), g.Opset[n.Domain], err)
+			return nil, fmt.Errorf("onnx: infer shapes: node %s (%s, opset %d): %w", NodeName(n.Name, i), OpName(n), g.Opset[n.Domain], err)
 		}
 	}
 	for _, v := range g.Inputs {
 		g.Info[v.Name] = v
 	}
 	for name := range g.Init {
-		g.Info[name] = f.value(name)
+		g.Info[name] = f.Value(name)
 	}
 	outs := slices.Clone(g.Outputs)
 	for i, v := range outs {
-		x := f.value(v.Name)
+		x := f.Value(v.Name)
 		if x.Type == Undefined {
 			x.Type = v.Type
 		}
@@ -80,12 +80,12 @@ func (g *Graph) infer() (*inferer, error) {
 	return f, nil
 }
 
-// newInferer prepares the inference of g, whose nodes, if it has any, are taken as they are described by g.Info.
-func newInferer(g *Graph) *inferer {
+// NewInferer prepares the inference of g, whose nodes, if it has any, are taken as they are described by g.Info.
+func NewInferer(g *Graph) *Inferer {
 	if g.Info == nil {
 		g.Info = map[string]Value{}
 	}
-	f := &inferer{g: g, in: map[string]Value{}, vals: map[string]knownInts{}, exprs: map[string]Dim{}}
+	f := &Inferer{G: g, in: map[string]Value{}, Vals: map[string]KnownInts{}, exprs: map[string]Dim{}}
 	for _, v := range g.Inputs {
 		f.in[v.Name] = v
 		f.reserve(v.Shape)
@@ -100,72 +100,72 @@ func newInferer(g *Graph) *inferer {
 }
 
 // reserve keeps the numbers of the symbols in s from being given out again.
-func (f *inferer) reserve(s []Dim) {
+func (f *Inferer) reserve(s []Dim) {
 	for _, d := range s {
 		if rest, ok := strings.CutPrefix(d.Sym, "?"); ok {
 			if k, err := strconv.Atoi(rest); err == nil && k < 1<<40 {
-				f.next = max(f.next, k)
+				f.Next = max(f.Next, k)
 			}
 		}
 	}
 }
 
-// value is what is known of a value.
-func (f *inferer) value(name string) Value {
+// Value is what is known of a value.
+func (f *Inferer) Value(name string) Value {
 	if v, ok := f.in[name]; ok {
 		return v
 	}
-	if t, ok := f.g.Init[name]; ok {
+	if t, ok := f.G.Init[name]; ok {
 		v := Value{Name: name, Type: t.Type, Shape: make([]Dim, len(t.Shape))}
 		for i, d := range t.Shape {
-			v.Shape[i] = num(d)
+			v.Shape[i] = Fixed(d)
 		}
 		return v
 	}
-	if v, ok := f.g.Info[name]; ok {
+	if v, ok := f.G.Info[name]; ok {
 		return v
 	}
-	if f.outer != nil {
-		return f.outer.value(name)
+	if f.Outer != nil {
+		return f.Outer.Value(name)
 	}
 	return Value{Name: name}
 }
 
-func (f *inferer) typ(name string) DType { return f.value(name).Type }
+func (f *Inferer) Typ(name string) DType { return f.Value(name).Type }
 
-func (f *inferer) shape(name string) []Dim { return slices.Clone(f.value(name).Shape) }
+func (f *Inferer) shape(name string) []Dim { return slices.Clone(f.Value(name).Shape) }
 
-// ints are the values of a small integer tensor.
-func (f *inferer) ints(name string) (knownInts, bool) {
-	if v, ok := f.vals[name]; ok {
+// Ints are the values of a small integer tensor.
+func (f *Inferer) Ints(name string) (KnownInts, bool) {
+	if v, ok := f.Vals[name]; ok {
 		return v, true
 	}
-	t := f.g.Init[name]
+	t := f.G.Init[name]
 	if t == nil {
-		if f.outer != nil && name != "" {
-			if _, own := f.g.Info[name]; !own {
-				return f.outer.ints(name)
+		if f.Outer != nil && name != "" {
+			if _, own := f.G.Info[name]; !own {
+				return f.Outer.Ints(name)
 			}
 		}
-		return knownInts{}, false
+		return KnownInts{}, false
 	}
-	n := t.count()
-	if n < 0 || n > maxKnown || t.Type == String {
-		return knownInts{}, false
+	n := t.Count()
+	if n < 0 || n > MaxKnown || t.Type == String {
+		return KnownInts{}, false
 	}
-	k := knownInts{shape: t.Shape, elems: make([]Dim, n)}
-	for i := range k.elems {
+	k := KnownInts{Shape: t.Shape, Elems: make([]Dim, n)}
+	for i := range k.Elems {
 		if t.Ints != nil {
-			k.elems[i] = num(t.Ints[i])
+			k.Elems[i] = Fixed(t.Ints[i])
 			continue
 		}
 		v := t.Float(i)
 		if v != float64(int64(v)) {
-			return knownInts{}, false
+			return KnownInts{}, false
 		}
-		k.elems[i] = num(int64(v))
+		k.Elems[i] = Fixed(int64(v))
 	}
-	f.vals[name] = k
+	f.Vals[name] = k
 	return k, true
 }
 
@@ -179,12 +179,12 @@ func shapeOf(op string) shapeFunc {
 	case "Scan":
 		return scanShape
 	}
-	return shapeTable[op]
+	return ShapeTable[op]
 }
 
-// node infers the outputs of n.
-func (f *inferer) node(n *Node) error {
-	c := &shapeCall{inferer: f, n: n, out: make([]Value, len(n.Out))}
+// Node infers the outputs of n.
+func (f *Inferer) Node(n *Node) error {
+	c := &ShapeCall{Inferer: f, N: n, Out: make([]Value, len(n.Out))}
 	if fn := shapeOf(n.Op); fn != nil && n.Domain == "" {
 		if len(n.Out) == 0 {
 			return errors.New("found no outputs, expected at least one")
@@ -197,36 +197,36 @@ func (f *inferer) node(n *Node) error {
 		if name == "" {
 			continue
 		}
-		v, hint := c.out[i], f.g.Info[name]
+		v, hint := c.Out[i], f.G.Info[name]
 		if v.Type == Undefined {
 			v.Type = hint.Type
 		}
 		if v.Shape == nil {
 			v.Shape = hint.Shape
 		}
-		if len(v.Shape) > maxRank {
-			return fmt.Errorf("output %q: found rank %d, expected at most %d", name, len(v.Shape), maxRank)
+		if len(v.Shape) > MaxRank {
+			return fmt.Errorf("output %q: found rank %d, expected at most %d", name, len(v.Shape), MaxRank)
 		}
 		for k, d := range v.Shape {
 			switch {
-			case d.Known() && (d.N < 0 || d.N > maxExtent):
-				return fmt.Errorf("output %q: found shape %v, expected extents 0 to %d", name, v.Shape, maxExtent)
-			case !d.Known() && (d.N < 1 || d.N > maxExtent):
+			case d.Known() && (d.N < 0 || d.N > MaxExtent):
+				return fmt.Errorf("output %q: found shape %v, expected extents 0 to %d", name, v.Shape, MaxExtent)
+			case !d.Known() && (d.N < 1 || d.N > MaxExtent):
 				// A multiple that is an extent only where it is 0: any extent may stand there.
 				v.Shape = slices.Clone(v.Shape)
 				v.Shape[k] = f.fresh(fmt.Sprintf("extent(%v)", d))
 			}
 		}
 		v.Name = name
-		f.g.Info[name] = v
+		f.G.Info[name] = v
 	}
 	if k, ok := c.propagate(); ok && len(n.Out) > 0 && n.Out[0] != "" {
-		f.vals[n.Out[0]] = k
+		f.Vals[n.Out[0]] = k
 	}
 	if n.Op == "Split" && n.Domain == "" {
 		for i, name := range n.Out {
 			if k, ok := c.splitValues(i); ok && name != "" {
-				f.vals[name] = k
+				f.Vals[name] = k
 			}
 		}
 	}
@@ -235,16 +235,16 @@ func (f *inferer) node(n *Node) error {
 
 // Bind returns the graph with symbols of its shapes replaced by numbers, and infers shapes again.
 func (g *Graph) Bind(sym map[string]int64) (*Graph, error) {
-	for _, s := range sortedKeys(sym) {
-		if v := sym[s]; v < 0 || v > maxExtent {
-			return nil, fmt.Errorf("onnx: bind: symbol %q: found %d, expected 0 to %d", s, v, maxExtent)
+	for _, s := range SortedKeys(sym) {
+		if v := sym[s]; v < 0 || v > MaxExtent {
+			return nil, fmt.Errorf("onnx: bind: symbol %q: found %d, expected 0 to %d", s, v, MaxExtent)
 		}
 	}
 	subst := func(v Value) Value {
 		v.Shape = slices.Clone(v.Shape)
 		for i, d := range v.Shape {
 			if x, ok := sym[d.Sym]; ok && d.Sym != "" {
-				v.Shape[i] = num(d.N * x)
+				v.Shape[i] = Fixed(d.N * x)
 			}
 		}
 		return v
@@ -266,54 +266,7 @@ func (g *Graph) Bind(sym map[string]int64) (*Graph, error) {
 	return &h, nil
 }
 
-// BindInput returns the graph with the input name of the given shape; symbols that the input's shape held become
-// numbers throughout. A shape that the input cannot have is an error.
-func (g *Graph) BindInput(name string, shape []int64) (*Graph, error) {
-	i := slices.IndexFunc(g.Inputs, func(v Value) bool { return v.Name == name })
-	if i < 0 {
-		return nil, fmt.Errorf("onnx: bind: found no input %q, expected one of %q", name, valueNameList(g.Inputs))
-	}
-	was := g.Inputs[i].Shape
-	mismatch := func() error {
-		return fmt.Errorf("onnx: bind: input %q: found shape %v, expected %v", name, shape, was)
-	}
-	if was != nil && len(was) != len(shape) {
-		return nil, mismatch()
-	}
-	if _, err := sizeOf(shape); err != nil {
-		return nil, fmt.Errorf("onnx: bind: input %q: %w", name, err)
-	}
-	sym := map[string]int64{}
-	for k, d := range was {
-		switch {
-		case d.Known():
-			if d.N != shape[k] {
-				return nil, mismatch()
-			}
-		case d.N == 0 || shape[k]%d.N != 0:
-			return nil, mismatch()
-		default:
-			n := shape[k] / d.N
-			if v, ok := sym[d.Sym]; ok && v != n {
-				return nil, mismatch()
-			}
-			sym[d.Sym] = n
-		}
-	}
-	h := *g
-	if was == nil {
-		h.Inputs = slices.Clone(g.Inputs)
-		for _, d := range shape {
-			h.Inputs[i].Shape = append(h.Inputs[i].Shape, num(d))
-		}
-		if h.Inputs[i].Shape == nil {
-			h.Inputs[i].Shape = []Dim{}
-		}
-	}
-	return h.Bind(sym)
-}
-
-func valueNameList(v []Value) []string {
+func ValueNameList(v []Value) []string {
 	var s []string
 	for _, x := range v {
 		s = append(s, x.Name)

@@ -7,30 +7,30 @@ import (
 
 // body infers the outputs of a body with the given inputs; the body itself is not changed. It returns nil where the
 // inference fails or the body is not of this form: what a branch that never runs does must not stop the graph.
-func (c *shapeCall) body(g *Graph, in []Value) (f *inferer, out []Value) {
+func (c *ShapeCall) body(g *Graph, in []Value) (f *Inferer, out []Value) {
 	if g == nil || len(in) != len(g.Inputs) {
 		return nil, nil
 	}
 	h := *g
-	h.Opset, h.Info, h.Inputs = c.g.Opset, map[string]Value{}, slices.Clone(in)
+	h.Opset, h.Info, h.Inputs = c.G.Opset, map[string]Value{}, slices.Clone(in)
 	for i := range in {
 		h.Inputs[i].Name = g.Inputs[i].Name
 		h.Info[g.Inputs[i].Name] = h.Inputs[i]
 	}
-	f = newInferer(&h)
-	f.outer = c.inferer
+	f = NewInferer(&h)
+	f.Outer = c.Inferer
 	for _, n := range h.Nodes {
-		if f.node(n) != nil {
+		if f.Node(n) != nil {
 			return nil, nil
 		}
 	}
 	for _, v := range h.Outputs {
-		x := f.value(v.Name)
+		x := f.Value(v.Name)
 		if x.Type == Undefined {
 			x.Type = v.Type
 		}
 		if x.Shape == nil {
-			if _, ok := known(v.Shape); ok {
+			if _, ok := Known(v.Shape); ok {
 				x.Shape = v.Shape
 			}
 		}
@@ -40,17 +40,17 @@ func (c *shapeCall) body(g *Graph, in []Value) (f *inferer, out []Value) {
 }
 
 // ifShape gives outputs what both branches agree on.
-func ifShape(c *shapeCall) error {
-	a, b := c.n.Attr["then_branch"].Graph, c.n.Attr["else_branch"].Graph
-	if a == nil || b == nil || len(a.Outputs) != len(c.out) || len(b.Outputs) != len(c.out) {
-		return fmt.Errorf("found branches of other output numbers, expected %d", len(c.out))
+func ifShape(c *ShapeCall) error {
+	a, b := c.N.Attr["then_branch"].Graph, c.N.Attr["else_branch"].Graph
+	if a == nil || b == nil || len(a.Outputs) != len(c.Out) || len(b.Outputs) != len(c.Out) {
+		return fmt.Errorf("found branches of other output numbers, expected %d", len(c.Out))
 	}
 	_, x := c.body(a, nil)
 	_, y := c.body(b, nil)
 	if x == nil || y == nil {
 		x, y = declared(a), declared(b)
 	}
-	for i := range c.out {
+	for i := range c.Out {
 		if x[i].Type == y[i].Type {
 			c.set(i, x[i].Type, c.either(x[i].Shape, y[i].Shape))
 		}
@@ -62,7 +62,7 @@ func ifShape(c *shapeCall) error {
 func declared(g *Graph) []Value {
 	out := slices.Clone(g.Outputs)
 	for i := range out {
-		if _, ok := known(out[i].Shape); !ok {
+		if _, ok := Known(out[i].Shape); !ok {
 			out[i].Shape = nil
 		}
 	}
@@ -70,7 +70,7 @@ func declared(g *Graph) []Value {
 }
 
 // either is a shape that is s or t.
-func (c *shapeCall) either(s, t []Dim) []Dim {
+func (c *ShapeCall) either(s, t []Dim) []Dim {
 	if s == nil || t == nil || len(s) != len(t) {
 		return nil
 	}
@@ -85,7 +85,7 @@ func (c *shapeCall) either(s, t []Dim) []Dim {
 
 // turning infers a body whose first outputs go into its inputs from out on in the next turn. The shapes of what goes from
 // turn to turn are those of the operands where the body keeps them; where it does not, nothing is known of any output.
-func (c *shapeCall) turning(body *Graph, in []Value, kept []Value, from int) (f *inferer, out []Value) {
+func (c *ShapeCall) turning(body *Graph, in []Value, kept []Value, from int) (f *Inferer, out []Value) {
 	f, out = c.body(body, in)
 	if out == nil {
 		return nil, nil
@@ -99,8 +99,8 @@ func (c *shapeCall) turning(body *Graph, in []Value, kept []Value, from int) (f 
 }
 
 // typesOnly sets the types of the outputs: those of what goes from turn to turn, then what the body declares.
-func (c *shapeCall) typesOnly(body *Graph, kept []Value, from int) {
-	for i := range c.out {
+func (c *ShapeCall) typesOnly(body *Graph, kept []Value, from int) {
+	for i := range c.Out {
 		if i < len(kept) {
 			c.set(i, kept[i].Type, nil)
 		} else if k := from + i; k < len(body.Outputs) {
@@ -110,24 +110,24 @@ func (c *shapeCall) typesOnly(body *Graph, kept []Value, from int) {
 }
 
 // operandValues are the operands from the given one on.
-func (c *shapeCall) operandValues(from int) []Value {
+func (c *ShapeCall) operandValues(from int) []Value {
 	var v []Value
-	for i := from; i < len(c.n.In); i++ {
-		v = append(v, c.value(c.n.In[i]))
+	for i := from; i < len(c.N.In); i++ {
+		v = append(v, c.Value(c.N.In[i]))
 	}
 	return v
 }
 
 // loopShape is that of Loop, whose body takes the turn's number, a condition and the state.
-func loopShape(c *shapeCall) error {
-	body := c.n.Attr["body"].Graph
+func loopShape(c *ShapeCall) error {
+	body := c.N.Attr["body"].Graph
 	kept := c.operandValues(2)
-	if body == nil || len(body.Inputs) != len(kept)+2 || len(body.Outputs) != len(c.out)+1 || len(c.out) < len(kept) {
+	if body == nil || len(body.Inputs) != len(kept)+2 || len(body.Outputs) != len(c.Out)+1 || len(c.Out) < len(kept) {
 		return nil
 	}
 	count := []Dim{}
 	if s := body.Inputs[0].Shape; len(s) == 1 {
-		count = []Dim{num(1)}
+		count = []Dim{Fixed(1)}
 	}
 	in := append([]Value{{Type: Int64, Shape: count}, {Type: Bool, Shape: body.Inputs[1].Shape}}, kept...)
 	_, out := c.turning(body, in, kept, 1)
@@ -135,7 +135,7 @@ func loopShape(c *shapeCall) error {
 		c.typesOnly(body, kept, 1)
 		return nil
 	}
-	for i := range c.out {
+	for i := range c.Out {
 		v := out[i+1]
 		if i >= len(kept) && v.Shape != nil {
 			v.Shape = joinDims([]Dim{c.fresh("")}, v.Shape)
@@ -146,15 +146,15 @@ func loopShape(c *shapeCall) error {
 }
 
 // scanShape is that of Scan from operator set 9 on, whose body takes the state and a slice of each scanned operand.
-func scanShape(c *shapeCall) error {
-	body := c.n.Attr["body"].Graph
-	taken := int(c.n.Int("num_scan_inputs", 0))
+func scanShape(c *ShapeCall) error {
+	body := c.N.Attr["body"].Graph
+	taken := int(c.N.Int("num_scan_inputs", 0))
 	all := c.operandValues(0)
-	if body == nil || taken < 1 || taken > len(all) || len(body.Inputs) != len(all) || len(body.Outputs) != len(c.out) || len(c.out) < len(all)-taken {
+	if body == nil || taken < 1 || taken > len(all) || len(body.Inputs) != len(all) || len(body.Outputs) != len(c.Out) || len(c.Out) < len(all)-taken {
 		return nil
 	}
 	pick := func(name string, i int) int64 {
-		if v := c.n.Ints(name); i < len(v) {
+		if v := c.N.Ints(name); i < len(v) {
 			return v[i]
 		}
 		return 0
@@ -166,7 +166,7 @@ func scanShape(c *shapeCall) error {
 		if v.Shape == nil {
 			continue
 		}
-		axis, err := normAxis(pick("scan_input_axes", i), len(v.Shape))
+		axis, err := NormAxis(pick("scan_input_axes", i), len(v.Shape))
 		if err != nil {
 			return err
 		}
@@ -180,10 +180,10 @@ func scanShape(c *shapeCall) error {
 		c.typesOnly(body, kept, 0)
 		return nil
 	}
-	for i := range c.out {
+	for i := range c.Out {
 		v := out[i]
 		if k := i - len(kept); k >= 0 && v.Shape != nil {
-			axis, err := normAxis(pick("scan_output_axes", k), len(v.Shape)+1)
+			axis, err := NormAxis(pick("scan_output_axes", k), len(v.Shape)+1)
 			if err != nil {
 				return err
 			}

@@ -7,46 +7,48 @@ import (
 	"slices"
 )
 
-// shapeCall is one node whose outputs are to be inferred.
-type shapeCall struct {
-	*inferer
-	n   *Node
-	out []Value
+// ShapeCall is one node whose outputs are to be inferred.
+type ShapeCall struct {
+	*Inferer
+	N   *Node
+	Out []Value
 }
 
 // shapeFunc sets c.out. It returns an error only for nodes that no input can make valid; where it cannot tell, it
 // leaves outputs unset.
-type shapeFunc func(c *shapeCall) error
+type shapeFunc func(c *ShapeCall) error
 
-func (c *shapeCall) has(i int) bool      { return c.n.inName(i) != "" }
-func (c *shapeCall) arg(i int) []Dim     { return c.value(c.n.inName(i)).Shape }
-func (c *shapeCall) argType(i int) DType { return c.value(c.n.inName(i)).Type }
+func (c *ShapeCall) has(i int) bool { return c.N.InName(i) != "" }
+
+func (c *ShapeCall) arg(i int) []Dim { return c.Value(c.N.InName(i)).Shape }
+
+func (c *ShapeCall) argType(i int) DType { return c.Value(c.N.InName(i)).Type }
 
 // set sets output i when the node has it.
-func (c *shapeCall) set(i int, t DType, s []Dim) {
-	if i < len(c.out) {
-		c.out[i] = Value{Type: t, Shape: s}
+func (c *ShapeCall) set(i int, t DType, s []Dim) {
+	if i < len(c.Out) {
+		c.Out[i] = Value{Type: t, Shape: s}
 	}
 }
 
 // need returns an error unless the first k operands are there.
-func (c *shapeCall) need(k int) error {
+func (c *ShapeCall) need(k int) error {
 	for i := range k {
 		if !c.has(i) {
-			return fmt.Errorf("found %d operands, expected at least %d", len(c.n.In), k)
+			return fmt.Errorf("found %d operands, expected at least %d", len(c.N.In), k)
 		}
 	}
 	return nil
 }
 
 // elems are the values of operand i as far as they are followed.
-func (c *shapeCall) elems(i int) ([]Dim, bool) {
-	k, ok := c.ints(c.n.inName(i))
-	return k.elems, ok
+func (c *ShapeCall) elems(i int) ([]Dim, bool) {
+	k, ok := c.Ints(c.N.InName(i))
+	return k.Elems, ok
 }
 
 // numbers are the values of operand i when all of them are numbers.
-func (c *shapeCall) numbers(i int) ([]int64, bool) {
+func (c *ShapeCall) numbers(i int) ([]int64, bool) {
 	e, ok := c.elems(i)
 	if !ok {
 		return nil, false
@@ -61,10 +63,10 @@ func (c *shapeCall) numbers(i int) ([]int64, bool) {
 	return v, true
 }
 
-// list are integers given by operand i or, in older operator sets, by an attribute. given is false where neither is
+// List are integers given by operand i or, in older operator sets, by an attribute. given is false where neither is
 // there, ok where their values are not known.
-func (c *shapeCall) list(i int, attr string) (v []int64, given, ok bool) {
-	if a, has := c.n.Attr[attr]; has {
+func (c *ShapeCall) List(i int, attr string) (v []int64, given, ok bool) {
+	if a, has := c.N.Attr[attr]; has {
 		return a.Ints, true, true
 	}
 	if !c.has(i) {
@@ -75,7 +77,7 @@ func (c *shapeCall) list(i int, attr string) (v []int64, given, ok bool) {
 }
 
 // scalarInt is a single integer given by operand i.
-func (c *shapeCall) scalarInt(i int) (int64, bool) {
+func (c *ShapeCall) scalarInt(i int) (int64, bool) {
 	v, ok := c.numbers(i)
 	if !ok || len(v) != 1 {
 		return 0, false
@@ -83,13 +85,13 @@ func (c *shapeCall) scalarInt(i int) (int64, bool) {
 	return v[0], true
 }
 
-// floats are the values of operand i when it is an initialiser.
-func (c *shapeCall) floats(i int) ([]float64, bool) {
-	t := c.init(c.n.inName(i))
-	if t == nil || t.Type == String || t.count() < 0 || t.count() > maxKnown {
+// Floats are the values of operand i when it is an initialiser.
+func (c *ShapeCall) Floats(i int) ([]float64, bool) {
+	t := c.init(c.N.InName(i))
+	if t == nil || t.Type == String || t.Count() < 0 || t.Count() > MaxKnown {
 		return nil, false
 	}
-	v := make([]float64, t.count())
+	v := make([]float64, t.Count())
 	for k := range v {
 		v[k] = t.Float(k)
 	}
@@ -97,12 +99,12 @@ func (c *shapeCall) floats(i int) ([]float64, bool) {
 }
 
 // init is the initialiser name, nil when name is none.
-func (f *inferer) init(name string) *Tensor {
-	for ; f != nil; f = f.outer {
-		if t := f.g.Init[name]; t != nil {
+func (f *Inferer) init(name string) *Tensor {
+	for ; f != nil; f = f.Outer {
+		if t := f.G.Init[name]; t != nil {
 			return t
 		}
-		if _, own := f.g.Info[name]; own {
+		if _, own := f.G.Info[name]; own {
 			return nil
 		}
 	}
@@ -110,7 +112,7 @@ func (f *inferer) init(name string) *Tensor {
 }
 
 // axis turns an axis that may count from the end into one that does not.
-func normAxis(a int64, rank int) (int, error) {
+func NormAxis(a int64, rank int) (int, error) {
 	if a < -int64(rank) || a >= int64(rank) {
 		return 0, fmt.Errorf("axis: found %d, expected -%d to %d", a, rank, rank-1)
 	}
@@ -120,11 +122,11 @@ func normAxis(a int64, rank int) (int, error) {
 	return int(a), nil
 }
 
-// normAxes does so for a list and refuses axes that come twice.
-func normAxes(axes []int64, rank int) ([]int, error) {
+// NormAxes does so for a list and refuses axes that come twice.
+func NormAxes(axes []int64, rank int) ([]int, error) {
 	var out []int
 	for _, a := range axes {
-		x, err := normAxis(a, rank)
+		x, err := NormAxis(a, rank)
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +139,7 @@ func normAxes(axes []int64, rank int) ([]int, error) {
 }
 
 // unknownDims is a shape of the given rank of which nothing else is known.
-func (c *shapeCall) unknownDims(rank int) []Dim {
+func (c *ShapeCall) unknownDims(rank int) []Dim {
 	s := make([]Dim, rank)
 	for i := range s {
 		s[i] = c.fresh("")
@@ -146,24 +148,24 @@ func (c *shapeCall) unknownDims(rank int) []Dim {
 }
 
 // propagate follows the values of shape arithmetic through the node, for its first output.
-func (c *shapeCall) propagate() (knownInts, bool) {
-	n := c.n
+func (c *ShapeCall) propagate() (KnownInts, bool) {
+	n := c.N
 	fn := propagateTable[n.Op]
 	if fn == nil || n.Domain != "" || len(n.Out) == 0 {
-		return knownInts{}, false
+		return KnownInts{}, false
 	}
 	k, ok := fn(c)
-	if !ok || len(k.elems) > maxKnown {
-		return knownInts{}, false
+	if !ok || len(k.Elems) > MaxKnown {
+		return KnownInts{}, false
 	}
-	t := c.typ(n.Out[0])
-	for _, d := range k.elems {
+	t := c.Typ(n.Out[0])
+	for _, d := range k.Elems {
 		if d.Known() && !t.exact(d.N) {
-			return knownInts{}, false
+			return KnownInts{}, false
 		}
 	}
-	count, err := sizeOf(k.shape)
-	return k, err == nil && count == len(k.elems)
+	count, err := SizeOf(k.Shape)
+	return k, err == nil && count == len(k.Elems)
 }
 
 // exact tells whether the type holds the whole number v; arithmetic that leaves it would wrap or round.
@@ -174,22 +176,22 @@ func (t DType) exact(v int64) bool {
 	case Float32:
 		return absInt(v) <= 1<<24 && v != math.MinInt64
 	}
-	return !t.IsInt() || wrap(t, v) == v
+	return !t.IsInt() || Wrap(t, v) == v
 }
 
 // propagateTable holds the operators through which integer values are followed.
-var propagateTable = map[string]func(c *shapeCall) (knownInts, bool){
-	"Shape": func(c *shapeCall) (knownInts, bool) {
+var propagateTable = map[string]func(c *ShapeCall) (KnownInts, bool){
+	"Shape": func(c *ShapeCall) (KnownInts, bool) {
 		s := c.arg(0)
 		if s == nil {
-			return knownInts{}, false
+			return KnownInts{}, false
 		}
-		from, to := shapeRange(c.n.Int("start", 0), c.n.Int("end", math.MaxInt64), int64(len(s)))
+		from, to := shapeRange(c.N.Int("start", 0), c.N.Int("end", math.MaxInt64), int64(len(s)))
 		return vector(s[from:to]), true
 	},
-	"Size": func(c *shapeCall) (knownInts, bool) {
+	"Size": func(c *ShapeCall) (KnownInts, bool) {
 		s := c.arg(0)
-		return knownInts{[]int64{}, []Dim{c.size(s)}}, s != nil
+		return KnownInts{[]int64{}, []Dim{c.size(s)}}, s != nil
 	},
 	"Identity":  keepValues,
 	"Cast":      castValues,
@@ -203,30 +205,30 @@ var propagateTable = map[string]func(c *shapeCall) (knownInts, bool){
 	"Unsqueeze": reshapeValues,
 	"Flatten":   reshapeValues,
 	"Transpose": transposeValues,
-	"Neg": func(c *shapeCall) (knownInts, bool) {
-		k, ok := c.ints(c.n.inName(0))
+	"Neg": func(c *ShapeCall) (KnownInts, bool) {
+		k, ok := c.Ints(c.N.InName(0))
 		if !ok {
 			return k, false
 		}
-		e := make([]Dim, len(k.elems))
-		for i, d := range k.elems {
+		e := make([]Dim, len(k.Elems))
+		for i, d := range k.Elems {
 			e[i] = neg(d)
-			if d == num(0) {
+			if d == Fixed(0) {
 				e[i] = d
 			}
 		}
-		return knownInts{k.shape, e}, true
+		return KnownInts{k.Shape, e}, true
 	},
-	"Concat": func(c *shapeCall) (knownInts, bool) {
-		out := knownInts{shape: []int64{0}}
-		for i := range c.n.In {
-			k, ok := c.ints(c.n.inName(i))
-			if !ok || len(k.shape) != 1 {
+	"Concat": func(c *ShapeCall) (KnownInts, bool) {
+		out := KnownInts{Shape: []int64{0}}
+		for i := range c.N.In {
+			k, ok := c.Ints(c.N.InName(i))
+			if !ok || len(k.Shape) != 1 {
 				return out, false
 			}
-			out.elems = append(out.elems, k.elems...)
+			out.Elems = append(out.Elems, k.Elems...)
 		}
-		out.shape[0] = int64(len(out.elems))
+		out.Shape[0] = int64(len(out.Elems))
 		return out, true
 	},
 	"Gather":          gatherValues,
@@ -236,20 +238,20 @@ var propagateTable = map[string]func(c *shapeCall) (knownInts, bool){
 	"Range":           rangeValues,
 	"ScatterElements": scatterValues,
 	"ScatterND":       scatterValues,
-	"Add":             binaryValues(func(c *shapeCall, a, b Dim) (Dim, bool) { return c.add(a, b), true }),
-	"Sub":             binaryValues(func(c *shapeCall, a, b Dim) (Dim, bool) { return c.add(a, neg(b)), true }),
-	"Mul":             binaryValues(func(c *shapeCall, a, b Dim) (Dim, bool) { return c.mul(a, b), true }),
+	"Add":             binaryValues(func(c *ShapeCall, a, b Dim) (Dim, bool) { return c.add(a, b), true }),
+	"Sub":             binaryValues(func(c *ShapeCall, a, b Dim) (Dim, bool) { return c.add(a, neg(b)), true }),
+	"Mul":             binaryValues(func(c *ShapeCall, a, b Dim) (Dim, bool) { return c.mul(a, b), true }),
 	"Div":             binaryValues(divValue),
 	"Mod":             binaryValues(modValue),
-	"Min": binaryValues(func(c *shapeCall, a, b Dim) (Dim, bool) {
-		less, ok := compare(a, b)
+	"Min": binaryValues(func(c *ShapeCall, a, b Dim) (Dim, bool) {
+		less, ok := Compare(a, b)
 		if less > 0 {
 			a = b
 		}
 		return a, ok
 	}),
-	"Max": binaryValues(func(c *shapeCall, a, b Dim) (Dim, bool) {
-		less, ok := compare(a, b)
+	"Max": binaryValues(func(c *ShapeCall, a, b Dim) (Dim, bool) {
+		less, ok := Compare(a, b)
 		if less < 0 {
 			a = b
 		}
@@ -262,80 +264,80 @@ var propagateTable = map[string]func(c *shapeCall) (knownInts, bool){
 	"LessOrEqual":    truth(func(s int) bool { return s <= 0 }),
 	"And":            logic(func(a, b bool) bool { return a && b }),
 	"Or":             logic(func(a, b bool) bool { return a || b }),
-	"Not": func(c *shapeCall) (knownInts, bool) {
+	"Not": func(c *ShapeCall) (KnownInts, bool) {
 		v, ok := c.numbers(0)
-		k, _ := c.ints(c.n.inName(0))
+		k, _ := c.Ints(c.N.InName(0))
 		if !ok {
 			return k, false
 		}
 		e := make([]Dim, len(v))
 		for i, x := range v {
-			e[i] = num(1 - min(1, absInt(x)))
+			e[i] = Fixed(1 - min(1, absInt(x)))
 		}
-		return knownInts{k.shape, e}, true
+		return KnownInts{k.Shape, e}, true
 	},
 	"Where": whereValues,
-	"ReduceProd": reduceValues(func(c *shapeCall, e []Dim) (Dim, bool) {
+	"ReduceProd": reduceValues(func(c *ShapeCall, e []Dim) (Dim, bool) {
 		return c.size(e), true
 	}),
-	"ReduceSum": reduceValues(func(c *shapeCall, e []Dim) (Dim, bool) {
-		s := num(0)
+	"ReduceSum": reduceValues(func(c *ShapeCall, e []Dim) (Dim, bool) {
+		s := Fixed(0)
 		for _, d := range e {
 			s = c.add(s, d)
 		}
 		return s, true
 	}),
-	"ReduceMax": reduceValues(func(c *shapeCall, e []Dim) (Dim, bool) { return extremumOf(e, 1) }),
-	"ReduceMin": reduceValues(func(c *shapeCall, e []Dim) (Dim, bool) { return extremumOf(e, -1) }),
+	"ReduceMax": reduceValues(func(c *ShapeCall, e []Dim) (Dim, bool) { return extremumOf(e, 1) }),
+	"ReduceMin": reduceValues(func(c *ShapeCall, e []Dim) (Dim, bool) { return extremumOf(e, -1) }),
 }
 
-func vector(e []Dim) knownInts {
-	return knownInts{[]int64{int64(len(e))}, slices.Clone(e)}
+func vector(e []Dim) KnownInts {
+	return KnownInts{[]int64{int64(len(e))}, slices.Clone(e)}
 }
 
-func keepValues(c *shapeCall) (knownInts, bool) { return c.ints(c.n.inName(0)) }
+func keepValues(c *ShapeCall) (KnownInts, bool) { return c.Ints(c.N.InName(0)) }
 
 // castValues follows whole numbers; a cast to Bool or to a type that may wrap is followed only for small numbers.
-func castValues(c *shapeCall) (knownInts, bool) {
-	k, ok := c.ints(c.n.inName(0))
+func castValues(c *ShapeCall) (KnownInts, bool) {
+	k, ok := c.Ints(c.N.InName(0))
 	if !ok {
 		return k, false
 	}
-	switch to := DType(c.n.Int("to", 0)); to {
+	switch to := DType(c.N.Int("to", 0)); to {
 	case Int64, Float32, Float64, Int32:
-		for _, d := range k.elems {
+		for _, d := range k.Elems {
 			if d.Known() && absInt(d.N) >= 1<<24 && to != Int64 && to != Float64 {
 				return k, false
 			}
 		}
 		return k, true
 	case Bool:
-		e := make([]Dim, len(k.elems))
-		for i, d := range k.elems {
+		e := make([]Dim, len(k.Elems))
+		for i, d := range k.Elems {
 			if !d.Known() {
 				return k, false
 			}
-			e[i] = num(min(1, absInt(d.N)))
+			e[i] = Fixed(min(1, absInt(d.N)))
 		}
-		return knownInts{k.shape, e}, true
+		return KnownInts{k.Shape, e}, true
 	}
 	return k, false
 }
 
 // reshapeValues keeps the values under the output's shape.
-func reshapeValues(c *shapeCall) (knownInts, bool) {
-	k, ok := c.ints(c.n.inName(0))
-	if !ok || len(c.out) == 0 || c.out[0].Shape == nil {
+func reshapeValues(c *ShapeCall) (KnownInts, bool) {
+	k, ok := c.Ints(c.N.InName(0))
+	if !ok || len(c.Out) == 0 || c.Out[0].Shape == nil {
 		return k, false
 	}
-	shape := make([]int64, len(c.out[0].Shape))
-	for i, d := range c.out[0].Shape {
+	shape := make([]int64, len(c.Out[0].Shape))
+	for i, d := range c.Out[0].Shape {
 		if !d.Known() {
 			return k, false
 		}
 		shape[i] = d.N
 	}
-	return knownInts{shape, k.elems}, true
+	return KnownInts{shape, k.Elems}, true
 }
 
 // shapeRange is the range that start and end select of n elements with step 1.
@@ -350,47 +352,47 @@ func shapeRange(start, end, n int64) (from, to int64) {
 	return from, max(from, to)
 }
 
-func gatherValues(c *shapeCall) (knownInts, bool) {
-	data, ok := c.ints(c.n.inName(0))
-	idx, ok2 := c.ints(c.n.inName(1))
-	if !ok || !ok2 || len(data.shape) != 1 {
+func gatherValues(c *ShapeCall) (KnownInts, bool) {
+	data, ok := c.Ints(c.N.InName(0))
+	idx, ok2 := c.Ints(c.N.InName(1))
+	if !ok || !ok2 || len(data.Shape) != 1 {
 		return data, false
 	}
-	out := knownInts{shape: idx.shape, elems: make([]Dim, len(idx.elems))}
-	for i, d := range idx.elems {
+	out := KnownInts{Shape: idx.Shape, Elems: make([]Dim, len(idx.Elems))}
+	for i, d := range idx.Elems {
 		k := d.N
 		if k < 0 {
-			k += int64(len(data.elems))
+			k += int64(len(data.Elems))
 		}
-		if !d.Known() || k < 0 || k >= int64(len(data.elems)) {
+		if !d.Known() || k < 0 || k >= int64(len(data.Elems)) {
 			return out, false
 		}
-		out.elems[i] = data.elems[k]
+		out.Elems[i] = data.Elems[k]
 	}
 	return out, true
 }
 
-func sliceValues(c *shapeCall) (knownInts, bool) {
-	data, ok := c.ints(c.n.inName(0))
-	starts, _, ok1 := c.list(1, "starts")
-	ends, _, ok2 := c.list(2, "ends")
-	axes, given, ok3 := c.list(3, "axes")
-	steps, stepped, ok4 := c.list(4, "steps")
-	if !ok || !ok1 || !ok2 || !ok3 || !ok4 || len(starts) != len(ends) || given && len(axes) != len(starts) || stepped && len(steps) != len(starts) || len(starts) > len(data.shape) {
+func sliceValues(c *ShapeCall) (KnownInts, bool) {
+	data, ok := c.Ints(c.N.InName(0))
+	starts, _, ok1 := c.List(1, "starts")
+	ends, _, ok2 := c.List(2, "ends")
+	axes, given, ok3 := c.List(3, "axes")
+	steps, stepped, ok4 := c.List(4, "steps")
+	if !ok || !ok1 || !ok2 || !ok3 || !ok4 || len(starts) != len(ends) || given && len(axes) != len(starts) || stepped && len(steps) != len(starts) || len(starts) > len(data.Shape) {
 		return data, false
 	}
 	for i := range starts {
 		a, step := i, int64(1)
 		if given {
 			var err error
-			if a, err = normAxis(axes[i], len(data.shape)); err != nil {
+			if a, err = NormAxis(axes[i], len(data.Shape)); err != nil {
 				return data, false
 			}
 		}
 		if stepped {
 			step = steps[i]
 		}
-		first, count, err := sliceOf(starts[i], ends[i], step, data.shape[a])
+		first, count, err := sliceOf(starts[i], ends[i], step, data.Shape[a])
 		if err != nil {
 			return data, false
 		}
@@ -400,38 +402,38 @@ func sliceValues(c *shapeCall) (knownInts, bool) {
 }
 
 // take keeps count positions of axis a: first, first+step, …
-func (k knownInts) take(a int, first, count, step int64) knownInts {
-	out := knownInts{shape: slices.Clone(k.shape)}
-	out.shape[a] = count
+func (k KnownInts) take(a int, first, count, step int64) KnownInts {
+	out := KnownInts{Shape: slices.Clone(k.Shape)}
+	out.Shape[a] = count
 	inner := int64(1)
-	for _, d := range k.shape[a+1:] {
+	for _, d := range k.Shape[a+1:] {
 		inner *= d
 	}
-	block := inner * k.shape[a]
-	for at := int64(0); at < int64(len(k.elems)); at += block {
+	block := inner * k.Shape[a]
+	for at := int64(0); at < int64(len(k.Elems)); at += block {
 		for i := range count {
 			from := at + (first+i*step)*inner
-			out.elems = append(out.elems, k.elems[from:from+inner]...)
+			out.Elems = append(out.Elems, k.Elems[from:from+inner]...)
 		}
 	}
 	return out
 }
 
 // transposeValues permutes the axes of a list or a small matrix.
-func transposeValues(c *shapeCall) (knownInts, bool) {
-	k, ok := c.ints(c.n.inName(0))
-	if !ok || len(k.shape) < 2 {
+func transposeValues(c *ShapeCall) (KnownInts, bool) {
+	k, ok := c.Ints(c.N.InName(0))
+	if !ok || len(k.Shape) < 2 {
 		return k, ok
 	}
-	perm := c.n.Ints("perm")
-	if len(k.shape) != 2 || perm != nil && !slices.Equal(perm, []int64{1, 0}) {
+	perm := c.N.Ints("perm")
+	if len(k.Shape) != 2 || perm != nil && !slices.Equal(perm, []int64{1, 0}) {
 		return k, false
 	}
-	rows, cols := k.shape[0], k.shape[1]
-	out := knownInts{shape: []int64{cols, rows}}
+	rows, cols := k.Shape[0], k.Shape[1]
+	out := KnownInts{Shape: []int64{cols, rows}}
 	for j := range cols {
 		for i := range rows {
-			out.elems = append(out.elems, k.elems[i*cols+j])
+			out.Elems = append(out.Elems, k.Elems[i*cols+j])
 		}
 	}
 	return out, true
@@ -473,58 +475,58 @@ func sliceOf(start, end, step, n int64) (first, count int64, err error) {
 	return first, count, nil
 }
 
-func expandValues(c *shapeCall) (knownInts, bool) {
-	data, ok := c.ints(c.n.inName(0))
-	if !ok || len(data.elems) != 1 || len(c.out) == 0 {
+func expandValues(c *ShapeCall) (KnownInts, bool) {
+	data, ok := c.Ints(c.N.InName(0))
+	if !ok || len(data.Elems) != 1 || len(c.Out) == 0 {
 		return data, false
 	}
-	return c.filled(data.elems[0])
+	return c.filled(data.Elems[0])
 }
 
 // filled is d in every element of the output's shape.
-func (c *shapeCall) filled(d Dim) (knownInts, bool) {
-	if c.out[0].Shape == nil {
-		return knownInts{}, false
+func (c *ShapeCall) filled(d Dim) (KnownInts, bool) {
+	if c.Out[0].Shape == nil {
+		return KnownInts{}, false
 	}
-	k := knownInts{shape: make([]int64, len(c.out[0].Shape))}
-	for i, x := range c.out[0].Shape {
+	k := KnownInts{Shape: make([]int64, len(c.Out[0].Shape))}
+	for i, x := range c.Out[0].Shape {
 		if !x.Known() {
 			return k, false
 		}
-		k.shape[i] = x.N
+		k.Shape[i] = x.N
 	}
-	n, err := sizeOf(k.shape)
-	if err != nil || n > maxKnown {
+	n, err := SizeOf(k.Shape)
+	if err != nil || n > MaxKnown {
 		return k, false
 	}
 	for range n {
-		k.elems = append(k.elems, d)
+		k.Elems = append(k.Elems, d)
 	}
 	return k, true
 }
 
-func constantOfShapeValues(c *shapeCall) (knownInts, bool) {
-	t := c.n.Attr["value"].Tensor
-	if t == nil || t.Ints == nil || len(t.Ints) != 1 || len(c.out) == 0 {
-		return knownInts{}, false
+func constantOfShapeValues(c *ShapeCall) (KnownInts, bool) {
+	t := c.N.Attr["value"].Tensor
+	if t == nil || t.Ints == nil || len(t.Ints) != 1 || len(c.Out) == 0 {
+		return KnownInts{}, false
 	}
-	return c.filled(num(t.Ints[0]))
+	return c.filled(Fixed(t.Ints[0]))
 }
 
-func rangeValues(c *shapeCall) (knownInts, bool) {
+func rangeValues(c *ShapeCall) (KnownInts, bool) {
 	start, ok1 := c.scalarInt(0)
 	limit, ok2 := c.scalarInt(1)
 	step, ok3 := c.scalarInt(2)
 	if !ok1 || !ok2 || !ok3 || step == 0 || !bounded(start) || !bounded(limit) || !bounded(step) {
-		return knownInts{}, false
+		return KnownInts{}, false
 	}
 	count := max(0, -floorDiv(-(limit-start)*signInt(step), absInt(step)))
-	if count > maxKnown {
-		return knownInts{}, false
+	if count > MaxKnown {
+		return KnownInts{}, false
 	}
-	out := knownInts{shape: []int64{count}}
+	out := KnownInts{Shape: []int64{count}}
 	for i := range count {
-		out.elems = append(out.elems, num(start+i*step))
+		out.Elems = append(out.Elems, Fixed(start+i*step))
 	}
 	return out, true
 }
@@ -537,44 +539,44 @@ func signInt(a int64) int64 {
 }
 
 // scatterValues replaces elements of a list.
-func scatterValues(c *shapeCall) (knownInts, bool) {
-	data, ok := c.ints(c.n.inName(0))
+func scatterValues(c *ShapeCall) (KnownInts, bool) {
+	data, ok := c.Ints(c.N.InName(0))
 	idx, ok1 := c.numbers(1)
-	upd, ok2 := c.ints(c.n.inName(2))
-	if !ok || !ok1 || !ok2 || len(data.shape) != 1 || len(idx) != len(upd.elems) || c.n.Str("reduction", "none") != "none" {
+	upd, ok2 := c.Ints(c.N.InName(2))
+	if !ok || !ok1 || !ok2 || len(data.Shape) != 1 || len(idx) != len(upd.Elems) || c.N.Str("reduction", "none") != "none" {
 		return data, false
 	}
-	out := knownInts{data.shape, slices.Clone(data.elems)}
+	out := KnownInts{data.Shape, slices.Clone(data.Elems)}
 	for i, k := range idx {
 		if k < 0 {
-			k += int64(len(out.elems))
+			k += int64(len(out.Elems))
 		}
-		if k < 0 || k >= int64(len(out.elems)) {
+		if k < 0 || k >= int64(len(out.Elems)) {
 			return out, false
 		}
-		out.elems[k] = upd.elems[i]
+		out.Elems[k] = upd.Elems[i]
 	}
 	return out, true
 }
 
 // binaryValues applies op to two lists; one of them may have a single element.
-func binaryValues(op func(c *shapeCall, a, b Dim) (Dim, bool)) func(c *shapeCall) (knownInts, bool) {
-	return func(c *shapeCall) (knownInts, bool) {
-		if len(c.n.In) != 2 {
-			return knownInts{}, false
+func binaryValues(op func(c *ShapeCall, a, b Dim) (Dim, bool)) func(c *ShapeCall) (KnownInts, bool) {
+	return func(c *ShapeCall) (KnownInts, bool) {
+		if len(c.N.In) != 2 {
+			return KnownInts{}, false
 		}
-		a, ok := c.ints(c.n.inName(0))
-		b, ok2 := c.ints(c.n.inName(1))
+		a, ok := c.Ints(c.N.InName(0))
+		b, ok2 := c.Ints(c.N.InName(1))
 		if !ok || !ok2 {
 			return a, false
 		}
-		out := knownInts{shape: a.shape}
-		na, nb := len(a.elems), len(b.elems)
+		out := KnownInts{Shape: a.Shape}
+		na, nb := len(a.Elems), len(b.Elems)
 		switch {
-		case slices.Equal(a.shape, b.shape):
-		case na == 1 && len(a.shape) <= len(b.shape):
-			out.shape = b.shape
-		case nb == 1 && len(b.shape) <= len(a.shape):
+		case slices.Equal(a.Shape, b.Shape):
+		case na == 1 && len(a.Shape) <= len(b.Shape):
+			out.Shape = b.Shape
+		case nb == 1 && len(b.Shape) <= len(a.Shape):
 		default:
 			return out, false
 		}
@@ -582,9 +584,9 @@ func binaryValues(op func(c *shapeCall, a, b Dim) (Dim, bool)) func(c *shapeCall
 		if na == 0 || nb == 0 {
 			n = 0
 		}
-		out.elems = make([]Dim, n)
-		for i := range out.elems {
-			out.elems[i], ok = op(c, a.elems[i%na], b.elems[i%nb])
+		out.Elems = make([]Dim, n)
+		for i := range out.Elems {
+			out.Elems[i], ok = op(c, a.Elems[i%na], b.Elems[i%nb])
 			if !ok {
 				return out, false
 			}
@@ -594,17 +596,17 @@ func binaryValues(op func(c *shapeCall, a, b Dim) (Dim, bool)) func(c *shapeCall
 }
 
 // divValue is a/b of whole numbers; for integers it is rounded towards zero as ONNX does.
-func divValue(c *shapeCall, a, b Dim) (Dim, bool) {
+func divValue(c *ShapeCall, a, b Dim) (Dim, bool) {
 	isInt := c.argType(0).IsInt()
 	switch {
 	case b.Known() && b.N == 0:
 		return a, false
 	case a.Known() && b.Known():
-		return num(a.N / b.N), isInt || a.N%b.N == 0
+		return Fixed(a.N / b.N), isInt || a.N%b.N == 0
 	case b.Known() && a.N%b.N == 0:
 		return Dim{a.N / b.N, a.Sym}, true
 	case a.Sym == b.Sym && a.N%b.N == 0:
-		return num(a.N / b.N), true
+		return Fixed(a.N / b.N), true
 	case !isInt:
 		return a, false
 	case b.Known() && b.N > 0:
@@ -613,25 +615,25 @@ func divValue(c *shapeCall, a, b Dim) (Dim, bool) {
 	return c.fresh(fmt.Sprintf("(%v)/(%v)", a, b)), true
 }
 
-func modValue(c *shapeCall, a, b Dim) (Dim, bool) {
+func modValue(c *ShapeCall, a, b Dim) (Dim, bool) {
 	switch {
-	case !b.Known() || b.N == 0 || c.n.Int("fmod", 0) != 0:
+	case !b.Known() || b.N == 0 || c.N.Int("fmod", 0) != 0:
 		return a, false
 	case a.Known():
 		m := a.N % b.N
 		if m != 0 && (m < 0) != (b.N < 0) {
 			m += b.N
 		}
-		return num(m), true
+		return Fixed(m), true
 	case a.N%b.N == 0:
-		return num(0), true
+		return Fixed(0), true
 	}
 	return c.fresh(fmt.Sprintf("(%v)%%(%v)", a, b)), true
 }
 
-// compare tells the sign of a - b where it is known. Symbols stand for extents of at least 0; a symbolic extent is
+// Compare tells the sign of a - b where it is known. Symbols stand for extents of at least 0; a symbolic extent is
 // taken to be different from -1.
-func compare(a, b Dim) (int, bool) {
+func Compare(a, b Dim) (int, bool) {
 	switch {
 	case a.Sym == b.Sym:
 		return cmp.Compare(a.N, b.N), a.Known() || a.N == b.N
@@ -643,50 +645,50 @@ func compare(a, b Dim) (int, bool) {
 	return 0, false
 }
 
-func truth(is func(sign int) bool) func(c *shapeCall) (knownInts, bool) {
-	return binaryValues(func(_ *shapeCall, a, b Dim) (Dim, bool) {
-		s, ok := compare(a, b)
+func truth(is func(sign int) bool) func(c *ShapeCall) (KnownInts, bool) {
+	return binaryValues(func(_ *ShapeCall, a, b Dim) (Dim, bool) {
+		s, ok := Compare(a, b)
 		if ok && is(s) {
-			return num(1), true
+			return Fixed(1), true
 		}
-		return num(0), ok
+		return Fixed(0), ok
 	})
 }
 
-func logic(op func(a, b bool) bool) func(c *shapeCall) (knownInts, bool) {
-	return binaryValues(func(_ *shapeCall, a, b Dim) (Dim, bool) {
+func logic(op func(a, b bool) bool) func(c *ShapeCall) (KnownInts, bool) {
+	return binaryValues(func(_ *ShapeCall, a, b Dim) (Dim, bool) {
 		if !a.Known() || !b.Known() {
 			return a, false
 		}
 		if op(a.N != 0, b.N != 0) {
-			return num(1), true
+			return Fixed(1), true
 		}
-		return num(0), true
+		return Fixed(0), true
 	})
 }
 
-func whereValues(c *shapeCall) (knownInts, bool) {
+func whereValues(c *ShapeCall) (KnownInts, bool) {
 	cond, ok := c.numbers(0)
-	a, ok1 := c.ints(c.n.inName(1))
-	b, ok2 := c.ints(c.n.inName(2))
-	k, _ := c.ints(c.n.inName(0))
+	a, ok1 := c.Ints(c.N.InName(1))
+	b, ok2 := c.Ints(c.N.InName(2))
+	k, _ := c.Ints(c.N.InName(0))
 	if !ok || !ok1 || !ok2 {
 		return k, false
 	}
-	out := knownInts{shape: []int64{}}
+	out := KnownInts{Shape: []int64{}}
 	n := 1
-	for _, s := range []knownInts{k, a, b} {
-		if len(s.shape) > 1 {
+	for _, s := range []KnownInts{k, a, b} {
+		if len(s.Shape) > 1 {
 			return k, false
 		}
-		if len(s.shape) == 1 {
-			if n != 1 && len(s.elems) != 1 && len(s.elems) != n {
+		if len(s.Shape) == 1 {
+			if n != 1 && len(s.Elems) != 1 && len(s.Elems) != n {
 				return k, false
 			}
-			if len(s.elems) != 1 {
-				n = len(s.elems)
+			if len(s.Elems) != 1 {
+				n = len(s.Elems)
 			}
-			out.shape = []int64{int64(n)}
+			out.Shape = []int64{int64(n)}
 		}
 	}
 	for i := range n {
@@ -694,26 +696,26 @@ func whereValues(c *shapeCall) (knownInts, bool) {
 		if cond[i%len(cond)] != 0 {
 			pick = a
 		}
-		out.elems = append(out.elems, pick.elems[i%len(pick.elems)])
+		out.Elems = append(out.Elems, pick.Elems[i%len(pick.Elems)])
 	}
 	return out, true
 }
 
 // reduceValues reduces a list to one number.
-func reduceValues(op func(c *shapeCall, e []Dim) (Dim, bool)) func(c *shapeCall) (knownInts, bool) {
-	return func(c *shapeCall) (knownInts, bool) {
-		k, ok := c.ints(c.n.inName(0))
-		if !ok || len(k.shape) > 1 || len(c.out) == 0 || c.out[0].Shape == nil || !slices.Equal(c.out[0].Shape, []Dim{num(1)}) && len(c.out[0].Shape) > 0 {
+func reduceValues(op func(c *ShapeCall, e []Dim) (Dim, bool)) func(c *ShapeCall) (KnownInts, bool) {
+	return func(c *ShapeCall) (KnownInts, bool) {
+		k, ok := c.Ints(c.N.InName(0))
+		if !ok || len(k.Shape) > 1 || len(c.Out) == 0 || c.Out[0].Shape == nil || !slices.Equal(c.Out[0].Shape, []Dim{Fixed(1)}) && len(c.Out[0].Shape) > 0 {
 			return k, false
 		}
-		axes, given, ok := c.list(1, "axes")
-		if !ok || (!given || len(axes) == 0) && c.n.Int("noop_with_empty_axes", 0) != 0 {
+		axes, given, ok := c.List(1, "axes")
+		if !ok || (!given || len(axes) == 0) && c.N.Int("noop_with_empty_axes", 0) != 0 {
 			return k, false
 		}
-		d, ok := op(c, k.elems)
-		out := knownInts{shape: []int64{}, elems: []Dim{d}}
-		if len(c.out[0].Shape) == 1 {
-			out.shape = []int64{1}
+		d, ok := op(c, k.Elems)
+		out := KnownInts{Shape: []int64{}, Elems: []Dim{d}}
+		if len(c.Out[0].Shape) == 1 {
+			out.Shape = []int64{1}
 		}
 		return out, ok
 	}
@@ -725,7 +727,7 @@ func extremumOf(e []Dim, sign int) (Dim, bool) {
 	}
 	best := e[0]
 	for _, d := range e[1:] {
-		s, ok := compare(d, best)
+		s, ok := Compare(d, best)
 		if !ok {
 			return best, false
 		}
@@ -737,20 +739,20 @@ func extremumOf(e []Dim, sign int) (Dim, bool) {
 }
 
 // splitValues is part i of a list.
-func (c *shapeCall) splitValues(i int) (knownInts, bool) {
-	k, ok := c.ints(c.n.inName(0))
-	if !ok || len(k.shape) != 1 || i >= len(c.out) {
+func (c *ShapeCall) splitValues(i int) (KnownInts, bool) {
+	k, ok := c.Ints(c.N.InName(0))
+	if !ok || len(k.Shape) != 1 || i >= len(c.Out) {
 		return k, false
 	}
 	from := int64(0)
 	for j := range i + 1 {
-		if len(c.out[j].Shape) != 1 || !c.out[j].Shape[0].Known() {
+		if len(c.Out[j].Shape) != 1 || !c.Out[j].Shape[0].Known() {
 			return k, false
 		}
-		if n := c.out[j].Shape[0].N; j < i {
+		if n := c.Out[j].Shape[0].N; j < i {
 			from += n
-		} else if from+n <= int64(len(k.elems)) {
-			return vector(k.elems[from : from+n]), true
+		} else if from+n <= int64(len(k.Elems)) {
+			return vector(k.Elems[from : from+n]), true
 		}
 	}
 	return k, false

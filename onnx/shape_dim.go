@@ -8,8 +8,8 @@ import (
 // maxCoefficient bounds the numbers of shape arithmetic, so that none of it can overflow.
 const maxCoefficient = 1 << 52
 
-// num is the extent n.
-func num(n int64) Dim { return Dim{N: n} }
+// Fixed is the extent n.
+func Fixed(n int64) Dim { return Dim{N: n} }
 
 // bounded tells whether n is small enough to go on computing with.
 func bounded(n int64) bool { return n < maxCoefficient && n > -maxCoefficient }
@@ -24,16 +24,16 @@ func floorDiv(a, b int64) int64 {
 }
 
 // fresh is a symbol for the value of the expression key; equal expressions share a symbol.
-func (f *inferer) fresh(key string) Dim {
+func (f *Inferer) fresh(key string) Dim {
 	root := f
-	for root.outer != nil {
-		root = root.outer
+	for root.Outer != nil {
+		root = root.Outer
 	}
 	if d, ok := root.exprs[key]; ok && key != "" {
 		return d
 	}
-	root.next++
-	d := Dim{N: 1, Sym: fmt.Sprintf("?%d", root.next)}
+	root.Next++
+	d := Dim{N: 1, Sym: fmt.Sprintf("?%d", root.Next)}
 	if key != "" {
 		root.exprs[key] = d
 	}
@@ -41,17 +41,17 @@ func (f *inferer) fresh(key string) Dim {
 }
 
 // add is a + b.
-func (f *inferer) add(a, b Dim) Dim {
+func (f *Inferer) add(a, b Dim) Dim {
 	if a.Sym == b.Sym && bounded(a.N+b.N) {
 		if a.N+b.N == 0 {
-			return num(0)
+			return Fixed(0)
 		}
 		return Dim{a.N + b.N, a.Sym}
 	}
-	if a == num(0) {
+	if a == Fixed(0) {
 		return b
 	}
-	if b == num(0) {
+	if b == Fixed(0) {
 		return a
 	}
 	if b.String() < a.String() {
@@ -64,13 +64,13 @@ func (f *inferer) add(a, b Dim) Dim {
 func neg(a Dim) Dim { return Dim{-a.N, a.Sym} }
 
 // mul is a · b.
-func (f *inferer) mul(a, b Dim) Dim {
+func (f *Inferer) mul(a, b Dim) Dim {
 	if !a.Known() {
 		a, b = b, a
 	}
 	if a.Known() && bounded(a.N) && bounded(b.N) && (a.N == 0 || absInt(b.N) < maxCoefficient/absInt(a.N)) {
 		if a.N == 0 {
-			return num(0)
+			return Fixed(0)
 		}
 		return Dim{a.N * b.N, b.Sym}
 	}
@@ -88,28 +88,28 @@ func absInt(a int64) int64 {
 }
 
 // affine is ⌊(a·m + p)/d⌋ + q for d > 0. It is exact where a number or a multiple of a's symbol comes out.
-func (f *inferer) affine(a Dim, m, p, d, q int64) Dim {
+func (f *Inferer) affine(a Dim, m, p, d, q int64) Dim {
 	if !bounded(a.N) || !bounded(m) || !bounded(p) || m != 0 && absInt(a.N) > maxCoefficient/absInt(m) || d <= 0 {
 		return f.fresh(fmt.Sprintf("((%v)*%d%+d)/%d%+d", a, m, p, d, q))
 	}
 	if a.Known() {
-		return num(floorDiv(a.N*m+p, d) + q)
+		return Fixed(floorDiv(a.N*m+p, d) + q)
 	}
 	if a.N*m%d == 0 && floorDiv(p, d)+q == 0 && a.N*m != 0 {
 		return Dim{a.N * m / d, a.Sym}
 	}
 	if d == 1 {
-		return f.add(Dim{a.N * m, a.Sym}, num(p+q))
+		return f.add(Dim{a.N * m, a.Sym}, Fixed(p+q))
 	}
 	return f.fresh(fmt.Sprintf("((%v)*%d%+d)/%d%+d", a, m, p, d, q))
 }
 
 // broadcastDim is the extent that a and b broadcast to.
-func (f *inferer) broadcastDim(a, b Dim) (Dim, error) {
+func (f *Inferer) broadcastDim(a, b Dim) (Dim, error) {
 	switch {
-	case a == b || b == num(1):
+	case a == b || b == Fixed(1):
 		return a, nil
-	case a == num(1):
+	case a == Fixed(1):
 		return b, nil
 	case a.Known() && b.Known():
 		return a, fmt.Errorf("extents %v and %v do not broadcast", a, b)
@@ -125,7 +125,7 @@ func (f *inferer) broadcastDim(a, b Dim) (Dim, error) {
 }
 
 // broadcast is the shape that shapes broadcast to by NumPy's rules, nil when one is unknown.
-func (f *inferer) broadcast(shapes ...[]Dim) ([]Dim, error) {
+func (f *Inferer) broadcast(shapes ...[]Dim) ([]Dim, error) {
 	rank := 0
 	for _, s := range shapes {
 		if s == nil {
@@ -135,7 +135,7 @@ func (f *inferer) broadcast(shapes ...[]Dim) ([]Dim, error) {
 	}
 	out := make([]Dim, rank)
 	for i := range out {
-		out[i] = num(1)
+		out[i] = Fixed(1)
 		for _, s := range shapes {
 			j := i - rank + len(s)
 			if j < 0 {
@@ -202,11 +202,11 @@ func (m monomial) over(k monomial) monomial {
 }
 
 // dim is the monomial as one extent.
-func (f *inferer) dim(m monomial) Dim {
+func (f *Inferer) dim(m monomial) Dim {
 	if m.n == 0 {
-		return num(0)
+		return Fixed(0)
 	}
-	d := num(m.n)
+	d := Fixed(m.n)
 	for _, s := range m.syms {
 		d = f.mul(d, Dim{1, s})
 	}
@@ -214,7 +214,7 @@ func (f *inferer) dim(m monomial) Dim {
 }
 
 // size is the number of elements of shape s.
-func (f *inferer) size(s []Dim) Dim {
+func (f *Inferer) size(s []Dim) Dim {
 	if m := dimProduct(s); m.ok {
 		return f.dim(m)
 	}

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// shapeTable holds the shape function of every operator whose outputs are inferred. Forms of older operator sets that
+// ShapeTable holds the shape function of every operator whose outputs are inferred. Forms of older operator sets that
 // take attributes where newer ones take operands are understood too.
-var shapeTable = map[string]shapeFunc{
+var ShapeTable = map[string]shapeFunc{
 	// Element by element, same type.
 	"Abs": likeFirst, "Acos": likeFirst, "Acosh": likeFirst, "Asin": likeFirst, "Asinh": likeFirst, "Atan": likeFirst,
 	"Atanh": likeFirst, "BitwiseNot": likeFirst, "Ceil": likeFirst, "Celu": likeFirst, "Clip": likeFirst,
@@ -60,7 +60,7 @@ var shapeTable = map[string]shapeFunc{
 	"ReduceSum": reduceShape, "ReduceSumSquare": reduceShape,
 }
 
-func likeFirst(c *shapeCall) error {
+func likeFirst(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -68,15 +68,15 @@ func likeFirst(c *shapeCall) error {
 	return nil
 }
 
-func axisLikeFirst(c *shapeCall) error {
+func axisLikeFirst(c *ShapeCall) error {
 	if s := c.arg(0); len(s) > 0 {
 		def := int64(-1)
-		if c.g.Opset[""] < 13 && c.n.Op != "LpNormalization" {
+		if c.G.Opset[""] < 13 && c.N.Op != "LpNormalization" {
 			def = min(1, int64(len(s)-1))
 		}
 		// The flattened form before set 13 may name the axis after the last.
-		if a := c.n.Int("axis", def); !(c.g.Opset[""] < 13 && a == int64(len(s))) {
-			if _, err := normAxis(a, len(s)); err != nil {
+		if a := c.N.Int("axis", def); !(c.G.Opset[""] < 13 && a == int64(len(s))) {
+			if _, err := NormAxis(a, len(s)); err != nil {
 				return err
 			}
 		}
@@ -84,7 +84,7 @@ func axisLikeFirst(c *shapeCall) error {
 	return likeFirst(c)
 }
 
-func boolLikeFirst(c *shapeCall) error {
+func boolLikeFirst(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -93,15 +93,15 @@ func boolLikeFirst(c *shapeCall) error {
 }
 
 // operands are the shapes of all operands.
-func (c *shapeCall) operands() [][]Dim {
-	s := make([][]Dim, len(c.n.In))
+func (c *ShapeCall) operands() [][]Dim {
+	s := make([][]Dim, len(c.N.In))
 	for i := range s {
 		s[i] = c.arg(i)
 	}
 	return s
 }
 
-func broadcastShape(c *shapeCall) error {
+func broadcastShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func broadcastShape(c *shapeCall) error {
 	return err
 }
 
-func boolBroadcast(c *shapeCall) error {
+func boolBroadcast(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func boolBroadcast(c *shapeCall) error {
 	return err
 }
 
-func whereShape(c *shapeCall) error {
+func whereShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
@@ -128,19 +128,19 @@ func whereShape(c *shapeCall) error {
 	return err
 }
 
-func castShape(c *shapeCall) error {
+func castShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
-	to := DType(c.n.Int("to", 0))
-	if to != String && to.width() == 0 && !to.narrow() {
+	to := DType(c.N.Int("to", 0))
+	if to != String && to.Width() == 0 && !to.Narrow() {
 		return fmt.Errorf("to: found %s, expected a float, integer, bool or string type", to)
 	}
-	c.set(0, to.widened(), c.arg(0))
+	c.set(0, to.Widened(), c.arg(0))
 	return nil
 }
 
-func castLikeShape(c *shapeCall) error {
+func castLikeShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -148,28 +148,28 @@ func castLikeShape(c *shapeCall) error {
 	return nil
 }
 
-func quantizeShape(c *shapeCall) error {
+func quantizeShape(c *ShapeCall) error {
 	t := Uint8
 	if c.has(2) {
 		t = c.argType(2)
 	}
-	if d := c.n.Int("output_dtype", 0); d != 0 {
+	if d := c.N.Int("output_dtype", 0); d != 0 {
 		t = DType(d)
 	}
 	c.set(0, t, c.arg(0))
 	return nil
 }
 
-func dequantizeShape(c *shapeCall) error {
+func dequantizeShape(c *ShapeCall) error {
 	t := c.argType(1)
-	if d := c.n.Int("output_dtype", 0); d != 0 {
+	if d := c.N.Int("output_dtype", 0); d != 0 {
 		t = DType(d)
 	}
 	c.set(0, t, c.arg(0))
 	return nil
 }
 
-func gemmShape(c *shapeCall) error {
+func gemmShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -181,10 +181,10 @@ func gemmShape(c *shapeCall) error {
 	if len(a) != 2 || len(b) != 2 {
 		return fmt.Errorf("found shapes %v and %v, expected matrices", a, b)
 	}
-	if c.n.Int("transA", 0) != 0 {
+	if c.N.Int("transA", 0) != 0 {
 		a = []Dim{a[1], a[0]}
 	}
-	if c.n.Int("transB", 0) != 0 {
+	if c.N.Int("transB", 0) != 0 {
 		b = []Dim{b[1], b[0]}
 	}
 	if _, err := same(a[1], b[0]); err != nil {
@@ -194,7 +194,7 @@ func gemmShape(c *shapeCall) error {
 	return nil
 }
 
-func matMulShape(c *shapeCall) error {
+func matMulShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -209,10 +209,10 @@ func matMulShape(c *shapeCall) error {
 	}
 	row, col := len(a) == 1, len(b) == 1
 	if row {
-		a = []Dim{num(1), a[0]}
+		a = []Dim{Fixed(1), a[0]}
 	}
 	if col {
-		b = []Dim{b[0], num(1)}
+		b = []Dim{b[0], Fixed(1)}
 	}
 	na, nb := len(a), len(b)
 	if _, err := same(a[na-1], b[nb-2]); err != nil {
@@ -234,8 +234,8 @@ func matMulShape(c *shapeCall) error {
 
 // quantized is the operand that holds the second factor of a product or the weights of a convolution, and the type of the
 // result.
-func (c *shapeCall) quantized() (second int, t DType) {
-	switch c.n.Op {
+func (c *ShapeCall) quantized() (second int, t DType) {
+	switch c.N.Op {
 	case "QLinearMatMul", "QLinearConv":
 		return 3, c.argType(7)
 	case "MatMulInteger", "ConvInteger":
@@ -245,8 +245,8 @@ func (c *shapeCall) quantized() (second int, t DType) {
 }
 
 // einsumShape reads equations with one letter per axis and "..." for the axes before.
-func einsumShape(c *shapeCall) error {
-	terms, result, explicit, err := parseEinsum(c.n.Str("equation", ""), len(c.n.In))
+func einsumShape(c *ShapeCall) error {
+	terms, result, explicit, err := ParseEinsum(c.N.Str("equation", ""), len(c.N.In))
 	if err != nil {
 		return err
 	}
@@ -318,8 +318,8 @@ func dots0(s []Dim) []Dim {
 	return s
 }
 
-// parseEinsum splits an equation into indices; '.' stands for an ellipsis.
-func parseEinsum(eq string, operands int) (terms [][]rune, result []rune, explicit bool, err error) {
+// ParseEinsum splits an equation into indices; '.' stands for an ellipsis.
+func ParseEinsum(eq string, operands int) (terms [][]rune, result []rune, explicit bool, err error) {
 	bad := func(what string) error {
 		return fmt.Errorf("equation: found %q (%s), expected a form such as \"bij,bjk->bik\"", eq, what)
 	}
@@ -361,12 +361,12 @@ func parseEinsum(eq string, operands int) (terms [][]rune, result []rune, explic
 }
 
 // attentionShape is that of the operator of set 23: Y, present_key, present_value, qk.
-func attentionShape(c *shapeCall) error {
+func attentionShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
 	q, k, v, t := c.arg(0), c.arg(1), c.arg(2), c.argType(0)
-	for i := range c.out {
+	for i := range c.Out {
 		c.set(i, t, nil)
 	}
 	if q == nil || k == nil || v == nil {
@@ -376,14 +376,14 @@ func attentionShape(c *shapeCall) error {
 		return fmt.Errorf("found shapes %v, %v and %v, expected three of rank 3 or three of rank 4", q, k, v)
 	}
 	if len(q) == 3 {
-		qh, kh := c.n.Int("q_num_heads", 0), c.n.Int("kv_num_heads", 0)
+		qh, kh := c.N.Int("q_num_heads", 0), c.N.Int("kv_num_heads", 0)
 		if qh < 1 || kh < 1 {
 			return fmt.Errorf("found q_num_heads %d and kv_num_heads %d, expected at least 1 for rank 3", qh, kh)
 		}
 		heads := func(s []Dim, h int64) []Dim {
-			return []Dim{s[0], num(h), s[1], c.affine(s[2], 1, 0, h, 0)}
+			return []Dim{s[0], Fixed(h), s[1], c.affine(s[2], 1, 0, h, 0)}
 		}
-		y := []Dim{q[0], q[1], c.mul(c.affine(v[2], 1, 0, kh, 0), num(qh))}
+		y := []Dim{q[0], q[1], c.mul(c.affine(v[2], 1, 0, kh, 0), Fixed(qh))}
 		q, k, v = heads(q, qh), heads(k, kh), heads(v, kh)
 		c.set(0, t, y)
 	} else {
@@ -409,20 +409,20 @@ type shapeWindow struct {
 }
 
 // newShapeWindow reads the attributes of a window over spatial axes. kernel is nil where the weights give it.
-func (c *shapeCall) newShapeWindow(spatial int, kernel []int64) (w shapeWindow, err error) {
-	if k := c.n.Ints("kernel_shape"); kernel == nil {
+func (c *ShapeCall) newShapeWindow(spatial int, kernel []int64) (w shapeWindow, err error) {
+	if k := c.N.Ints("kernel_shape"); kernel == nil {
 		kernel = k
 	} else if k != nil && !slices.Equal(k, kernel) {
 		return w, fmt.Errorf("kernel_shape: found %v, expected %v as the weights have", k, kernel)
 	}
-	w = shapeWindow{kernel: kernel, stride: c.n.Ints("strides"), dilation: c.n.Ints("dilations"), auto: c.n.Str("auto_pad", "NOTSET")}
+	w = shapeWindow{kernel: kernel, stride: c.N.Ints("strides"), dilation: c.N.Ints("dilations"), auto: c.N.Str("auto_pad", "NOTSET")}
 	if w.stride == nil {
 		w.stride = slices.Repeat([]int64{1}, spatial)
 	}
 	if w.dilation == nil {
 		w.dilation = slices.Repeat([]int64{1}, spatial)
 	}
-	pads := c.n.Ints("pads")
+	pads := c.N.Ints("pads")
 	if pads == nil || w.auto != "NOTSET" {
 		pads = make([]int64, 2*spatial)
 	}
@@ -431,7 +431,7 @@ func (c *shapeCall) newShapeWindow(spatial int, kernel []int64) (w shapeWindow, 
 	}
 	for i := range spatial {
 		k, s, d := w.kernel[i], w.stride[i], w.dilation[i]
-		if k < 1 || s < 1 || d < 1 || k > maxExtent || s > maxExtent || d > maxExtent || absInt(pads[i]) > maxExtent || absInt(pads[spatial+i]) > maxExtent {
+		if k < 1 || s < 1 || d < 1 || k > MaxExtent || s > MaxExtent || d > MaxExtent || absInt(pads[i]) > MaxExtent || absInt(pads[spatial+i]) > MaxExtent {
 			return w, fmt.Errorf("found kernel %v, strides %v, dilations %v and pads %v, expected positive numbers within the limits", w.kernel, w.stride, w.dilation, pads)
 		}
 	}
@@ -448,7 +448,7 @@ func (c *shapeCall) newShapeWindow(spatial int, kernel []int64) (w shapeWindow, 
 func (w shapeWindow) extent(i int) int64 { return (w.kernel[i]-1)*w.dilation[i] + 1 }
 
 // slide is the number of positions of the window on axis i of extent d.
-func (c *shapeCall) slide(w shapeWindow, i int, d Dim, ceil bool) (Dim, error) {
+func (c *ShapeCall) slide(w shapeWindow, i int, d Dim, ceil bool) (Dim, error) {
 	s := w.stride[i]
 	if w.auto == "SAME_UPPER" || w.auto == "SAME_LOWER" {
 		return c.affine(d, 1, s-1, s, 0), nil // ⌈d/s⌉
@@ -483,7 +483,7 @@ func spatialKernel(w []Dim) ([]int64, bool) {
 	return k, true
 }
 
-func convShape(c *shapeCall) error {
+func convShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -496,8 +496,8 @@ func convShape(c *shapeCall) error {
 	if len(x) < 3 || len(w) != len(x) {
 		return fmt.Errorf("found input %v and weights %v, expected the same rank of at least 3", x, w)
 	}
-	group := c.n.Int("group", 1)
-	if group < 1 || group > maxExtent {
+	group := c.N.Int("group", 1)
+	if group < 1 || group > MaxExtent {
 		return fmt.Errorf("group: found %d, expected at least 1", group)
 	}
 	if x[1].Known() && w[1].Known() && x[1].N != w[1].N*group {
@@ -509,7 +509,7 @@ func convShape(c *shapeCall) error {
 	out := []Dim{x[0], w[0]}
 	kernel, ok := spatialKernel(w)
 	if !ok {
-		if kernel = c.n.Ints("kernel_shape"); kernel == nil {
+		if kernel = c.N.Ints("kernel_shape"); kernel == nil {
 			c.set(0, t, append(out, c.unknownDims(len(x)-2)...))
 			return nil
 		}
@@ -529,7 +529,7 @@ func convShape(c *shapeCall) error {
 	return nil
 }
 
-func convTransposeShape(c *shapeCall) error {
+func convTransposeShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -542,8 +542,8 @@ func convTransposeShape(c *shapeCall) error {
 		return fmt.Errorf("found input %v and weights %v, expected the same rank of at least 3", x, w)
 	}
 	spatial := len(x) - 2
-	group := c.n.Int("group", 1)
-	if group < 1 || group > maxExtent {
+	group := c.N.Int("group", 1)
+	if group < 1 || group > MaxExtent {
 		return fmt.Errorf("group: found %d, expected at least 1", group)
 	}
 	if _, err := same(x[1], w[0]); err != nil {
@@ -552,10 +552,10 @@ func convTransposeShape(c *shapeCall) error {
 	if w[0].Known() && w[0].N%group != 0 {
 		return fmt.Errorf("found %v channels, expected a multiple of the %d groups", w[0], group)
 	}
-	out := []Dim{x[0], c.mul(w[1], num(group))}
+	out := []Dim{x[0], c.mul(w[1], Fixed(group))}
 	kernel, ok := spatialKernel(w)
 	if !ok {
-		if kernel = c.n.Ints("kernel_shape"); kernel == nil {
+		if kernel = c.N.Ints("kernel_shape"); kernel == nil {
 			c.set(0, t, append(out, c.unknownDims(spatial)...))
 			return nil
 		}
@@ -564,11 +564,11 @@ func convTransposeShape(c *shapeCall) error {
 	if err != nil {
 		return err
 	}
-	extra := c.n.Ints("output_padding")
+	extra := c.N.Ints("output_padding")
 	if extra == nil {
 		extra = make([]int64, spatial)
 	}
-	given := c.n.Ints("output_shape")
+	given := c.N.Ints("output_shape")
 	if len(given) == spatial+2 {
 		given = given[2:]
 	}
@@ -576,14 +576,14 @@ func convTransposeShape(c *shapeCall) error {
 		return fmt.Errorf("found output_padding %v and output_shape %v, expected those of %d axes", extra, given, spatial)
 	}
 	for i, d := range x[2:] {
-		if extra[i] < 0 || extra[i] > maxExtent {
+		if extra[i] < 0 || extra[i] > MaxExtent {
 			return fmt.Errorf("output_padding: found %v, expected numbers of at least 0", extra)
 		}
 		switch {
 		case given != nil:
-			out = append(out, num(given[i]))
+			out = append(out, Fixed(given[i]))
 		case win.auto == "SAME_UPPER" || win.auto == "SAME_LOWER":
-			out = append(out, c.mul(d, num(win.stride[i])))
+			out = append(out, c.mul(d, Fixed(win.stride[i])))
 		default:
 			p := extra[i] + win.extent(i) - win.stride[i] - win.begin[i] - win.end[i]
 			out = append(out, c.affine(d, win.stride[i], p, 1, 0))
@@ -593,7 +593,7 @@ func convTransposeShape(c *shapeCall) error {
 	return nil
 }
 
-func poolShape(c *shapeCall) error {
+func poolShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -612,7 +612,7 @@ func poolShape(c *shapeCall) error {
 	}
 	out := []Dim{x[0], x[1]}
 	for i, d := range x[2:] {
-		e, err := c.slide(win, i, d, c.n.Int("ceil_mode", 0) != 0)
+		e, err := c.slide(win, i, d, c.N.Int("ceil_mode", 0) != 0)
 		if err != nil {
 			return err
 		}
@@ -623,7 +623,7 @@ func poolShape(c *shapeCall) error {
 	return nil
 }
 
-func globalPoolShape(c *shapeCall) error {
+func globalPoolShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -632,13 +632,13 @@ func globalPoolShape(c *shapeCall) error {
 		return fmt.Errorf("found input %v, expected at least rank 2", x)
 	}
 	for i := 2; i < len(x); i++ {
-		x[i] = num(1)
+		x[i] = Fixed(1)
 	}
 	c.set(0, c.argType(0), x)
 	return nil
 }
 
-func col2imShape(c *shapeCall) error {
+func col2imShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
@@ -654,7 +654,7 @@ func col2imShape(c *shapeCall) error {
 	}
 	size := int64(1)
 	for _, b := range block {
-		if b < 1 || b > maxExtent || size > maxExtent {
+		if b < 1 || b > MaxExtent || size > MaxExtent {
 			return fmt.Errorf("block_shape: found %v, expected positive numbers", block)
 		}
 		size *= b
@@ -664,7 +664,7 @@ func col2imShape(c *shapeCall) error {
 }
 
 // affineGridShape is that of a grid for each of the images [N, C, d1 …] whose shape is operand 1.
-func affineGridShape(c *shapeCall) error {
+func affineGridShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -678,15 +678,15 @@ func affineGridShape(c *shapeCall) error {
 		return fmt.Errorf("found size %v, expected 4 or 5 extents", size)
 	}
 	for _, d := range size {
-		if d.Known() && (d.N < 0 || d.N > maxExtent) {
-			return fmt.Errorf("found size %v, expected extents of 0 to %d", size, maxExtent)
+		if d.Known() && (d.N < 0 || d.N > MaxExtent) {
+			return fmt.Errorf("found size %v, expected extents of 0 to %d", size, MaxExtent)
 		}
 	}
-	c.set(0, c.argType(0), slices.Concat(size[:1], size[2:], []Dim{num(int64(rank))}))
+	c.set(0, c.argType(0), slices.Concat(size[:1], size[2:], []Dim{Fixed(int64(rank))}))
 	return nil
 }
 
-func gridSampleShape(c *shapeCall) error {
+func gridSampleShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -702,12 +702,12 @@ func gridSampleShape(c *shapeCall) error {
 	return nil
 }
 
-func batchNormShape(c *shapeCall) error {
+func batchNormShape(c *ShapeCall) error {
 	if err := c.need(5); err != nil {
 		return err
 	}
 	c.set(0, c.argType(0), c.arg(0))
-	for i := 1; i < len(c.out); i++ {
+	for i := 1; i < len(c.Out); i++ {
 		c.set(i, c.argType(3), c.arg(3))
 	}
 	if x, s := c.arg(0), c.arg(1); len(x) > 1 && len(s) == 1 {
@@ -718,12 +718,12 @@ func batchNormShape(c *shapeCall) error {
 	return nil
 }
 
-func dropoutShape(c *shapeCall) error {
+func dropoutShape(c *ShapeCall) error {
 	c.set(1, Bool, c.arg(0))
 	return likeFirst(c)
 }
 
-func layerNormShape(c *shapeCall) error {
+func layerNormShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -734,13 +734,13 @@ func layerNormShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	a, err := normAxis(c.n.Int("axis", -1), len(x))
+	a, err := NormAxis(c.N.Int("axis", -1), len(x))
 	if err != nil {
 		return err
 	}
 	s := slices.Clone(x)
 	for i := a; i < len(s); i++ {
-		s[i] = num(1)
+		s[i] = Fixed(1)
 	}
 	stash := Float32
 	if c.argType(0) == Float64 {
@@ -751,7 +751,7 @@ func layerNormShape(c *shapeCall) error {
 	return nil
 }
 
-func concatShape(c *shapeCall) error {
+func concatShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -760,11 +760,11 @@ func concatShape(c *shapeCall) error {
 	if first == nil {
 		return nil
 	}
-	a, err := normAxis(c.n.Int("axis", 1), len(first))
+	a, err := NormAxis(c.N.Int("axis", 1), len(first))
 	if err != nil {
 		return err
 	}
-	for i := 1; i < len(c.n.In); i++ {
+	for i := 1; i < len(c.N.In); i++ {
 		s := c.arg(i)
 		if s == nil {
 			return nil
@@ -784,11 +784,11 @@ func concatShape(c *shapeCall) error {
 	return nil
 }
 
-func depthToSpaceShape(c *shapeCall) error {
+func depthToSpaceShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
-	b := c.n.Int("blocksize", 0)
+	b := c.N.Int("blocksize", 0)
 	x := c.arg(0)
 	c.set(0, c.argType(0), nil)
 	if x == nil {
@@ -797,15 +797,15 @@ func depthToSpaceShape(c *shapeCall) error {
 	if len(x) != 4 || b < 1 || b > 1<<15 || x[1].N%(b*b) != 0 {
 		return fmt.Errorf("found input %v and block size %d, expected [N C H W] with C a multiple of the block", x, b)
 	}
-	c.set(0, c.argType(0), []Dim{x[0], c.affine(x[1], 1, 0, b*b, 0), c.mul(x[2], num(b)), c.mul(x[3], num(b))})
+	c.set(0, c.argType(0), []Dim{x[0], c.affine(x[1], 1, 0, b*b, 0), c.mul(x[2], Fixed(b)), c.mul(x[3], Fixed(b))})
 	return nil
 }
 
-func spaceToDepthShape(c *shapeCall) error {
+func spaceToDepthShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
-	b := c.n.Int("blocksize", 0)
+	b := c.N.Int("blocksize", 0)
 	x := c.arg(0)
 	c.set(0, c.argType(0), nil)
 	if x == nil {
@@ -814,22 +814,22 @@ func spaceToDepthShape(c *shapeCall) error {
 	if len(x) != 4 || b < 1 || b > 1<<15 || x[2].Known() && x[2].N%b != 0 || x[3].Known() && x[3].N%b != 0 {
 		return fmt.Errorf("found input %v and block size %d, expected [N C H W] with H and W multiples of the block", x, b)
 	}
-	c.set(0, c.argType(0), []Dim{x[0], c.mul(x[1], num(b*b)), c.affine(x[2], 1, 0, b, 0), c.affine(x[3], 1, 0, b, 0)})
+	c.set(0, c.argType(0), []Dim{x[0], c.mul(x[1], Fixed(b*b)), c.affine(x[2], 1, 0, b, 0), c.affine(x[3], 1, 0, b, 0)})
 	return nil
 }
 
 // target is the shape that operand i holds as values. Where only their number is known, the extents are unknown.
-func (c *shapeCall) target(i int) []Dim {
+func (c *ShapeCall) target(i int) []Dim {
 	if e, ok := c.elems(i); ok {
 		return slices.Clone(e)
 	}
-	if s := c.arg(i); len(s) == 1 && s[0].Known() && s[0].N <= maxRank {
+	if s := c.arg(i); len(s) == 1 && s[0].Known() && s[0].N <= MaxRank {
 		return c.unknownDims(int(s[0].N))
 	}
 	return nil
 }
 
-func expandShape(c *shapeCall) error {
+func expandShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -844,7 +844,7 @@ func expandShape(c *shapeCall) error {
 	return err
 }
 
-func flattenShape(c *shapeCall) error {
+func flattenShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -853,7 +853,7 @@ func flattenShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	a := c.n.Int("axis", 1)
+	a := c.N.Int("axis", 1)
 	if a < -int64(len(x)) || a > int64(len(x)) {
 		return fmt.Errorf("axis: found %d, expected -%d to %d", a, len(x), len(x))
 	}
@@ -864,17 +864,17 @@ func flattenShape(c *shapeCall) error {
 	return nil
 }
 
-func reshapeShape(c *shapeCall) error {
+func reshapeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
 	x, t := c.arg(0), c.argType(0)
 	c.set(0, t, nil)
 	var want []Dim
-	if a, ok := c.n.Attr["shape"]; ok {
+	if a, ok := c.N.Attr["shape"]; ok {
 		want = []Dim{}
 		for _, v := range a.Ints {
-			want = append(want, num(v))
+			want = append(want, Fixed(v))
 		}
 	} else if want = c.target(1); want == nil {
 		return nil
@@ -882,7 +882,7 @@ func reshapeShape(c *shapeCall) error {
 	minus, guess := -1, -1
 	for i, d := range want {
 		switch {
-		case d.Known() && d.N == 0 && c.n.Int("allowzero", 0) == 0:
+		case d.Known() && d.N == 0 && c.N.Int("allowzero", 0) == 0:
 			if x == nil {
 				want[i] = c.fresh("")
 			} else if i >= len(x) {
@@ -934,13 +934,13 @@ func reshapeShape(c *shapeCall) error {
 	return nil
 }
 
-func squeezeShape(c *shapeCall) error {
+func squeezeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
 	x, t := c.arg(0), c.argType(0)
 	c.set(0, t, nil)
-	axes, given, ok := c.list(1, "axes")
+	axes, given, ok := c.List(1, "axes")
 	if x == nil {
 		return nil
 	}
@@ -963,7 +963,7 @@ func squeezeShape(c *shapeCall) error {
 		c.set(0, t, out)
 		return nil
 	}
-	list, err := normAxes(axes, len(x))
+	list, err := NormAxes(axes, len(x))
 	if err != nil {
 		return err
 	}
@@ -978,18 +978,18 @@ func squeezeShape(c *shapeCall) error {
 	return nil
 }
 
-func unsqueezeShape(c *shapeCall) error {
+func unsqueezeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
 	x, t := c.arg(0), c.argType(0)
 	c.set(0, t, nil)
-	axes, given, ok := c.list(1, "axes")
+	axes, given, ok := c.List(1, "axes")
 	if x == nil {
 		return nil
 	}
 	if !ok {
-		if a := c.arg(1); len(a) == 1 && a[0].Known() && a[0].N <= maxRank-int64(len(x)) {
+		if a := c.arg(1); len(a) == 1 && a[0].Known() && a[0].N <= MaxRank-int64(len(x)) {
 			c.set(0, t, c.unknownDims(len(x)+int(a[0].N)))
 		}
 		return nil
@@ -997,17 +997,17 @@ func unsqueezeShape(c *shapeCall) error {
 	if !given {
 		return fmt.Errorf("found no axes, expected some")
 	}
-	if len(x)+len(axes) > maxRank {
-		return fmt.Errorf("found rank %d, expected at most %d", len(x)+len(axes), maxRank)
+	if len(x)+len(axes) > MaxRank {
+		return fmt.Errorf("found rank %d, expected at most %d", len(x)+len(axes), MaxRank)
 	}
-	list, err := normAxes(axes, len(x)+len(axes))
+	list, err := NormAxes(axes, len(x)+len(axes))
 	if err != nil {
 		return err
 	}
 	out := []Dim{}
 	for i := range len(x) + len(axes) {
 		if slices.Contains(list, i) {
-			out = append(out, num(1))
+			out = append(out, Fixed(1))
 		} else {
 			out, x = append(out, x[0]), x[1:]
 		}
@@ -1016,7 +1016,7 @@ func unsqueezeShape(c *shapeCall) error {
 	return nil
 }
 
-func padShape(c *shapeCall) error {
+func padShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -1026,9 +1026,9 @@ func padShape(c *shapeCall) error {
 		return nil
 	}
 	var pads []Dim
-	if a, ok := c.n.Attr["pads"]; ok {
+	if a, ok := c.N.Attr["pads"]; ok {
 		for _, v := range a.Ints {
-			pads = append(pads, num(v))
+			pads = append(pads, Fixed(v))
 		}
 	} else {
 		var ok bool
@@ -1048,7 +1048,7 @@ func padShape(c *shapeCall) error {
 			return nil
 		}
 		var err error
-		if axes, err = normAxes(list, len(x)); err != nil {
+		if axes, err = NormAxes(list, len(x)); err != nil {
 			return err
 		}
 	}
@@ -1064,7 +1064,7 @@ func padShape(c *shapeCall) error {
 }
 
 // resizeShape serves Resize of all sets and Upsample.
-func resizeShape(c *shapeCall) error {
+func resizeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -1077,14 +1077,14 @@ func resizeShape(c *shapeCall) error {
 	for i := range axes {
 		axes[i] = i
 	}
-	if a, ok := c.n.Attr["axes"]; ok {
+	if a, ok := c.N.Attr["axes"]; ok {
 		var err error
-		if axes, err = normAxes(a.Ints, len(x)); err != nil {
+		if axes, err = NormAxes(a.Ints, len(x)); err != nil {
 			return err
 		}
 	}
 	scaleArg := 2
-	if c.n.Op == "Upsample" || c.g.Opset[""] < 11 {
+	if c.N.Op == "Upsample" || c.G.Opset[""] < 11 {
 		scaleArg = 1
 	}
 	out := slices.Clone(x)
@@ -1096,7 +1096,7 @@ func resizeShape(c *shapeCall) error {
 	}
 	if c.has(3) && scaleArg == 2 {
 		sizes, ok := c.elems(3)
-		policy := c.n.Str("keep_aspect_ratio_policy", "stretch")
+		policy := c.N.Str("keep_aspect_ratio_policy", "stretch")
 		if !ok {
 			unknown()
 			return nil
@@ -1123,14 +1123,14 @@ func resizeShape(c *shapeCall) error {
 			}
 		}
 		for _, a := range axes {
-			out[a] = num(int64(scale*float64(x[a].N) + 0.5))
+			out[a] = Fixed(int64(scale*float64(x[a].N) + 0.5))
 		}
 		c.set(0, t, out)
 		return nil
 	}
-	scales, ok := c.n.Attr["scales"].Floats, c.n.Attr["scales"].Floats != nil
+	scales, ok := c.N.Attr["scales"].Floats, c.N.Attr["scales"].Floats != nil
 	if !ok {
-		scales, ok = c.floats(scaleArg)
+		scales, ok = c.Floats(scaleArg)
 	}
 	if !ok {
 		// Scales that were computed are followed when they are whole numbers.
@@ -1148,18 +1148,18 @@ func resizeShape(c *shapeCall) error {
 	}
 	for i, a := range axes {
 		s := scales[i]
-		if !(s > 0) || s > maxExtent {
+		if !(s > 0) || s > MaxExtent {
 			return fmt.Errorf("scales: found %v, expected positive numbers", scales)
 		}
 		n := float64(x[a].N) * s
 		switch {
-		case x[a].Known() && n <= maxExtent:
+		case x[a].Known() && n <= MaxExtent:
 			// The product is taken in float32, in which 10·0.7 is 7.
-			out[a] = num(int64(float32(x[a].N) * float32(s)))
+			out[a] = Fixed(int64(float32(x[a].N) * float32(s)))
 		case !x[a].Known() && n == float64(int64(n)) && n >= 1 && n < maxCoefficient:
 			out[a] = Dim{int64(n), x[a].Sym}
 		case x[a].Known():
-			return fmt.Errorf("scales: found %v for input %v, expected extents of at most %d", scales, x, maxExtent)
+			return fmt.Errorf("scales: found %v for input %v, expected extents of at most %d", scales, x, MaxExtent)
 		default:
 			out[a] = c.fresh(fmt.Sprintf("floor(%v*%g)", x[a], s))
 		}
@@ -1168,7 +1168,7 @@ func resizeShape(c *shapeCall) error {
 	return nil
 }
 
-func sliceShape(c *shapeCall) error {
+func sliceShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -1179,20 +1179,20 @@ func sliceShape(c *shapeCall) error {
 	}
 	var starts, ends []Dim
 	var ok1, ok2 bool
-	if a, ok := c.n.Attr["starts"]; ok {
+	if a, ok := c.N.Attr["starts"]; ok {
 		for _, v := range a.Ints {
-			starts = append(starts, num(v))
+			starts = append(starts, Fixed(v))
 		}
-		for _, v := range c.n.Ints("ends") {
-			ends = append(ends, num(v))
+		for _, v := range c.N.Ints("ends") {
+			ends = append(ends, Fixed(v))
 		}
 		ok1, ok2 = true, true
 	} else {
 		starts, ok1 = c.elems(1)
 		ends, ok2 = c.elems(2)
 	}
-	axes, given, okAxes := c.list(3, "axes")
-	steps, stepped, okSteps := c.list(4, "steps")
+	axes, given, okAxes := c.List(3, "axes")
+	steps, stepped, okSteps := c.List(4, "steps")
 	if !okAxes {
 		c.set(0, t, c.unknownDims(len(x)))
 		return nil
@@ -1209,7 +1209,7 @@ func sliceShape(c *shapeCall) error {
 			axes = append(axes, int64(i))
 		}
 	}
-	list, err := normAxes(axes, len(x))
+	list, err := NormAxes(axes, len(x))
 	if err != nil {
 		return err
 	}
@@ -1235,58 +1235,58 @@ func sliceShape(c *shapeCall) error {
 }
 
 // sliceDim is the extent that a slice leaves of d.
-func (c *shapeCall) sliceDim(d, start, end Dim, step int64) (Dim, error) {
+func (c *ShapeCall) sliceDim(d, start, end Dim, step int64) (Dim, error) {
 	if d.Known() && start.Known() && end.Known() {
 		_, n, err := sliceOf(start.N, end.N, step, d.N)
-		return num(n), err
+		return Fixed(n), err
 	}
 	if step == 0 {
 		return d, fmt.Errorf("step: found 0, expected another number")
 	}
 	// From the beginning, a bound that is the extent itself or beyond every extent takes all of it.
-	whole := end == d || end.Known() && end.N >= maxExtent
+	whole := end == d || end.Known() && end.N >= MaxExtent
 	switch {
-	case step == 1 && start == num(0) && whole, step == -1 && start == num(-1) && end.Known() && end.N <= -maxExtent:
+	case step == 1 && start == Fixed(0) && whole, step == -1 && start == Fixed(-1) && end.Known() && end.N <= -MaxExtent:
 		return d, nil
-	case step == 1 && start == num(0) && !end.Known() && d.Sym == end.Sym && end.N > 0 && end.N <= d.N:
+	case step == 1 && start == Fixed(0) && !end.Known() && d.Sym == end.Sym && end.N > 0 && end.N <= d.N:
 		return end, nil
 	case step == 1 && whole && start.Sym == d.Sym && start.N > 0 && start.N < d.N:
 		return Dim{d.N - start.N, d.Sym}, nil
 	case step == 1 && !start.Known() && start.Sym == d.Sym && end.Sym == d.Sym && 0 < start.N && start.N <= end.N && end.N <= d.N:
 		return c.add(end, neg(start)), nil
-	case step == 1 && d.Known() && start == num(0) && !end.Known() && end.Sym[0] != '?':
+	case step == 1 && d.Known() && start == Fixed(0) && !end.Known() && end.Sym[0] != '?':
 		return c.fresh(fmt.Sprintf("min(%v, %v)", d, end)), nil
 	}
 	return c.fresh(fmt.Sprintf("slice(%v, %v, %v, %d)", d, start, end, step)), nil
 }
 
-func splitShape(c *shapeCall) error {
+func splitShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
-	x, t, n := c.arg(0), c.argType(0), int64(len(c.out))
-	for i := range c.out {
+	x, t, n := c.arg(0), c.argType(0), int64(len(c.Out))
+	for i := range c.Out {
 		c.set(i, t, nil)
 	}
 	if x == nil {
 		return nil
 	}
-	a, err := normAxis(c.n.Int("axis", 0), len(x))
+	a, err := NormAxis(c.N.Int("axis", 0), len(x))
 	if err != nil {
 		return err
 	}
 	parts := make([]Dim, n)
-	if sizes, ok := c.n.Attr["split"]; ok {
+	if sizes, ok := c.N.Attr["split"]; ok {
 		parts = nil
 		for _, v := range sizes.Ints {
-			parts = append(parts, num(v))
+			parts = append(parts, Fixed(v))
 		}
 	} else if c.has(1) {
 		if parts, ok = c.elems(1); !ok {
-			parts = c.unknownDims(len(c.out))
+			parts = c.unknownDims(len(c.Out))
 		}
 	} else {
-		if k := c.n.Int("num_outputs", n); k != n {
+		if k := c.N.Int("num_outputs", n); k != n {
 			return fmt.Errorf("num_outputs: found %d, expected the number of outputs %d", k, n)
 		}
 		// All parts have ⌈extent/n⌉ but the last, which may be smaller.
@@ -1299,15 +1299,15 @@ func splitShape(c *shapeCall) error {
 			if last < 0 {
 				return fmt.Errorf("found extent %v, expected at least one element for each of %d outputs", x[a], n)
 			}
-			parts[n-1] = num(last)
+			parts[n-1] = Fixed(last)
 		} else if part.Sym != x[a].Sym {
 			parts[n-1] = c.fresh(fmt.Sprintf("last(%v, %d)", x[a], n))
 		}
 	}
-	if len(parts) != len(c.out) {
-		return fmt.Errorf("split: found %d parts, expected %d", len(parts), len(c.out))
+	if len(parts) != len(c.Out) {
+		return fmt.Errorf("split: found %d parts, expected %d", len(parts), len(c.Out))
 	}
-	sum := num(0)
+	sum := Fixed(0)
 	for i, d := range parts {
 		s := slices.Clone(x)
 		s[a] = d
@@ -1320,7 +1320,7 @@ func splitShape(c *shapeCall) error {
 	return nil
 }
 
-func tileShape(c *shapeCall) error {
+func tileShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -1345,7 +1345,7 @@ func tileShape(c *shapeCall) error {
 	return nil
 }
 
-func transposeShape(c *shapeCall) error {
+func transposeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -1354,13 +1354,13 @@ func transposeShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	perm := c.n.Ints("perm")
+	perm := c.N.Ints("perm")
 	if perm == nil {
 		for i := range x {
 			perm = append(perm, int64(len(x)-1-i))
 		}
 	}
-	list, err := normAxes(perm, len(x))
+	list, err := NormAxes(perm, len(x))
 	if err != nil || len(list) != len(x) {
 		return fmt.Errorf("perm: found %v, expected a permutation of %d axes", perm, len(x))
 	}
@@ -1372,7 +1372,7 @@ func transposeShape(c *shapeCall) error {
 	return nil
 }
 
-func gatherShape(c *shapeCall) error {
+func gatherShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -1381,7 +1381,7 @@ func gatherShape(c *shapeCall) error {
 	if x == nil || idx == nil {
 		return nil
 	}
-	a, err := normAxis(c.n.Int("axis", 0), len(x))
+	a, err := NormAxis(c.N.Int("axis", 0), len(x))
 	if err != nil {
 		return err
 	}
@@ -1389,7 +1389,7 @@ func gatherShape(c *shapeCall) error {
 	return nil
 }
 
-func gatherElementsShape(c *shapeCall) error {
+func gatherElementsShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -1397,13 +1397,13 @@ func gatherElementsShape(c *shapeCall) error {
 	return nil
 }
 
-func gatherNDShape(c *shapeCall) error {
+func gatherNDShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
 	x, idx := c.arg(0), c.arg(1)
 	c.set(0, c.argType(0), nil)
-	b := c.n.Int("batch_dims", 0)
+	b := c.N.Int("batch_dims", 0)
 	if x == nil || idx == nil || len(idx) == 0 || !idx[len(idx)-1].Known() {
 		return nil
 	}
@@ -1415,7 +1415,7 @@ func gatherNDShape(c *shapeCall) error {
 	return nil
 }
 
-func oneHotShape(c *shapeCall) error {
+func oneHotShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
@@ -1424,7 +1424,7 @@ func oneHotShape(c *shapeCall) error {
 	if idx == nil {
 		return nil
 	}
-	a, err := normAxis(c.n.Int("axis", -1), len(idx)+1)
+	a, err := NormAxis(c.N.Int("axis", -1), len(idx)+1)
 	if err != nil {
 		return err
 	}
@@ -1436,7 +1436,7 @@ func oneHotShape(c *shapeCall) error {
 	return nil
 }
 
-func argShape(c *shapeCall) error {
+func argShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -1445,19 +1445,19 @@ func argShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	a, err := normAxis(c.n.Int("axis", 0), len(x))
+	a, err := NormAxis(c.N.Int("axis", 0), len(x))
 	if err != nil {
 		return err
 	}
-	if c.n.Int("keepdims", 1) != 0 {
-		c.set(0, Int64, joinDims(x[:a], []Dim{num(1)}, x[a+1:]))
+	if c.N.Int("keepdims", 1) != 0 {
+		c.set(0, Int64, joinDims(x[:a], []Dim{Fixed(1)}, x[a+1:]))
 	} else {
 		c.set(0, Int64, joinDims(x[:a], []Dim{}, x[a+1:]))
 	}
 	return nil
 }
 
-func topKShape(c *shapeCall) error {
+func topKShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -1467,34 +1467,34 @@ func topKShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	a, err := normAxis(c.n.Int("axis", -1), len(x))
+	a, err := NormAxis(c.N.Int("axis", -1), len(x))
 	if err != nil {
 		return err
 	}
 	x[a] = c.fresh("")
 	if e, ok := c.elems(1); ok && len(e) == 1 {
 		x[a] = e[0]
-	} else if k := c.n.Int("k", 0); k > 0 {
-		x[a] = num(k)
+	} else if k := c.N.Int("k", 0); k > 0 {
+		x[a] = Fixed(k)
 	}
 	c.set(0, c.argType(0), x)
 	c.set(1, Int64, x)
 	return nil
 }
 
-func nonZeroShape(c *shapeCall) error {
+func nonZeroShape(c *ShapeCall) error {
 	if x := c.arg(0); x != nil {
-		c.set(0, Int64, []Dim{num(int64(len(x))), c.fresh("")})
+		c.set(0, Int64, []Dim{Fixed(int64(len(x))), c.fresh("")})
 	} else {
 		c.set(0, Int64, nil)
 	}
 	return nil
 }
 
-func compressShape(c *shapeCall) error {
+func compressShape(c *ShapeCall) error {
 	x := slices.Clone(c.arg(0))
 	c.set(0, c.argType(0), nil)
-	a, ok := c.n.Attr["axis"]
+	a, ok := c.N.Attr["axis"]
 	if !ok {
 		c.set(0, c.argType(0), []Dim{c.fresh("")})
 		return nil
@@ -1502,7 +1502,7 @@ func compressShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	k, err := normAxis(a.Int, len(x))
+	k, err := NormAxis(a.Int, len(x))
 	if err != nil {
 		return err
 	}
@@ -1511,50 +1511,50 @@ func compressShape(c *shapeCall) error {
 	return nil
 }
 
-func constantShape(c *shapeCall) error {
-	t, err := c.n.constant()
+func constantShape(c *ShapeCall) error {
+	t, err := c.N.Constant()
 	if err != nil {
 		return err
 	}
 	s := make([]Dim, len(t.Shape))
 	for i, d := range t.Shape {
-		s[i] = num(d)
+		s[i] = Fixed(d)
 	}
 	c.set(0, t.Type, s)
 	return nil
 }
 
-func constantOfShapeShape(c *shapeCall) error {
+func constantOfShapeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
 	t := Float32
-	if v := c.n.Attr["value"].Tensor; v != nil {
+	if v := c.N.Attr["value"].Tensor; v != nil {
 		t = v.Type
 	}
 	c.set(0, t, c.target(0))
 	return nil
 }
 
-func eyeLikeShape(c *shapeCall) error {
+func eyeLikeShape(c *ShapeCall) error {
 	t := c.argType(0)
-	if d := c.n.Int("dtype", 0); d != 0 {
+	if d := c.N.Int("dtype", 0); d != 0 {
 		t = DType(d)
 	}
 	c.set(0, t, c.arg(0))
 	return nil
 }
 
-func randomShape(c *shapeCall) error {
+func randomShape(c *ShapeCall) error {
 	s := []Dim{}
-	for _, d := range c.n.Ints("shape") {
-		s = append(s, num(d))
+	for _, d := range c.N.Ints("shape") {
+		s = append(s, Fixed(d))
 	}
-	c.set(0, DType(c.n.Int("dtype", int64(Float32))), s)
+	c.set(0, DType(c.N.Int("dtype", int64(Float32))), s)
 	return nil
 }
 
-func rangeShape(c *shapeCall) error {
+func rangeShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
@@ -1584,24 +1584,24 @@ func rangeShape(c *shapeCall) error {
 	return nil
 }
 
-func shapeShape(c *shapeCall) error {
+func shapeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
 	c.set(0, Int64, []Dim{c.fresh("")})
 	if x := c.arg(0); x != nil {
-		from, to := shapeRange(c.n.Int("start", 0), c.n.Int("end", 1<<62), int64(len(x)))
-		c.set(0, Int64, []Dim{num(to - from)})
+		from, to := shapeRange(c.N.Int("start", 0), c.N.Int("end", 1<<62), int64(len(x)))
+		c.set(0, Int64, []Dim{Fixed(to - from)})
 	}
 	return nil
 }
 
-func sizeShape(c *shapeCall) error {
+func sizeShape(c *ShapeCall) error {
 	c.set(0, Int64, []Dim{})
 	return nil
 }
 
-func reduceShape(c *shapeCall) error {
+func reduceShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
@@ -1610,8 +1610,8 @@ func reduceShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	keep := c.n.Int("keepdims", 1) != 0
-	axes, given, ok := c.list(1, "axes")
+	keep := c.N.Int("keepdims", 1) != 0
+	axes, given, ok := c.List(1, "axes")
 	if !ok {
 		if keep {
 			c.set(0, t, c.unknownDims(len(x)))
@@ -1620,12 +1620,12 @@ func reduceShape(c *shapeCall) error {
 		}
 		return nil
 	}
-	list, err := normAxes(axes, len(x))
+	list, err := NormAxes(axes, len(x))
 	if err != nil {
 		return err
 	}
 	if !given || len(axes) == 0 {
-		if c.n.Int("noop_with_empty_axes", 0) != 0 {
+		if c.N.Int("noop_with_empty_axes", 0) != 0 {
 			c.set(0, t, x)
 			return nil
 		}
@@ -1639,7 +1639,7 @@ func reduceShape(c *shapeCall) error {
 		case !slices.Contains(list, i):
 			out = append(out, d)
 		case keep:
-			out = append(out, num(1))
+			out = append(out, Fixed(1))
 		}
 	}
 	c.set(0, t, out)

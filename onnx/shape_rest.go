@@ -1,6 +1,8 @@
 package onnx
 
-import "slices"
+import (
+	"slices"
+)
 
 // The operators that lenskit neither evaluates nor differentiates, but onnxruntime runs: the sizes of their results are
 // inferred so that what a graph takes can be told.
@@ -19,15 +21,15 @@ func init() {
 		"MelWeightMatrix": melShape, "DFT": dftShape, "STFT": stftShape, "Multinomial": multinomialShape,
 		"SequenceLength": sizeShape, "OptionalHasElement": hasElementShape,
 	} {
-		shapeTable[op] = f
+		ShapeTable[op] = f
 	}
 }
 
 // typeAttr is the element type that an attribute names.
-func (c *shapeCall) typeAttr(name string, def DType) DType { return DType(c.n.Int(name, int64(def))) }
+func (c *ShapeCall) typeAttr(name string, def DType) DType { return DType(c.N.Int(name, int64(def))) }
 
 // number is the one number that operand i holds.
-func (c *shapeCall) number(i int) Dim {
+func (c *ShapeCall) number(i int) Dim {
 	if e, ok := c.elems(i); ok && len(e) == 1 {
 		return e[0]
 	}
@@ -35,7 +37,7 @@ func (c *shapeCall) number(i int) Dim {
 }
 
 // regionShape: a window of fixed size for each region.
-func regionShape(c *shapeCall) error {
+func regionShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -44,19 +46,19 @@ func regionShape(c *shapeCall) error {
 	if len(x) != 4 || len(rois) != 2 {
 		return nil
 	}
-	h, w := c.n.Int("output_height", 1), c.n.Int("output_width", 1)
-	if c.n.Op == "MaxRoiPool" {
-		p := c.n.Ints("pooled_shape")
+	h, w := c.N.Int("output_height", 1), c.N.Int("output_width", 1)
+	if c.N.Op == "MaxRoiPool" {
+		p := c.N.Ints("pooled_shape")
 		if len(p) != 2 {
 			return nil
 		}
 		h, w = p[0], p[1]
 	}
-	c.set(0, c.argType(0), []Dim{rois[0], x[1], num(h), num(w)})
+	c.set(0, c.argType(0), []Dim{rois[0], x[1], Fixed(h), Fixed(w)})
 	return nil
 }
 
-func maxUnpoolShape(c *shapeCall) error {
+func maxUnpoolShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func maxUnpoolShape(c *shapeCall) error {
 	return nil
 }
 
-func centerCropPadShape(c *shapeCall) error {
+func centerCropPadShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -91,9 +93,9 @@ func centerCropPadShape(c *shapeCall) error {
 		return nil
 	}
 	var axes []int
-	if a, ok := c.n.Attr["axes"]; ok {
+	if a, ok := c.N.Attr["axes"]; ok {
 		var err error
-		if axes, err = normAxes(a.Ints, len(x)); err != nil {
+		if axes, err = NormAxes(a.Ints, len(x)); err != nil {
 			return err
 		}
 	} else {
@@ -111,7 +113,7 @@ func centerCropPadShape(c *shapeCall) error {
 	return nil
 }
 
-func detShape(c *shapeCall) error {
+func detShape(c *ShapeCall) error {
 	if x := c.arg(0); len(x) >= 2 {
 		c.set(0, c.argType(0), slices.Clone(x[:len(x)-2]))
 	} else {
@@ -120,13 +122,13 @@ func detShape(c *shapeCall) error {
 	return nil
 }
 
-func nonMaxShape(c *shapeCall) error {
-	c.set(0, Int64, []Dim{c.fresh(""), num(3)})
+func nonMaxShape(c *ShapeCall) error {
+	c.set(0, Int64, []Dim{c.fresh(""), Fixed(3)})
 	return nil
 }
 
 // uniqueShape: the values, where each comes first, which one each element is, and how often each is there.
-func uniqueShape(c *shapeCall) error {
+func uniqueShape(c *ShapeCall) error {
 	x := slices.Clone(c.arg(0))
 	c.set(0, c.argType(0), nil)
 	found := []Dim{c.fresh("")}
@@ -136,13 +138,13 @@ func uniqueShape(c *shapeCall) error {
 	if x == nil {
 		return nil
 	}
-	a, ok := c.n.Attr["axis"]
+	a, ok := c.N.Attr["axis"]
 	if !ok {
 		c.set(0, c.argType(0), found)
 		c.set(2, Int64, []Dim{c.size(x)})
 		return nil
 	}
-	k, err := normAxis(a.Int, len(x))
+	k, err := NormAxis(a.Int, len(x))
 	if err != nil {
 		return err
 	}
@@ -152,7 +154,7 @@ func uniqueShape(c *shapeCall) error {
 	return nil
 }
 
-func stringNormalizerShape(c *shapeCall) error {
+func stringNormalizerShape(c *ShapeCall) error {
 	x := slices.Clone(c.arg(0))
 	if len(x) > 0 {
 		x[len(x)-1] = c.fresh("") // words may be left out
@@ -161,7 +163,7 @@ func stringNormalizerShape(c *shapeCall) error {
 	return nil
 }
 
-func dynamicQuantizeShape(c *shapeCall) error {
+func dynamicQuantizeShape(c *ShapeCall) error {
 	c.set(0, Uint8, c.arg(0))
 	c.set(1, Float32, []Dim{})
 	c.set(2, Uint8, []Dim{})
@@ -169,20 +171,20 @@ func dynamicQuantizeShape(c *shapeCall) error {
 }
 
 // recurrentShape: the states of all times, then the last ones.
-func recurrentShape(c *shapeCall) error {
+func recurrentShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
 	x, w, r := c.arg(0), c.arg(1), c.arg(2)
-	for i := range c.out {
+	for i := range c.Out {
 		c.set(i, c.argType(0), nil)
 	}
 	if len(x) != 3 || len(w) != 3 || len(r) != 3 {
 		return nil
 	}
-	for i := range c.out {
+	for i := range c.Out {
 		s := []Dim{w[0], x[1], r[2]}
-		if c.n.Int("layout", 0) != 0 {
+		if c.N.Int("layout", 0) != 0 {
 			s = []Dim{x[0], w[0], r[2]}
 			if i == 0 {
 				s = slices.Insert(s, 1, x[1])
@@ -195,30 +197,30 @@ func recurrentShape(c *shapeCall) error {
 	return nil
 }
 
-func lossShape(c *shapeCall) error {
+func lossShape(c *ShapeCall) error {
 	c.set(0, c.argType(0), []Dim{})
-	if c.n.Str("reduction", "mean") == "none" {
+	if c.N.Str("reduction", "mean") == "none" {
 		c.set(0, c.argType(0), c.arg(1))
 	}
 	c.set(1, c.argType(0), c.arg(0))
 	return nil
 }
 
-func windowShape(c *shapeCall) error {
+func windowShape(c *ShapeCall) error {
 	c.set(0, c.typeAttr("output_datatype", Float32), []Dim{c.number(0)})
 	return nil
 }
 
-func melShape(c *shapeCall) error {
+func melShape(c *ShapeCall) error {
 	c.set(0, c.typeAttr("output_datatype", Float32), []Dim{c.affine(c.number(1), 1, 0, 2, 1), c.number(0)})
 	return nil
 }
 
-func dftShape(c *shapeCall) error {
+func dftShape(c *ShapeCall) error {
 	x := slices.Clone(c.arg(0))
 	c.set(0, c.argType(0), nil)
-	axis := c.n.Int("axis", 1)
-	if c.g.Opset[""] >= 20 {
+	axis := c.N.Int("axis", 1)
+	if c.G.Opset[""] >= 20 {
 		var ok bool
 		if axis, ok = c.scalarInt(2); !ok {
 			if c.has(2) {
@@ -227,11 +229,11 @@ func dftShape(c *shapeCall) error {
 			axis = -2
 		}
 	}
-	half := c.n.Int("onesided", 0) != 0
-	if len(x) < 2 || half && c.n.Int("inverse", 0) != 0 {
+	half := c.N.Int("onesided", 0) != 0
+	if len(x) < 2 || half && c.N.Int("inverse", 0) != 0 {
 		return nil
 	}
-	a, err := normAxis(axis, len(x))
+	a, err := NormAxis(axis, len(x))
 	if err != nil {
 		return err
 	}
@@ -241,12 +243,12 @@ func dftShape(c *shapeCall) error {
 	if half {
 		x[a] = c.affine(x[a], 1, 0, 2, 1)
 	}
-	x[len(x)-1] = num(2)
+	x[len(x)-1] = Fixed(2)
 	c.set(0, c.argType(0), x)
 	return nil
 }
 
-func stftShape(c *shapeCall) error {
+func stftShape(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
@@ -263,22 +265,22 @@ func stftShape(c *shapeCall) error {
 		return nil
 	}
 	frames := c.affine(c.add(x[1], neg(length)), 1, 0, step, 1)
-	if c.n.Int("onesided", 1) != 0 {
+	if c.N.Int("onesided", 1) != 0 {
 		length = c.affine(length, 1, 0, 2, 1)
 	}
-	c.set(0, c.argType(0), []Dim{x[0], frames, length, num(2)})
+	c.set(0, c.argType(0), []Dim{x[0], frames, length, Fixed(2)})
 	return nil
 }
 
-func multinomialShape(c *shapeCall) error {
+func multinomialShape(c *ShapeCall) error {
 	c.set(0, c.typeAttr("dtype", Int32), nil)
 	if x := c.arg(0); len(x) == 2 {
-		c.set(0, c.typeAttr("dtype", Int32), []Dim{x[0], num(c.n.Int("sample_size", 1))})
+		c.set(0, c.typeAttr("dtype", Int32), []Dim{x[0], Fixed(c.N.Int("sample_size", 1))})
 	}
 	return nil
 }
 
-func hasElementShape(c *shapeCall) error {
+func hasElementShape(c *ShapeCall) error {
 	c.set(0, Bool, []Dim{})
 	return nil
 }

@@ -18,9 +18,9 @@ import (
 
 // Limits on one tensor of a model file.
 const (
-	maxRank        = 32
-	maxExtent      = 1<<31 - 1
-	maxTensorBytes = 1 << 32
+	MaxRank        = 32
+	MaxExtent      = 1<<31 - 1
+	MaxTensorBytes = 1 << 32
 	maxWeights     = 1 << 31 // of all tensors in files of their own: what a model file may have
 	maxSpread      = 1 << 28 // by which these may be more than the files have
 )
@@ -48,8 +48,8 @@ func (d DType) IsInt() bool {
 	return false
 }
 
-// width is the size of an element of type d in raw data, 0 for types that lenskit does not hold.
-func (d DType) width() int {
+// Width is the size of an element of type d in raw data, 0 for types that lenskit does not hold.
+func (d DType) Width() int {
 	switch d {
 	case Uint8, Int8, Bool:
 		return 1
@@ -63,34 +63,34 @@ func (d DType) width() int {
 	return 0
 }
 
-// widened is the type in which lenskit holds values of type d: half precision and narrower floats are held as Float32,
+// Widened is the type in which lenskit holds values of type d: half precision and narrower floats are held as Float32,
 // 4-bit integers in 8 bits.
-func (d DType) widened() DType {
+func (d DType) Widened() DType {
 	switch {
 	case d == uint4:
 		return Uint8
 	case d == int4:
 		return Int8
-	case d == Float16, d == BFloat16, d.narrow():
+	case d == Float16, d == BFloat16, d.Narrow():
 		return Float32
 	}
 	return d
 }
 
-// sizeOf is the number of elements of a tensor of shape s, or an error when the shape is beyond the limits.
-func sizeOf(s []int64) (int, error) {
-	if len(s) > maxRank {
-		return 0, fmt.Errorf("found rank %d, expected at most %d", len(s), maxRank)
+// SizeOf is the number of elements of a tensor of shape s, or an error when the shape is beyond the limits.
+func SizeOf(s []int64) (int, error) {
+	if len(s) > MaxRank {
+		return 0, fmt.Errorf("found rank %d, expected at most %d", len(s), MaxRank)
 	}
 	n, empty := int64(1), false
 	for _, d := range s {
-		if d < 0 || d > maxExtent {
-			return 0, fmt.Errorf("found extent %d, expected 0 to %d", d, maxExtent)
+		if d < 0 || d > MaxExtent {
+			return 0, fmt.Errorf("found extent %d, expected 0 to %d", d, MaxExtent)
 		}
 		if d == 0 {
 			empty = true
-		} else if n *= d; n > maxTensorBytes {
-			return 0, fmt.Errorf("found shape %v, expected at most %d elements", s, maxTensorBytes)
+		} else if n *= d; n > MaxTensorBytes {
+			return 0, fmt.Errorf("found shape %v, expected at most %d elements", s, MaxTensorBytes)
 		}
 	}
 	if empty {
@@ -115,17 +115,17 @@ func ParseTensor(data []byte) (*Tensor, error) {
 // tensor turns a TensorProto into a Tensor. The message's data must have the size that its shape asks for.
 func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 	typ := DType(p.Type)
-	if typ != String && typ.width() == 0 && !typ.narrow() {
+	if typ != String && typ.Width() == 0 && !typ.Narrow() {
 		return nil, fmt.Errorf("tensor %q: found element type %s, expected a float, integer, bool or string type", p.Name, typ)
 	}
 	if p.Segment {
 		return nil, fmt.Errorf("tensor %q: found a segment, expected a whole tensor", p.Name)
 	}
-	n, err := sizeOf(p.Dims)
+	n, err := SizeOf(p.Dims)
 	if err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", p.Name, err)
 	}
-	t := &Tensor{Type: typ.widened(), Shape: p.Dims}
+	t := &Tensor{Type: typ.Widened(), Shape: p.Dims}
 	if t.Shape == nil {
 		t.Shape = []int64{}
 	}
@@ -140,11 +140,11 @@ func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 		return t, nil
 	}
 	r.note(typ)
-	if typ.narrow() {
+	if typ.Narrow() {
 		return t, t.narrowTensor(p, typ, n)
 	}
 	if p.Location == 1 {
-		f, err := r.external(p, n*typ.width())
+		f, err := r.external(p, n*typ.Width())
 		if err == nil {
 			err = t.fillFrom(f, typ, n)
 			f.Close()
@@ -155,8 +155,8 @@ func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 		return t, nil
 	}
 	if raw := p.Raw; p.HasRaw {
-		if len(raw) != n*typ.width() {
-			return nil, fmt.Errorf("tensor %q: found %d bytes of data, expected %d for shape %v of %s", p.Name, len(raw), n*typ.width(), p.Dims, typ)
+		if len(raw) != n*typ.Width() {
+			return nil, fmt.Errorf("tensor %q: found %d bytes of data, expected %d for shape %v of %s", p.Name, len(raw), n*typ.Width(), p.Dims, typ)
 		}
 		t.alloc(typ, n)
 		t.fillRaw(typ, raw, 0)
@@ -180,13 +180,13 @@ func (r *reader) tensor(p *onnxpb.Tensor) (*Tensor, error) {
 		found = len(p.Int32s)
 		t.Floats = make([]float32, found)
 		for i, v := range p.Int32s {
-			t.Floats[i] = widen(typ, uint16(v))
+			t.Floats[i] = Widen(typ, uint16(v))
 		}
 	default:
 		found = len(p.Int32s)
 		t.Ints = make([]int64, found)
 		for i, v := range p.Int32s {
-			t.Ints[i] = wrap(typ, int64(v))
+			t.Ints[i] = Wrap(typ, int64(v))
 		}
 	}
 	if found != n {
@@ -213,7 +213,7 @@ func (t *Tensor) notNil() {
 // fillRaw decodes little-endian values of type typ into those from at on.
 func (t *Tensor) fillRaw(typ DType, raw []byte, at int) {
 	le := binary.LittleEndian
-	n := len(raw) / typ.width()
+	n := len(raw) / typ.Width()
 	switch typ {
 	case Float32:
 		for i := range t.Floats[at : at+n] {
@@ -221,7 +221,7 @@ func (t *Tensor) fillRaw(typ DType, raw []byte, at int) {
 		}
 	case Float16, BFloat16:
 		for i := range t.Floats[at : at+n] {
-			t.Floats[at+i] = widen(typ, le.Uint16(raw[2*i:]))
+			t.Floats[at+i] = Widen(typ, le.Uint16(raw[2*i:]))
 		}
 	case Float64:
 		for i := range t.Doubles[at : at+n] {
@@ -229,13 +229,13 @@ func (t *Tensor) fillRaw(typ DType, raw []byte, at int) {
 		}
 	default:
 		for i := range t.Ints[at : at+n] {
-			switch typ.width() {
+			switch typ.Width() {
 			case 1:
-				t.Ints[at+i] = wrap(typ, int64(raw[i]))
+				t.Ints[at+i] = Wrap(typ, int64(raw[i]))
 			case 2:
-				t.Ints[at+i] = wrap(typ, int64(le.Uint16(raw[2*i:])))
+				t.Ints[at+i] = Wrap(typ, int64(le.Uint16(raw[2*i:])))
 			case 4:
-				t.Ints[at+i] = wrap(typ, int64(le.Uint32(raw[4*i:])))
+				t.Ints[at+i] = Wrap(typ, int64(le.Uint32(raw[4*i:])))
 			case 8:
 				t.Ints[at+i] = int64(le.Uint64(raw[8*i:]))
 			}
@@ -243,8 +243,8 @@ func (t *Tensor) fillRaw(typ DType, raw []byte, at int) {
 	}
 }
 
-// widen turns the bits of a half-precision number into a float32.
-func widen(typ DType, h uint16) float32 {
+// Widen turns the bits of a half-precision number into a float32.
+func Widen(typ DType, h uint16) float32 {
 	if typ == BFloat16 {
 		return math.Float32frombits(uint32(h) << 16)
 	}
@@ -283,8 +283,8 @@ func (r *reader) external(p *onnxpb.Tensor, size int) (*externalData, error) {
 	if !filepath.IsLocal(filepath.FromSlash(location)) || strings.Contains(location, `\`) {
 		return nil, fmt.Errorf("external data: found location %q, expected a path inside the model's folder", location)
 	}
-	if int64(size) > maxTensorBytes {
-		return nil, fmt.Errorf("external data %q: found %d bytes, expected at most %d", location, size, int64(maxTensorBytes))
+	if int64(size) > MaxTensorBytes {
+		return nil, fmt.Errorf("external data %q: found %d bytes, expected at most %d", location, size, int64(MaxTensorBytes))
 	}
 	if length >= 0 && length != int64(size) || offset < 0 {
 		return nil, fmt.Errorf("external data %q: found offset %d and length %d, expected %d bytes", location, offset, length, size)
@@ -314,7 +314,7 @@ func (r *reader) external(p *onnxpb.Tensor, size int) (*externalData, error) {
 	if t := DType(p.Type); t == Float32 || t == Float16 || t == BFloat16 {
 		wide = 4
 	}
-	r.outside += int64(size / DType(p.Type).width() * wide)
+	r.outside += int64(size / DType(p.Type).Width() * wide)
 	if most := min(r.room+maxSpread, maxWeights); r.outside > most {
 		return nil, fmt.Errorf("external data %s: found values that take %s, expected at most %s for what its files hold", Quote(location), disk.Size(r.outside), disk.Size(most))
 	}
@@ -339,9 +339,9 @@ type externalData struct {
 func (t *Tensor) fillFrom(f *externalData, typ DType, n int) error {
 	t.alloc(typ, n)
 	const most = 1 << 16
-	b := make([]byte, min(n, most)*typ.width())
+	b := make([]byte, min(n, most)*typ.Width())
 	for at := 0; at < n; at += most {
-		part := b[:min(n-at, most)*typ.width()]
+		part := b[:min(n-at, most)*typ.Width()]
 		if _, err := io.ReadFull(f, part); err != nil {
 			return fmt.Errorf("external data %s: %w", Quote(f.location), err)
 		}
@@ -374,11 +374,11 @@ func pathError(err error) error {
 // proto is the tensor as a message with raw data.
 func (t *Tensor) proto(name string) (*onnxpb.Tensor, error) {
 	p := &onnxpb.Tensor{Name: name, Dims: t.Shape, Type: int32(t.Type)}
-	n, err := sizeOf(t.Shape)
+	n, err := SizeOf(t.Shape)
 	if err != nil {
 		return nil, fmt.Errorf("tensor %q: %w", name, err)
 	}
-	if got := t.count(); got != n {
+	if got := t.Count(); got != n {
 		return nil, fmt.Errorf("tensor %q: found %d values of %s, expected %d for shape %v", name, got, t.Type, n, t.Shape)
 	}
 	if t.Type == String {
@@ -387,7 +387,7 @@ func (t *Tensor) proto(name string) (*onnxpb.Tensor, error) {
 		}
 		return p, nil
 	}
-	p.HasRaw, p.Raw = true, make([]byte, 0, n*t.Type.width())
+	p.HasRaw, p.Raw = true, make([]byte, 0, n*t.Type.Width())
 	le := binary.LittleEndian
 	switch t.Type {
 	case Float32:
@@ -401,7 +401,7 @@ func (t *Tensor) proto(name string) (*onnxpb.Tensor, error) {
 		}
 	default:
 		for _, v := range t.Ints {
-			switch t.Type.width() {
+			switch t.Type.Width() {
 			case 1:
 				p.Raw = append(p.Raw, byte(v))
 			case 2:
@@ -416,8 +416,8 @@ func (t *Tensor) proto(name string) (*onnxpb.Tensor, error) {
 	return p, nil
 }
 
-// count is the number of values that the tensor holds in the slice that its type asks for, -1 for other types.
-func (t *Tensor) count() int {
+// Count is the number of values that the tensor holds in the slice that its type asks for, -1 for other types.
+func (t *Tensor) Count() int {
 	switch {
 	case t.Type == Float32:
 		return len(t.Floats)

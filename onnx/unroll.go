@@ -8,63 +8,14 @@ import (
 // Loops are differentiated turn by turn: their bodies are written out as often as they run, which must be known from the
 // constants of the graph and the shapes of its inputs.
 
-// maxUnrolled is the largest number of nodes that the bodies of a graph's loops may come to when they are written out.
-const maxUnrolled = 1 << 14
+// MaxUnrolled is the largest number of nodes that the bodies of a graph's loops may come to when they are written out.
+const MaxUnrolled = 1 << 14
 
-// unroll writes out the loops on the paths that are differentiated, loops within loops too, and puts the bodies of If
-// nodes in their place where the condition is known. What cannot be written out stays, with the reason in p.why.
-func (p *plan) unroll(verb string, opt DiffOptions) error {
-	left := maxUnrolled
-	for range maxInlineDepth {
-		if !slices.ContainsFunc(p.g.Nodes, hasGraph) {
-			return nil
-		}
-		if err := p.g.Infer(); err != nil {
-			return fmt.Errorf("onnx: %s: %w", verb, err)
-		}
-		if err := p.chooseAndMark(verb, opt); err != nil {
-			return err
-		}
-		u := &unroller{loops: map[string]bool{}, why: p.why, left: &left}
-		for _, n := range p.g.Nodes {
-			if (n.Op == "Loop" || n.Op == "Scan") && n.Domain == "" && p.onPath(n) && p.why[n.firstResult()] == "" {
-				u.loops[n.firstResult()] = true
-			}
-		}
-		before := bodies(p.g)
-		g, err := normaliseWith(p.g.shallow(), nil, nil, 0, u)
-		if err == nil && (len(u.loops) > 0 || bodies(g) != before) {
-			g, err = p.fold(g)
-		}
-		if err != nil {
-			return fmt.Errorf("onnx: %s: %w", verb, err)
-		}
-		if p.g = g; len(u.loops) == 0 && bodies(g) == before {
-			return nil
-		}
-	}
-	return nil
-}
-
-// bodies is the number of bodies in g, those within bodies too: it falls when a branch is put in the place of its If,
-// also where a loop in the branch comes to the top.
-func bodies(g *Graph) int {
-	count := 0
-	for _, n := range g.Nodes {
-		for _, a := range n.Attr {
-			if a.Graph != nil {
-				count += 1 + bodies(a.Graph)
-			}
-		}
-	}
-	return count
-}
-
-// unroller says which loops a normaliser writes out. A loop goes by its first result that has a name.
-type unroller struct {
-	loops map[string]bool
-	why   map[string]string // why a loop was not written out
-	left  *int              // nodes that may still be made
+// Unroller says which loops a normaliser writes out. A loop goes by its first result that has a name.
+type Unroller struct {
+	Loops map[string]bool
+	Why   map[string]string // why a loop was not written out
+	Left  *int              // nodes that may still be made
 }
 
 // turn is the scope of one turn of a body: its inputs and initialisers are named, its nodes are to be put into it.
@@ -83,8 +34,8 @@ func (z *normaliser) unrolled(n *Node, in []string, body *Graph, s *irScope) (wh
 	switch {
 	case body == nil:
 		why = "found no body"
-	case s.depth >= maxInlineDepth:
-		why = fmt.Sprintf("found bodies nested deeper than %d", maxInlineDepth)
+	case s.depth >= MaxInlineDepth:
+		why = fmt.Sprintf("found bodies nested deeper than %d", MaxInlineDepth)
 	case n.Op == "Loop":
 		why, err = z.loop(n, in, body, s)
 	default:
@@ -114,7 +65,7 @@ func (z *normaliser) writer(body *Graph, s *irScope, kept, first int) (*writer, 
 	}
 	w := &writer{z: z, body: body, nodes: nodes, s: s, kept: kept}
 	w.inits = &irScope{parent: s, names: map[string]string{}, opset: s.opset, depth: s.depth + 1}
-	for _, k := range sortedKeys(body.Init) {
+	for _, k := range SortedKeys(body.Init) {
 		z.b.G.Init[z.define(w.inits, k)] = body.Init[k]
 	}
 	w.rows = make([][]string, len(body.Outputs)-first)
@@ -124,8 +75,8 @@ func (z *normaliser) writer(body *Graph, s *irScope, kept, first int) (*writer, 
 // turn writes one turn and returns the names of the body's outputs.
 func (w *writer) turn(in []string) (out []string, why string, err error) {
 	z := w.z
-	if *z.unroll.left -= 1 + len(w.nodes); *z.unroll.left < 0 {
-		return nil, fmt.Sprintf("its turns come to more than %d nodes", maxUnrolled), nil
+	if *z.unroll.Left -= 1 + len(w.nodes); *z.unroll.Left < 0 {
+		return nil, fmt.Sprintf("its turns come to more than %d nodes", MaxUnrolled), nil
 	}
 	t := z.turn(w.body, w.inits, w.s, in)
 	for _, x := range w.nodes {
@@ -135,7 +86,7 @@ func (w *writer) turn(in []string) (out []string, why string, err error) {
 	}
 	for i, x := range w.nodes {
 		if err := z.node(x, t); err != nil {
-			return nil, "", fmt.Errorf("inner node %s (%s): %w", nodeName(x.Name, i), opName(x), err)
+			return nil, "", fmt.Errorf("inner node %s (%s): %w", NodeName(x.Name, i), OpName(x), err)
 		}
 	}
 	for _, v := range w.body.Outputs {
@@ -175,7 +126,7 @@ func (w *writer) results(n *Node, kept []string, axes []int64) string {
 		for _, r := range w.rows[k] {
 			rows = append(rows, b.Op("Unsqueeze", r, b.Ints(axis)))
 		}
-		b.Append(&Node{Op: "Concat", Name: b.Fresh("Concat"), In: rows, Out: []string{name}, Attr: attrs("axis", axis)})
+		b.Append(&Node{Op: "Concat", Name: b.Fresh("Concat"), In: rows, Out: []string{name}, Attr: Attrs("axis", axis)})
 	}
 	return ""
 }
@@ -190,11 +141,11 @@ func (z *normaliser) loop(n *Node, in []string, body *Graph, s *irScope) (why st
 		return fmt.Sprintf("found a body of %d inputs and %d outputs for %d operands", len(body.Inputs), len(body.Outputs), len(in)), nil
 	}
 	one := func(name string) (v int64, ok bool) {
-		k, ok := z.b.inf.ints(name)
-		if !ok || len(k.elems) != 1 || !k.elems[0].Known() {
+		k, ok := z.b.Inf.Ints(name)
+		if !ok || len(k.Elems) != 1 || !k.Elems[0].Known() {
 			return 0, false
 		}
-		return k.elems[0].N, true
+		return k.Elems[0].N, true
 	}
 	most, limited := int64(0), in[0] != ""
 	if limited {
@@ -254,7 +205,7 @@ func (z *normaliser) scan(n *Node, in []string, body *Graph, s *irScope) (why st
 		if shape == nil {
 			return fmt.Sprintf("the rank of %q is not known", x), nil
 		}
-		if axes[i], err = normAxis(pick("scan_input_axes", i), len(shape)); err != nil {
+		if axes[i], err = NormAxis(pick("scan_input_axes", i), len(shape)); err != nil {
 			return err.Error(), nil
 		}
 		d := shape[axes[i]]
@@ -263,8 +214,8 @@ func (z *normaliser) scan(n *Node, in []string, body *Graph, s *irScope) (why st
 		}
 		turns = d.N
 	}
-	if turns*int64(1+len(body.Nodes)) > int64(*z.unroll.left) {
-		return fmt.Sprintf("its %d turns come to more than %d nodes", turns, maxUnrolled), nil
+	if turns*int64(1+len(body.Nodes)) > int64(*z.unroll.Left) {
+		return fmt.Sprintf("its %d turns come to more than %d nodes", turns, MaxUnrolled), nil
 	}
 	w, err := z.writer(body, s, kept, kept)
 	if err != nil {
@@ -273,7 +224,7 @@ func (z *normaliser) scan(n *Node, in []string, body *Graph, s *irScope) (why st
 	parts := make([][]string, taken)
 	for i, x := range in[kept:] {
 		if turns > 0 {
-			parts[i] = z.b.OpN("Split", int(turns), attrs("axis", axes[i], "num_outputs", turns), x)
+			parts[i] = z.b.OpN("Split", int(turns), Attrs("axis", axes[i], "num_outputs", turns), x)
 		}
 	}
 	state := slices.Clone(in[:kept])

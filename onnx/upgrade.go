@@ -74,15 +74,15 @@ func (g *Graph) Upgrade(opset int) (*Graph, error) {
 	if g.Opset[""] >= max(opset, loadOpset) {
 		return g, nil
 	}
-	if opset > maxOpset {
-		return nil, fmt.Errorf("onnx: upgrade: found operator set %d, expected at most %d", opset, maxOpset)
+	if opset > MaxOpset {
+		return nil, fmt.Errorf("onnx: upgrade: found operator set %d, expected at most %d", opset, MaxOpset)
 	}
 	h := *g
 	h.Init, h.Info = maps.Clone(g.Init), map[string]Value{}
 	if h.Init == nil {
 		h.Init = map[string]*Tensor{}
 	}
-	out, err := normalise(&h, nil, nil, opset)
+	out, err := Normalise(&h, nil, nil, opset)
 	if err != nil {
 		return nil, fmt.Errorf("onnx: upgrade: %w", err)
 	}
@@ -158,7 +158,7 @@ func oldPRelu(z *normaliser, n *Node, _ int) error {
 	if err != nil {
 		return err
 	}
-	if s := z.b.Shape(n.In[1]); len(s) == 1 && s[0] != num(1) && rank > 2 {
+	if s := z.b.Shape(n.In[1]); len(s) == 1 && s[0] != Fixed(1) && rank > 2 {
 		if n.In[1], err = z.trailing(n.In[1], 1, rank); err != nil {
 			return err
 		}
@@ -362,7 +362,7 @@ func (z *normaliser) tidyResize(n *Node) error {
 	}
 	n.In = slices.Clone(n.In)
 	for i := 1; i < len(n.In); i++ {
-		if t := z.b.inf.init(n.In[i]); t != nil && t.count() == 0 || i == 1 && mode != "tf_crop_and_resize" {
+		if t := z.b.Inf.init(n.In[i]); t != nil && t.Count() == 0 || i == 1 && mode != "tf_crop_and_resize" {
 			n.In[i] = ""
 		}
 	}
@@ -402,7 +402,7 @@ func (z *normaliser) asymmetric(n *Node, scales string) error {
 	attr := map[string]Attr{
 		"mode": StringAttr(mode), "coordinate_transformation_mode": StringAttr("asymmetric"), "nearest_mode": StringAttr("floor"),
 	}
-	z.b.Append(&Node{Op: "Resize", Name: n.Name, In: []string{n.inName(0), "", scales}, Out: n.Out, Attr: attr})
+	z.b.Append(&Node{Op: "Resize", Name: n.Name, In: []string{n.InName(0), "", scales}, Out: n.Out, Attr: attr})
 	return nil
 }
 
@@ -435,7 +435,7 @@ func oldSplit(z *normaliser, n *Node, _ int) error {
 		n.In = append(n.In, z.b.Ints(a.Ints...))
 		delete(n.Attr, "split")
 	}
-	if n.inName(1) == "" {
+	if n.InName(1) == "" {
 		n.Attr = withAttr(n.Attr, "num_outputs", IntAttr(int64(len(n.Out))))
 	}
 	z.b.Append(n)

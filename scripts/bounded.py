@@ -139,7 +139,7 @@ def complaints(r, size=0, codes=(0, 2, 3, 4), wordy=False):
     if r.err_size > 4000 or any(len(x.encode()) > 2000 for x in lines):
         bad.append(f"{r.err_size} bytes on stderr")
     errors = [x for x in lines if x.startswith("lenskit: ")]
-    if len(errors) > 1 and not wordy:
+    if len(errors) > 1 and r.rc != 0 and not wordy:
         bad.append(f"{len(errors)} error lines")
     if r.rc == 2 and not r.killed and (not errors or len(lines) > 2):
         bad.append("no single error line")

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/term"
@@ -15,7 +15,7 @@ import (
 )
 
 func TestLinearBundleEncodesAndDecodes(t *testing.T) {
-	if _, _, err := onnx.Library(); err != nil {
+	if _, _, err := ort.Library(); err != nil {
 		t.Skip(err)
 	}
 	dir := t.TempDir()

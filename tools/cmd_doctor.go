@@ -17,11 +17,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/cpu"
 	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/cpu"
 )
 
 func doctorCommand() *cli.Command {
@@ -104,10 +106,10 @@ func diagnose(ctx context.Context) diagnosis {
 		Advice: []string{},
 	}
 	d.ONNXRuntime.Providers = []string{}
-	path, release, err := onnx.Library()
+	path, release, err := ort.Library()
 	if err == nil {
 		d.ONNXRuntime.Path, d.ONNXRuntime.Version = path, release
-		if d.ONNXRuntime.Providers, err = onnx.Providers(); err == nil {
+		if d.ONNXRuntime.Providers, err = ort.Providers(); err == nil {
 			err = tryDevice("cpu")
 		}
 	}
@@ -145,13 +147,13 @@ func diagnose(ctx context.Context) diagnosis {
 // tryDevice runs a sum of two numbers on device.
 func tryDevice(device string) error {
 	shape := []onnx.Dim{{N: 1}}
-	s, err := onnx.Open(&onnx.Graph{
+	s, err := ort.Open(&onnx.Graph{
 		Name:    "doctor",
 		Opset:   map[string]int{"": 18},
 		Inputs:  []onnx.Value{{Name: "x", Type: onnx.Float32, Shape: shape}},
 		Outputs: []onnx.Value{{Name: "y", Type: onnx.Float32, Shape: shape}},
 		Nodes:   []*onnx.Node{{Op: "Add", Name: "sum", In: []string{"x", "x"}, Out: []string{"y"}}},
-	}, onnx.SessionOptions{Device: device, Threads: 1})
+	}, ort.Options{Device: device, Threads: 1})
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package tools
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +13,7 @@ import (
 
 const mockFilesModel = "data: {size: 12, pixel_scale: 0.2, noise: 0.1}\nlens: [{type: sie, priors: {theta_E: {truth: 0.8}}}]\nsource: [{type: sersic}]\n"
 
-// What stands beside a mock and is not a mock's is never written over; a mock may be made again, also with another seed.
+// What stands beside a mock and is not a mock's is kept; a mock may be made again, also with another seed.
 func TestAMockSparesFilesThatAreNotItsOwn(t *testing.T) {
 	for _, row := range []struct {
 		name     string
@@ -23,12 +22,13 @@ func TestAMockSparesFilesThatAreNotItsOwn(t *testing.T) {
 		model    string // the config's name
 		want     string // the file that the error names; "": none
 		wantText string
+		moved    bool // the file goes aside, and the mock is made
 	}{
 		{name: "own files", model: "model.yaml"},
-		{name: "a config of someone's own", mine: "x.yaml", model: "model.yaml", want: "x.yaml", wantText: "not as lenskit mock wrote it"},
-		{name: "parameters of someone's own", mine: "x.truth.json", model: "model.yaml", want: "x.truth.json", wantText: "not as lenskit mock wrote it"},
-		{name: "an edited config", edited: "x.yaml", model: "model.yaml", want: "x.yaml", wantText: "not as lenskit mock wrote it"},
-		{name: "edited parameters", edited: "x.truth.json", model: "model.yaml", want: "x.truth.json", wantText: "not as lenskit mock wrote it"},
+		{name: "a config of someone's own", mine: "x.yaml", model: "model.yaml", want: "x.yaml", moved: true},
+		{name: "parameters of someone's own", mine: "x.truth.json", model: "model.yaml", want: "x.truth.json", moved: true},
+		{name: "an edited config", edited: "x.yaml", model: "model.yaml", want: "x.yaml", moved: true},
+		{name: "edited parameters", edited: "x.truth.json", model: "model.yaml", want: "x.truth.json", moved: true},
 		{name: "the model itself", model: "x.yaml", want: "x.yaml", wantText: "would overwrite the input"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -40,8 +40,10 @@ func TestAMockSparesFilesThatAreNotItsOwn(t *testing.T) {
 				}
 			}
 			write(row.model, mockFilesModel)
+			var told strings.Builder
 			mock := func(seed uint64) error {
-				_, err := mock.Simulate(context.Background(), mock.Options{Config: at(row.model), Output: at("x.fits"), Seed: seed}, term.NewProgress(io.Discard, true))
+				told.Reset()
+				_, err := mock.Simulate(context.Background(), mock.Options{Config: at(row.model), Output: at("x.fits"), Seed: seed}, term.NewProgress(&told, true))
 				return err
 			}
 			if row.mine != "" {
@@ -75,6 +77,16 @@ func TestAMockSparesFilesThatAreNotItsOwn(t *testing.T) {
 				before[name] = string(text)
 			}
 			err := mock(3)
+			if row.moved {
+				kept, _ := os.ReadFile(at("before-1/" + row.want))
+				if err != nil || string(kept) != before[row.want] || !strings.Contains(told.String(), row.want+" moved to ") {
+					t.Errorf("got %v, told %q, kept %q", err, told.String(), kept)
+				}
+				if text, _ := os.ReadFile(at(row.want)); string(text) == before[row.want] || len(text) == 0 {
+					t.Errorf("%s is not the mock's", row.want)
+				}
+				return
+			}
 			if term.ExitCode(err) != term.ExitBadInput || !strings.HasPrefix(err.Error(), at(row.want)+": ") || !strings.Contains(err.Error(), row.wantText) {
 				t.Errorf("got %v, want %s: … %s", err, row.want, row.wantText)
 			}

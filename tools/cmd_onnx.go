@@ -11,11 +11,17 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/urfave/cli/v2"
 	"lenskit/onnx"
+	"lenskit/onnx/checker"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/eval"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/tensors"
 	"lenskit/tools/internal/term"
+
+	"github.com/urfave/cli/v2"
 )
 
 func onnxCommand() *cli.Command {
@@ -57,7 +63,7 @@ func onnxCommand() *cli.Command {
 					"Example: lenskit onnx vjp decoder.onnx -o decoder_vjp.onnx",
 				Flags: []cli.Flag{file, wrt("all float inputs"), of},
 				Action: func(c *cli.Context) error {
-					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.VJP(g, diffOptions(c)) })
+					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return diff.VJP(g, diffOptions(c)) })
 				},
 			},
 			{
@@ -75,9 +81,9 @@ func onnxCommand() *cli.Command {
 					case opt.Columns < 0:
 						return term.BadInput("onnx jvp: --columns is %d, expected 0 or more", opt.Columns)
 					case opt.Columns > 0:
-						return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.Jacobian(g, opt) })
+						return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return diff.Jacobian(g, opt) })
 					}
-					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.JVP(g, diffOptions(c)) })
+					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return diff.JVP(g, diffOptions(c)) })
 				},
 			},
 			{
@@ -100,7 +106,7 @@ func onnxCommand() *cli.Command {
 					&cli.BoolFlag{Name: "gradients-only", Usage: "give grad_<p> instead of updating"},
 				},
 				Action: func(c *cli.Context) error {
-					opt := onnx.TrainOptions{
+					opt := diff.TrainOptions{
 						Loss: c.String("loss"), Params: commaList(c.String("params")), Optimizer: c.String("optimizer"),
 						Momentum: c.Float64("momentum"), Beta1: c.Float64("beta1"), Beta2: c.Float64("beta2"),
 						Epsilon: c.Float64("epsilon"), WeightDecay: c.Float64("weight-decay"),
@@ -109,7 +115,7 @@ func onnxCommand() *cli.Command {
 					if err := opt.Validate(); err != nil {
 						return term.AsBadInput(err)
 					}
-					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return onnx.Train(g, opt) })
+					return onnxDerive(c, func(g *onnx.Graph) (*onnx.Graph, error) { return diff.Train(g, opt) })
 				},
 			},
 		},
@@ -138,8 +144,8 @@ func commaList(s string) []string {
 	return out
 }
 
-func diffOptions(c *cli.Context) onnx.DiffOptions {
-	return onnx.DiffOptions{Wrt: commaList(c.String("wrt")), Of: commaList(c.String("of"))}
+func diffOptions(c *cli.Context) diff.Options {
+	return diff.Options{Wrt: commaList(c.String("wrt")), Of: commaList(c.String("of"))}
 }
 
 // loadModel reads and checks the model that the only argument names.
@@ -152,7 +158,7 @@ func loadModel(c *cli.Context) (*onnx.Graph, string, error) {
 	if err != nil {
 		return nil, "", term.AsBadInput(err)
 	}
-	if err := g.Check(); err != nil {
+	if err := checker.Graph(g); err != nil {
 		return nil, "", term.BadInput("%s: %w", args[0], err)
 	}
 	return g, args[0], nil
@@ -178,7 +184,7 @@ func onnxDerive(c *cli.Context, derive func(*onnx.Graph) (*onnx.Graph, error)) e
 	d, err := derive(g)
 	if err != nil {
 		err = term.BadInput("%s: %w", path, err)
-		if errors.Is(err, onnx.ErrNoRule) {
+		if errors.Is(err, diff.ErrNoRule) {
 			err = term.WithHint(err, "lenskit onnx inspect %s lists all that cannot be differentiated", path)
 		}
 		return err
@@ -253,7 +259,7 @@ func onnxInspect(c *cli.Context) error {
 	}
 	m := describeModel(g)
 	bad := []string{}
-	for _, err := range onnx.Unsupported(g, onnx.DiffOptions{}) {
+	for _, err := range diff.Unsupported(g, diff.Options{}) {
 		bad = append(bad, term.Plain(err.Error()))
 	}
 	m.NotDifferentiable = &bad
@@ -343,7 +349,7 @@ func onnxRun(c *cli.Context) error {
 				return fmt.Errorf("input %s: %w", term.Shown(name), err)
 			}
 			var err error
-			bound, err = g.BindInput(name, shape)
+			bound, err = diff.BindInput(g, name, shape)
 			return err
 		})
 		if err != nil {
@@ -370,7 +376,7 @@ func onnxRun(c *cli.Context) error {
 	if c.String("device") == "reference" {
 		outputs, err = runReference(g, feeds)
 	} else {
-		outputs, err = runSession(g, feeds, onnx.SessionOptions{Device: c.String("device"), Threads: c.Int("threads"), Direct: true})
+		outputs, err = runSession(g, feeds, ort.Options{Device: c.String("device"), Threads: c.Int("threads"), Direct: true})
 	}
 	if err != nil {
 		return term.BadInput("%s: %w", path, err)
@@ -403,18 +409,18 @@ func onnxRun(c *cli.Context) error {
 }
 
 // runSession computes the outputs with onnxruntime.
-func runSession(g *onnx.Graph, feeds map[string]*onnx.Tensor, opt onnx.SessionOptions) ([]*onnx.Tensor, error) {
-	opt.Room = onnx.DefaultRoom
+func runSession(g *onnx.Graph, feeds map[string]*onnx.Tensor, opt ort.Options) ([]*onnx.Tensor, error) {
+	opt.Room = footprint.DefaultRoom
 	for _, v := range g.Outputs { // which are copied
 		n := int64(8)
 		for _, d := range v.Shape {
-			if n < onnx.DefaultRoom {
+			if n < footprint.DefaultRoom {
 				n *= max(d.N, 0)
 			}
 		}
 		opt.Room = max(1, opt.Room-n/2)
 	}
-	s, err := onnx.Open(g, opt)
+	s, err := ort.Open(g, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -440,13 +446,13 @@ func runSession(g *onnx.Graph, feeds map[string]*onnx.Tensor, opt onnx.SessionOp
 
 // runReference computes the outputs in Go; those of a float type are float64.
 func runReference(g *onnx.Graph, feeds map[string]*onnx.Tensor) ([]*onnx.Tensor, error) {
-	e, err := onnx.NewEvaluator(g)
+	e, err := eval.New(g)
 	if err != nil {
 		return nil, err
 	}
-	in := map[string]*onnx.Array{}
+	in := map[string]*eval.Array{}
 	for name, t := range feeds {
-		if in[name], err = t.Array(); err != nil {
+		if in[name], err = eval.ArrayOf(t); err != nil {
 			return nil, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/tensors"
 	"lenskit/tools/internal/testkit"
 )
@@ -15,7 +16,7 @@ import (
 // Decoders as PyTorch's exporters write them, through the commands that a user would type, against PyTorch's float64.
 func TestOnnxDerivativesOfExportedDecodersMatchPyTorch(t *testing.T) {
 	device, tolerance := "reference", 1e-6
-	if _, _, err := onnx.Library(); err == nil {
+	if _, _, err := ort.Library(); err == nil {
 		device, tolerance = "cpu", 1e-4
 	}
 	names := []string{"dcgan", "dcgan_bias_lrelu", "mlp_ln_gelu", "pixshuf", "res_att", "stylemod", "up_bilinear_bn_gelu", "up_nearest_gn_silu"}

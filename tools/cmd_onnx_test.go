@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/tensors"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/internal/testkit"
@@ -94,7 +95,7 @@ func TestOnnxRunsAModelAndItsDerivatives(t *testing.T) {
 		return math.Tanh(s)
 	}
 	devices := []string{"reference"}
-	if _, _, err := onnx.Library(); err == nil {
+	if _, _, err := ort.Library(); err == nil {
 		devices = append(devices, "cpu")
 	}
 	for _, device := range devices {
@@ -250,7 +251,7 @@ func TestDoctorSaysWhatWasFound(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		t.Fatal(err)
 	}
-	_, version, err := onnx.Library()
+	_, version, err := ort.Library()
 	switch {
 	case err == nil && (code != term.ExitDone || !d.ONNXRuntime.Usable || d.ONNXRuntime.Version != version):
 		t.Errorf("with the library: exit %d, %s, want exit 0 and version %s", code, out, version)

@@ -58,14 +58,20 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 	out := &results{w: stdout}
 	app := App(out, stderr)
 	args, err := arrange(app, args)
+	release := term.HoldWarnings()
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
+	held := release()
 	if out.err != nil && (err == nil || errors.Is(err, out.err) || term.ExitCode(err) == term.ExitNotConverged) {
 		err = &disk.WriteError{Path: "standard output", Err: out.err}
 	}
 	if err != nil {
-		term.Report(stderr, err)
+		term.Report(stderr, err, held...)
+	} else {
+		for _, line := range held {
+			fmt.Fprintf(stderr, "lenskit: %s\n", line)
+		}
 	}
 	return term.ExitCode(err)
 }

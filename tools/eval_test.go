@@ -12,6 +12,7 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/rundir"
@@ -57,7 +58,7 @@ func TestEvalGivesTheReferencePipeline(t *testing.T) {
 		t.Fatal(err)
 	}
 	devices := []string{"reference"}
-	if _, _, err := onnx.Library(); err == nil {
+	if _, _, err := ort.Library(); err == nil {
 		devices = append(devices, "cpu")
 	}
 	for i, c := range ref.Cases {

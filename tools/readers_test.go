@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/onnx"
 	"lenskit/tools/config"
 	"lenskit/tools/coolest"
@@ -25,6 +24,8 @@ import (
 	"lenskit/tools/run"
 	"lenskit/tools/sample"
 	"lenskit/tools/vae"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 func TestNoReaderWaitsForAPipeOrTakesAnythingButAFile(t *testing.T) {

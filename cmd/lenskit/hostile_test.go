@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"lenskit/internal/hostile"
-	"lenskit/onnx"
+	"lenskit/onnx/ort"
 )
 
 // ownBinary is this test's binary under the name that makes it lenskit, which finds onnxruntime.
 func ownBinary(t *testing.T) string {
 	t.Helper()
-	path, _, err := onnx.Library()
+	path, _, err := ort.Library()
 	if err != nil {
 		t.Skipf("onnxruntime is not here: %v", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"lenskit/internal/check"
-	"lenskit/onnx"
+	"lenskit/onnx/ort"
 )
 
 // cheap makes a command of README.md quick: the same flags with smaller numbers.
@@ -27,7 +27,7 @@ func TestReadmeCommands(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "bin")+"/", ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v: %s", err, out)
 	}
-	library, _, missing := onnx.Library()
+	library, _, missing := ort.Library()
 	makes, runs := 0, 0
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
 		for _, line := range strings.Split(strings.TrimSpace(block[1]), "\n") {

@@ -13,12 +13,13 @@ import (
 	"path/filepath"
 	"sync"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/internal/disk"
 	"lenskit/models"
 	"lenskit/onnx"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // Bundle is a decoder with what is known of its latents.

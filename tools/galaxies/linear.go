@@ -8,11 +8,15 @@ import (
 	"path/filepath"
 	"slices"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // LinearModel is the mean of a set of images and its leading principal components.
@@ -295,11 +299,11 @@ func Reconstruct(b *config.Bundle, set *Cube) (*Reconstruction, error) {
 		}
 	}
 	run := func(g *onnx.Graph, shape []int64, data []float32) ([]float32, error) {
-		g, err := g.BindInput(g.Inputs[0].Name, shape)
+		g, err := diff.BindInput(g, g.Inputs[0].Name, shape)
 		if err != nil {
 			return nil, term.BadInput("%s: %w", b.Path, err)
 		}
-		s, err := onnx.Open(g, onnx.SessionOptions{Room: onnx.AllRoom, Bind: map[string][]float32{g.Inputs[0].Name: data}})
+		s, err := ort.Open(g, ort.Options{Room: footprint.AllRoom, Bind: map[string][]float32{g.Inputs[0].Name: data}})
 		if err != nil {
 			return nil, term.AsBadInput(err)
 		}

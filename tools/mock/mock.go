@@ -132,8 +132,12 @@ func Simulate(ctx context.Context, opt Options, pr *term.Progress) (Files, error
 		return made, err
 	}
 	beside := []companion{{made.Config, mockConfigSum, []byte(cfg.Text(absDir(opt.Output)))}, {made.Truth, mockTruthSum, truth.Bytes()}}
-	if err := made.spareOthers(beside); err != nil {
+	notice, err := made.moveOthers(beside)
+	if err != nil {
 		return made, err
+	}
+	if notice != "" {
+		pr.Warn("%s", notice)
 	}
 	for _, c := range beside { // the image that tells their sums comes last: a run that was killed can be made again
 		images[0].Cards = append(images[0].Cards, fits.Key{Name: c.card, Value: disk.SumOf(c.text), Comment: ""})
@@ -168,28 +172,29 @@ func (m *Files) spares(path string, inputs ...string) error {
 	return nil
 }
 
-// spareOthers refuses to write over a file that is neither as an earlier mock of this name left it, which its image tells,
-// nor what would be written.
-func (m *Files) spareOthers(beside []companion) error {
+// moveOthers moves aside what beside would be written over and is neither as an earlier mock of this name left it, which its
+// image tells, nor what is written, and tells so.
+func (m *Files) moveOthers(beside []companion) (notice string, err error) {
 	var before fits.Header
 	if rundir.Exists(m.Image) {
 		if img, err := fits.Read(m.Image + "[0]"); err == nil {
 			before = img.Header
 		}
 	}
+	var others []string
 	for _, c := range beside {
 		if !rundir.Exists(c.path) {
 			continue
 		}
 		sum, err := disk.Sum(c.path)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if sum != disk.SumOf(c.text) && sum != before.Text(c.card) {
-			return term.WithHint(term.BadInput("%s: is not as lenskit mock wrote it and would be overwritten, expected another name for --output or that file moved away", c.path), "%s", m.hint())
+			others = append(others, filepath.Base(c.path))
 		}
 	}
-	return nil
+	return rundir.MoveAside(filepath.Dir(m.Image), others, "not as lenskit mock wrote it")
 }
 
 // hint says which files a mock writes.

@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"lenskit/adjoint"
-	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/physics"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/rundir"
@@ -60,7 +60,7 @@ func New(c *config.Config, opt adjoint.Options) (*Problem, error) {
 	}
 	if p.Post, err = adjoint.New(p.Model, DataOf(obs), opt); err != nil {
 		hint := "lenskit onnx inspect tells what a decoder holds"
-		if errors.Is(err, onnx.ErrNoLibrary) {
+		if errors.Is(err, ort.ErrNoLibrary) {
 			hint = "lenskit doctor tells where onnxruntime is looked for"
 		}
 		return nil, term.WithHint(term.BadInput("%s: %w", c.File, err), "%s", hint)

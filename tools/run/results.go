@@ -11,7 +11,7 @@ import (
 	"slices"
 
 	"lenskit/internal/disk"
-	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/physics"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/rundir"
@@ -63,7 +63,7 @@ type Record struct {
 // Versions tells what computed a result.
 func Versions() map[string]string {
 	v := map[string]string{"lenskit": term.Version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH}
-	if _, ort, err := onnx.Library(); err == nil {
+	if _, ort, err := ort.Library(); err == nil {
 		v["onnxruntime"] = ort
 	}
 	return v

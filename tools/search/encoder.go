@@ -4,14 +4,15 @@ import (
 	"errors"
 	"math"
 
-	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 )
 
 // encoder turns source images into latents with a bundle's encoder.
 type encoder struct {
-	run  *onnx.Session
+	run  *ort.Session
 	in   []float32
 	out  []float32
 	w, h int
@@ -37,11 +38,11 @@ func newEncoder(b *config.Bundle, w, h int) (*encoder, error) {
 	case 3:
 		shape = []int64{1, int64(h), int64(w)}
 	}
-	g, err = g.BindInput(g.Inputs[0].Name, shape)
+	g, err = diff.BindInput(g, g.Inputs[0].Name, shape)
 	if err != nil {
 		return nil, term.BadInput("%s: encoder: %v", b.Path, err)
 	}
-	run, err := onnx.Open(g, onnx.SessionOptions{Threads: 1})
+	run, err := ort.Open(g, ort.Options{Threads: 1})
 	if err != nil {
 		return nil, term.BadInput("%s: encoder: %v", b.Path, err)
 	}

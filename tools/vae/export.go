@@ -9,14 +9,18 @@ import (
 	"path/filepath"
 	"strings"
 
-	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat"
 	"lenskit/internal/disk"
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/tensors"
 	"lenskit/tools/internal/term"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat"
 )
 
 // ExportOptions say what Export reads and writes.
@@ -296,10 +300,10 @@ func (s *ExportSource) prior(data string, report *term.Progress) (mean []float64
 		return nil, nil, "", err
 	}
 	const chunk = 64
-	if g, err = g.BindInput("image", []int64{chunk, 1, int64(height), int64(width)}); err != nil {
+	if g, err = diff.BindInput(g, "image", []int64{chunk, 1, int64(height), int64(width)}); err != nil {
 		return nil, nil, "", err
 	}
-	run, err := onnx.Open(g, onnx.SessionOptions{Frugal: true, Room: onnx.AllRoom})
+	run, err := ort.Open(g, ort.Options{Frugal: true, Room: footprint.AllRoom})
 	if err != nil {
 		return nil, nil, "", term.AsBadInput(err)
 	}

@@ -11,14 +11,17 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/urfave/cli/v2"
-	"gonum.org/v1/gonum/mat"
-	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/galaxies"
 	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
+
+	"github.com/urfave/cli/v2"
+	"gonum.org/v1/gonum/mat"
 )
 
 // Numbers tell how good a bundle is on a set of images, whose background is 0 and whose peak 1.
@@ -52,8 +55,8 @@ type refinedNumbers struct {
 type vaeRunner struct {
 	b           *config.Bundle
 	batch, w, h int
-	encoder     *onnx.Session
-	decoder     *onnx.Session
+	encoder     *ort.Session
+	decoder     *ort.Session
 	in, z, out  []float32
 	mu, sigma   []float32 // sigma is nil where the encoder tells none
 	latents     int
@@ -69,11 +72,11 @@ func newVAERunner(b *config.Bundle, w, h int) (*vaeRunner, error) {
 	for range len(b.Decoder.Inputs[0].Shape) - 2 {
 		shape = append(shape, 1)
 	}
-	g, err := b.Decoder.BindInput(b.Decoder.Inputs[0].Name, shape)
+	g, err := diff.BindInput(b.Decoder, b.Decoder.Inputs[0].Name, shape)
 	if err != nil {
 		return nil, term.BadInput("%s: %w", b.Path, err)
 	}
-	if r.decoder, err = onnx.Open(g, onnx.SessionOptions{Room: onnx.BatchRoom}); err != nil {
+	if r.decoder, err = ort.Open(g, ort.Options{Room: footprint.BatchRoom}); err != nil {
 		return nil, term.AsBadInput(err)
 	}
 	r.z, r.out = r.decoder.Input(g.Inputs[0].Name), r.decoder.Output(g.Outputs[0].Name)
@@ -89,12 +92,12 @@ func newVAERunner(b *config.Bundle, w, h int) (*vaeRunner, error) {
 		r.close()
 		return nil, err
 	}
-	e, err = e.BindInput(e.Inputs[0].Name, []int64{int64(r.batch), 1, int64(h), int64(w)})
+	e, err = diff.BindInput(e, e.Inputs[0].Name, []int64{int64(r.batch), 1, int64(h), int64(w)})
 	if err != nil {
 		r.close()
 		return nil, term.BadInput("%s: encoder: %w", b.Path, err)
 	}
-	if r.encoder, err = onnx.Open(e, onnx.SessionOptions{Room: onnx.BatchRoom}); err != nil {
+	if r.encoder, err = ort.Open(e, ort.Options{Room: footprint.BatchRoom}); err != nil {
 		r.close()
 		return nil, term.AsBadInput(err)
 	}
@@ -107,7 +110,7 @@ func newVAERunner(b *config.Bundle, w, h int) (*vaeRunner, error) {
 }
 
 func (r *vaeRunner) close() {
-	for _, s := range []*onnx.Session{r.encoder, r.decoder} {
+	for _, s := range []*ort.Session{r.encoder, r.decoder} {
 		if s != nil {
 			s.Close()
 		}

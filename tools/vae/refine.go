@@ -8,13 +8,17 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/optimize"
 	"lenskit/internal/task"
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 	"lenskit/samplers"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/optimize"
 )
 
 // refiner finds the latents whose image comes closest to a given one: it minimises F = ½ Σ r² over the inner three
@@ -25,8 +29,8 @@ type refiner struct {
 	z, goal []float32 // operands of loss; outside of the inner part goal is 0
 	f, g    []float32 // its results: F and ∂F/∂z
 	at, jac []float32 // operand and result of columns: ∂image/∂z, a row a latent
-	loss    *onnx.Session
-	columns *onnx.Session
+	loss    *ort.Session
+	columns *ort.Session
 }
 
 // newRefiner opens the decoder of a bundle, whose images have side x side pixels, on one thread.
@@ -43,12 +47,12 @@ func newRefiner(b *config.Bundle, side int) (r *refiner, err error) {
 	if err != nil {
 		return r, err
 	}
-	session := onnx.SessionOptions{Threads: 1, Room: onnx.BatchRoom}
-	columns, err := onnx.Jacobian(g, onnx.DiffOptions{Wrt: []string{in}, Of: []string{out}, Columns: b.Latents})
+	session := ort.Options{Threads: 1, Room: footprint.BatchRoom}
+	columns, err := diff.Jacobian(g, diff.Options{Wrt: []string{in}, Of: []string{out}, Columns: b.Latents})
 	if err != nil {
 		return r, err
 	}
-	if r.columns, err = onnx.Open(columns, session); err != nil {
+	if r.columns, err = ort.Open(columns, session); err != nil {
 		return r, err
 	}
 	basis := r.columns.Input("tangent_" + in)
@@ -73,10 +77,10 @@ func newRefiner(b *config.Bundle, side int) (r *refiner, err error) {
 	if err = n.Err(); err != nil {
 		return r, err
 	}
-	if g, err = onnx.VJP(g, onnx.DiffOptions{Wrt: []string{in}, Of: []string{loss}}); err != nil {
+	if g, err = diff.VJP(g, diff.Options{Wrt: []string{in}, Of: []string{loss}}); err != nil {
 		return r, err
 	}
-	if r.loss, err = onnx.Open(g, session); err != nil {
+	if r.loss, err = ort.Open(g, session); err != nil {
 		return r, err
 	}
 	r.loss.Input("grad_" + loss)[0] = 1
@@ -91,7 +95,7 @@ func one(b *config.Bundle) (*onnx.Graph, error) {
 	for range len(in.Shape) - 2 {
 		shape = append(shape, 1)
 	}
-	g, err := b.Decoder.BindInput(in.Name, shape)
+	g, err := diff.BindInput(b.Decoder, in.Name, shape)
 	if err != nil {
 		return nil, term.BadInput("%s: %w", b.Path, err)
 	}
@@ -99,7 +103,7 @@ func one(b *config.Bundle) (*onnx.Graph, error) {
 }
 
 func (r *refiner) close() {
-	for _, s := range []*onnx.Session{r.loss, r.columns} {
+	for _, s := range []*ort.Session{r.loss, r.columns} {
 		if s != nil {
 			s.Close()
 		}

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"lenskit/internal/disk"
-	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/galaxies"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
@@ -181,7 +181,7 @@ func Train(ctx context.Context, o TrainOptions, out io.Writer, report *term.Prog
 	if err := rundir.TrainFolder.CheckFor(o.Output); err != nil {
 		return err
 	}
-	session := onnx.SessionOptions{Threads: o.Threads, Device: o.Device, NoSpin: true}
+	session := ort.Options{Threads: o.Threads, Device: o.Device, NoSpin: true}
 	r.train, err = newVAETrainer(r.net, r.net.initial(rand.New(rand.NewPCG(o.Seed, 0x696e6974))),
 		vaeObjective{Batch: o.Batch, Samples: o.Samples, SigmaD: o.SigmaD},
 		adamOptions{Beta1: 0.5, Beta2: 0.999, Epsilon: 1e-8, Clip: o.Clip}, session)

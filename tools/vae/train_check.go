@@ -5,19 +5,21 @@ import (
 	"math/rand/v2"
 
 	"lenskit/onnx"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 	"lenskit/tools/galaxies"
 )
 
 // vaeChecker measures a network in its inference form, BatchNorm by running statistics, over the memory of its weights.
 type vaeChecker struct {
 	batch, latents int
-	run            *onnx.Session
+	run            *ort.Session
 	x, eps         []float32
 	rec, kl, image []float32
 }
 
 // newVAEChecker opens the inference form of a network over the weights w, which may change between calls.
-func newVAEChecker(a architecture, w map[string]*onnx.Tensor, batch int, sigmaD float64, s onnx.SessionOptions) (*vaeChecker, error) {
+func newVAEChecker(a architecture, w map[string]*onnx.Tensor, batch int, sigmaD float64, s ort.Options) (*vaeChecker, error) {
 	latents, width, height := a.size()
 	B := int64(batch)
 	inputs := []onnx.Value{floatInput("x", B, 1, int64(height), int64(width)), floatInput("eps", B, int64(latents))}
@@ -41,8 +43,8 @@ func newVAEChecker(a architecture, w map[string]*onnx.Tensor, batch int, sigmaD 
 	if err := n.Err(); err != nil {
 		return nil, fmt.Errorf("tools: check graph: %w", err)
 	}
-	s.Room = onnx.AllRoom
-	run, err := onnx.Open(n.G, s)
+	s.Room = footprint.AllRoom
+	run, err := ort.Open(n.G, s)
 	if err != nil {
 		return nil, err
 	}

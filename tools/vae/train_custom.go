@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/tensors"
 	"lenskit/tools/internal/term"
@@ -100,7 +101,7 @@ const batchOf = 7
 func (v *customVAE) checkDecoder(file string) error {
 	z := slices.Clone(v.z)
 	z[0] = batchOf
-	g, err := v.decoder.BindInput(v.decoder.Inputs[0].Name, z)
+	g, err := diff.BindInput(v.decoder, v.decoder.Inputs[0].Name, z)
 	if err != nil {
 		return term.WithHint(term.BadInput("%s: %w, and training decodes many at a time", file, err), "export it with a dynamic batch")
 	}
@@ -128,7 +129,7 @@ func (v *customVAE) checkEncoder(file string) error {
 			return term.BadInput("%s: node %q (%s) draws random numbers, expected mean and log σ as they are: lenskit draws the latents", file, n.Name, n.Op)
 		}
 	}
-	g, err := g.BindInput(g.Inputs[0].Name, []int64{batchOf, 1, int64(v.height), int64(v.width)})
+	g, err := diff.BindInput(g, g.Inputs[0].Name, []int64{batchOf, 1, int64(v.height), int64(v.width)})
 	if err != nil {
 		return term.WithHint(term.BadInput("%s: %w, expected [N 1 %d %d], the decoder's images", file, err, v.height, v.width), "export it with a dynamic batch")
 	}

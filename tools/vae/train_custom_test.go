@@ -14,6 +14,9 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/eval"
+	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/tensors"
@@ -105,16 +108,16 @@ func TestCustomTrainingFormsAreAllTaken(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v: %v", c.outs, err)
 		}
-		step, err := onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: trained(v), GradientsOnly: true, Exact: true})
+		step, err := diff.Train(g, diff.TrainOptions{Loss: "loss", Params: trained(v), GradientsOnly: true, Exact: true})
 		if err != nil {
 			t.Fatalf("%v: %v", c.outs, err)
 		}
-		ev, err := onnx.NewEvaluator(step)
+		ev, err := eval.New(step)
 		if err != nil {
 			t.Fatal(err)
 		}
 		rng := rand.New(rand.NewPCG(2, 9))
-		feed := map[string]*onnx.Array{}
+		feed := map[string]*eval.Array{}
 		for _, in := range step.Inputs {
 			shape, _ := extents(in.Shape)
 			x := onnx.FloatTensor(nil, shape...)
@@ -128,11 +131,11 @@ func TestCustomTrainingFormsAreAllTaken(t *testing.T) {
 			if c.width == plainSigma && in.Name == "enc.biassigma" {
 				x = onnx.FloatTensor([]float32{2, 2, 2}, 3) // keeps σ positive
 			}
-			if feed[in.Name], err = x.Array(); err != nil {
+			if feed[in.Name], err = eval.ArrayOf(x); err != nil {
 				t.Fatal(err)
 			}
 		}
-		run := func() map[string]*onnx.Array {
+		run := func() map[string]*eval.Array {
 			out, err := ev.Run(feed)
 			if err != nil {
 				t.Fatal(err)
@@ -171,12 +174,12 @@ func TestABundleIsACustomArchitecture(t *testing.T) {
 		t.Fatal(err)
 	}
 	const batch = 3
-	built, err := newVAEChecker(s.net, s.Tensors, batch, 0.1, onnx.SessionOptions{})
+	built, err := newVAEChecker(s.net, s.Tensors, batch, 0.1, ort.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer built.close()
-	tr, err := newVAETrainer(v, v.weights, vaeObjective{Batch: batch, Samples: 1, SigmaD: 0.1}, torchAdam, onnx.SessionOptions{})
+	tr, err := newVAETrainer(v, v.weights, vaeObjective{Batch: batch, Samples: 1, SigmaD: 0.1}, torchAdam, ort.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +277,7 @@ func TestCustomTrainingGoesOnAndBecomesABundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := newVAEChecker(v, v.weights, 8, 0.1, onnx.SessionOptions{Threads: 1})
+	k, err := newVAEChecker(v, v.weights, 8, 0.1, ort.Options{Threads: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,7 +333,7 @@ func TestCustomArchitecturesThatDoNotFitAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if one, err = one.BindInput("latents", []int64{1, 3, 1, 1}); err != nil {
+	if one, err = diff.BindInput(one, "latents", []int64{1, 3, 1, 1}); err != nil {
 		t.Fatal(err)
 	}
 	single := filepath.Join(dir, "single.onnx")

@@ -5,6 +5,9 @@ import (
 	"strings"
 
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/footprint"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/term"
 )
 
@@ -23,7 +26,7 @@ type vaeTrainer struct {
 	stats   map[string][]float32
 	steps   int64 // done
 
-	run         *onnx.Session
+	run         *ort.Session
 	x, eps      []float32
 	beta        []float32
 	loss        []float32
@@ -36,7 +39,7 @@ type vaeTrainer struct {
 type statUpdate struct{ running, batch []float32 }
 
 // newVAETrainer begins training from the weights w, which are copied. Threads and device are those of the session.
-func newVAETrainer(net architecture, w map[string]*onnx.Tensor, o vaeObjective, opt adamOptions, s onnx.SessionOptions) (*vaeTrainer, error) {
+func newVAETrainer(net architecture, w map[string]*onnx.Tensor, o vaeObjective, opt adamOptions, s ort.Options) (*vaeTrainer, error) {
 	t := &vaeTrainer{net: net, objective: o, opt: opt, tensors: map[string]*onnx.Tensor{}, stats: map[string][]float32{}, parallelism: s.Threads}
 	total := 0
 	for _, p := range net.params() {
@@ -68,12 +71,12 @@ func newVAETrainer(net architecture, w map[string]*onnx.Tensor, o vaeObjective, 
 	if err != nil {
 		return nil, err
 	}
-	step, err := onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: trained(net), GradientsOnly: true})
+	step, err := diff.Train(g, diff.TrainOptions{Loss: "loss", Params: trained(net), GradientsOnly: true})
 	if err != nil {
 		return nil, err
 	}
-	s.Bind, s.Frugal, s.Room = bind, true, onnx.AllRoom
-	if t.run, err = onnx.Open(step, s); err != nil {
+	s.Bind, s.Frugal, s.Room = bind, true, footprint.AllRoom
+	if t.run, err = ort.Open(step, s); err != nil {
 		return nil, err
 	}
 	t.x, t.eps, t.beta = t.run.Input("x"), t.run.Input("eps"), t.run.Input("beta")

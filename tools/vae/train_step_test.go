@@ -13,7 +13,8 @@ import (
 	"time"
 
 	"lenskit/internal/check"
-	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/termtest"
 )
 
@@ -22,7 +23,7 @@ var torchAdam = adamOptions{Beta1: 0.5, Beta2: 0.999, Epsilon: 1e-8}
 func TestTwentyStepsFollowPyTorch(t *testing.T) {
 	termtest.NeedRuntime(t)
 	r := loadVAEReference(t)
-	tr, err := newVAETrainer(r.Shape, r.weights, vaeObjective{Batch: r.batch, Samples: r.samples, SigmaD: 0.02}, torchAdam, onnx.SessionOptions{})
+	tr, err := newVAETrainer(r.Shape, r.weights, vaeObjective{Batch: r.batch, Samples: r.samples, SigmaD: 0.02}, torchAdam, ort.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func BenchmarkVAEStep(b *testing.B) {
 	if path := os.Getenv("LENSKIT_BENCH_GRAPH"); path != "" {
 		g, err := lossGraph(Paper, w, o)
 		if err == nil {
-			g, err = onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: trained(Paper), GradientsOnly: true})
+			g, err = diff.Train(g, diff.TrainOptions{Loss: "loss", Params: trained(Paper), GradientsOnly: true})
 		}
 		if err == nil {
 			err = g.Save(path)
@@ -115,7 +116,7 @@ func BenchmarkVAEStep(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	tr, err := newVAETrainer(Paper, w, o, torchAdam, onnx.SessionOptions{NoSpin: true})
+	tr, err := newVAETrainer(Paper, w, o, torchAdam, ort.Options{NoSpin: true})
 	if err != nil {
 		b.Fatal(err)
 	}

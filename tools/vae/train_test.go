@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/galaxies"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/tensors"
@@ -411,7 +411,7 @@ func TestDamageOfTrainingIsNoticed(t *testing.T) {
 		tensors[w.Name] = w.Tensor.Floats
 	}
 	if tr, err = newVAETrainer(whole.Shape, whole.Shape.initial(rand.New(rand.NewPCG(1, 2))), vaeObjective{Batch: 8, Samples: 2, SigmaD: 0.1},
-		adamOptions{Beta1: 0.5, Beta2: 0.999, Epsilon: 1e-8}, onnx.SessionOptions{Threads: 1}); err != nil {
+		adamOptions{Beta1: 0.5, Beta2: 0.999, Epsilon: 1e-8}, ort.Options{Threads: 1}); err != nil {
 		t.Fatal(err)
 	}
 	defer tr.close()

@@ -6,6 +6,9 @@ import (
 
 	"lenskit/internal/check"
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/eval"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/termtest"
 	"lenskit/tools/internal/testkit"
 )
@@ -30,7 +33,7 @@ func TestVAEGradientsEqualPyTorchs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	step, err := onnx.Train(g, onnx.TrainOptions{Loss: "loss", Params: trained(r.Shape), GradientsOnly: true, Exact: true})
+	step, err := diff.Train(g, diff.TrainOptions{Loss: "loss", Params: trained(r.Shape), GradientsOnly: true, Exact: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,13 +65,13 @@ func TestVAEGradientsEqualPyTorchs(t *testing.T) {
 		}
 	}
 	t.Run("evaluator", func(t *testing.T) {
-		ev, err := onnx.NewEvaluator(step)
+		ev, err := eval.New(step)
 		if err != nil {
 			t.Fatal(err)
 		}
-		feed := map[string]*onnx.Array{}
+		feed := map[string]*eval.Array{}
 		for name, x := range in {
-			if feed[name], err = x.Array(); err != nil {
+			if feed[name], err = eval.ArrayOf(x); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -89,10 +92,10 @@ func TestVAEGradientsEqualPyTorchs(t *testing.T) {
 		}, 1e-10)
 	})
 	t.Run("onnxruntime", func(t *testing.T) {
-		if _, _, err := onnx.Library(); err != nil {
+		if _, _, err := ort.Library(); err != nil {
 			t.Skip(err)
 		}
-		run, err := onnx.Open(step, onnx.SessionOptions{})
+		run, err := ort.Open(step, ort.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

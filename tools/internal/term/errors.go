@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"lenskit/internal/disk"
-	"lenskit/onnx"
+	"lenskit/onnx/footprint"
 )
 
 // Exit codes of the command. 75 is EX_TEMPFAIL of sysexits.h: batch systems take it for "run me again".
@@ -63,7 +63,7 @@ func NotConverged(format string, args ...any) error {
 // A network that takes too much memory is bad input wherever that is found.
 func Numerical(format string, args ...any) error {
 	f := &Failure{Code: ExitNumerical, err: fmt.Errorf(format, args...)}
-	if errors.Is(f.err, onnx.ErrTooLarge) {
+	if errors.Is(f.err, footprint.ErrTooLarge) {
 		f.Code = ExitBadInput
 	}
 	return f
@@ -110,7 +110,7 @@ func ExitCode(err error) int {
 			return ExitUnexpected
 		}
 		return ExitBadInput
-	case errors.Is(err, onnx.ErrTooLarge):
+	case errors.Is(err, footprint.ErrTooLarge):
 		return ExitBadInput
 	case errors.As(err, &b):
 		if b.Elsewhere { // which may be gone already
@@ -123,8 +123,8 @@ func ExitCode(err error) int {
 	return ExitUnexpected
 }
 
-// Report writes err to w: one line, and the hint if there is one.
-func Report(w io.Writer, err error) {
+// Report writes err to w: one line, and the hint if there is one, else the warnings that were held.
+func Report(w io.Writer, err error, held ...string) {
 	fmt.Fprintf(w, "lenskit: %s\n", OneLine(err.Error()))
 	var f *Failure
 	for e := err; errors.As(e, &f); e = f.err {
@@ -132,6 +132,9 @@ func Report(w io.Writer, err error) {
 			fmt.Fprintf(w, "hint: %s\n", OneLine(f.Hint))
 			return
 		}
+	}
+	if len(held) > 0 {
+		fmt.Fprintf(w, "hint: %s\n", OneLine(strings.Join(held, "; ")))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -78,10 +79,48 @@ func (p *Progress) Say(format string, args ...any) {
 	}
 }
 
-// Warn writes a notice of what was lost or moved, even when quiet.
+// Warn writes a notice of what was lost or moved, when quiet as well: there at the end, where a command asked for that
+// (HoldWarnings).
 func (p *Progress) Warn(format string, args ...any) {
+	line := OneLine(fmt.Sprintf(format, args...))
+	if p.Quiet && warnings.keep(line) {
+		return
+	}
 	p.wipe()
-	fmt.Fprintf(p.w, "lenskit: %s\n", OneLine(fmt.Sprintf(format, args...)))
+	fmt.Fprintf(p.w, "lenskit: %s\n", line)
+}
+
+// heldWarnings are those of quiet commands, which are told at the end: a failure is one line and at most a hint.
+type heldWarnings struct {
+	sync.Mutex
+	holders int
+	lines   []string
+}
+
+var warnings heldWarnings
+
+func (h *heldWarnings) keep(line string) bool {
+	h.Lock()
+	defer h.Unlock()
+	if h.holders > 0 {
+		h.lines = append(h.lines, line)
+	}
+	return h.holders > 0
+}
+
+// HoldWarnings keeps the warnings of quiet progress until release, which gives them.
+func HoldWarnings() (release func() []string) {
+	warnings.Lock()
+	warnings.holders++
+	warnings.Unlock()
+	return func() []string {
+		warnings.Lock()
+		defer warnings.Unlock()
+		warnings.holders--
+		lines := warnings.lines
+		warnings.lines = nil
+		return lines
+	}
 }
 
 // wipe takes the bar off the terminal.

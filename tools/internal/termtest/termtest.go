@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"lenskit/onnx"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/term"
 )
 
@@ -108,7 +109,7 @@ func DrawLines(t *testing.T, path string) string {
 // NeedRuntime skips a test where onnxruntime is missing.
 func NeedRuntime(t testing.TB) {
 	t.Helper()
-	if _, _, err := onnx.Library(); err != nil {
+	if _, _, err := ort.Library(); err != nil {
 		t.Skip(err)
 	}
 }

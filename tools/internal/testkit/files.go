@@ -12,6 +12,8 @@ import (
 
 	"lenskit/internal/disk"
 	"lenskit/onnx"
+	"lenskit/onnx/diff"
+	"lenskit/onnx/ort"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/tensors"
 	"lenskit/tools/internal/term"
@@ -49,10 +51,10 @@ func RunGraph(t *testing.T, path string, in []float32, shape ...int64) map[strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g, err = g.BindInput(g.Inputs[0].Name, shape); err != nil {
+	if g, err = diff.BindInput(g, g.Inputs[0].Name, shape); err != nil {
 		t.Fatal(err)
 	}
-	s, err := onnx.Open(g, onnx.SessionOptions{})
+	s, err := ort.Open(g, ort.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

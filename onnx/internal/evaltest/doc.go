@@ -1,0 +1,2 @@
+// Package evaltest runs graphs of tests in the evaluator.
+package evaltest

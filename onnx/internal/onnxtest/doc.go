@@ -1,0 +1,2 @@
+// Package onnxtest has what tests of all packages of onnx share and that needs none of them.
+package onnxtest

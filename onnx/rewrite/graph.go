@@ -1,0 +1,90 @@
+package rewrite
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"lenskit/onnx"
+)
+
+func ValueNames(vs []onnx.Value) []string {
+	names := make([]string, len(vs))
+	for i, v := range vs {
+		names[i] = v.Name
+	}
+	return names
+}
+
+// Prune keeps the nodes that the named values need.
+func Prune(nodes []*onnx.Node, outputs []string) []*onnx.Node {
+	need := map[string]bool{}
+	for _, s := range outputs {
+		need[s] = true
+	}
+	var keep []*onnx.Node
+	for i := len(nodes) - 1; i >= 0; i-- {
+		n := nodes[i]
+		if !slices.ContainsFunc(n.Out, func(s string) bool { return s != "" && need[s] }) {
+			continue
+		}
+		keep = append(keep, n)
+		for _, s := range n.Uses() {
+			need[s] = true
+		}
+	}
+	slices.Reverse(keep)
+	return keep
+}
+
+// DropInit drops the initialisers that nothing reads.
+func DropInit(g *onnx.Graph) {
+	need := map[string]bool{}
+	for _, n := range g.Nodes {
+		for _, s := range n.Uses() {
+			need[s] = true
+		}
+	}
+	for _, v := range g.Outputs {
+		need[v.Name] = true
+	}
+	maps.DeleteFunc(g.Init, func(name string, _ *onnx.Tensor) bool { return !need[name] })
+}
+
+func NodeKey(op string, attr map[string]onnx.Attr, in []string, nOut int) string {
+	var b strings.Builder
+	b.WriteString(op)
+	b.WriteByte('/')
+	b.WriteString(strconv.Itoa(nOut))
+	for _, k := range slices.Sorted(maps.Keys(attr)) {
+		a := attr[k]
+		if a.Tensor != nil || a.Graph != nil {
+			return ""
+		}
+		fmt.Fprintf(&b, "|%s=%d,%v,%d,%q,%v,%v,%q", k, a.Kind, a.Float, a.Int, a.String, a.Floats, a.Ints, a.Strings)
+	}
+	for _, name := range in {
+		b.WriteByte('|')
+		b.WriteString(strconv.Quote(name))
+	}
+	return b.String()
+}
+
+// elementwise operators that the tape emits: their result has the broadcast shape of the operands.
+var Broadcasting = map[string]bool{
+	"Add": true, "Sub": true, "Mul": true, "Div": true, "Pow": true, "Min": true, "Max": true, "Where": true, "Mod": true,
+	"Neg": true, "Abs": true, "Exp": true, "Log": true, "Sqrt": true, "Reciprocal": true, "Sign": true, "Sin": true,
+	"Cos": true, "Sinh": true, "Cosh": true, "Tanh": true, "Sigmoid": true, "Erf": true, "Softplus": true, "Identity": true,
+	"Greater": true, "GreaterOrEqual": true, "Less": true, "LessOrEqual": true, "Equal": true, "And": true, "Or": true,
+	"Not": true, "Cast": true, "Clip": true, "HardSigmoid": true, "Relu": true, "Softmax": true, "Floor": true, "Tan": true,
+}
+
+// ShapeText prints the shape of v.
+func ShapeText(v onnx.Value) string {
+	if v.Shape == nil {
+		return "of unknown rank"
+	}
+	return fmt.Sprint(v.Shape)
+}

@@ -1,0 +1,135 @@
+package rewrite
+
+import (
+	"slices"
+
+	"lenskit/onnx"
+)
+
+// toPixels takes [N, C, H, W] to [H, W, N, C], and back.
+var toPixels = []int64{2, 3, 0, 1}
+
+// layoutRows move transpositions towards the outputs until they meet their inverse.
+var layoutRows = []rewriteRow{
+	{"transpose past a pointwise operator", pointwiseOps(), sinkTranspose},
+	{"transpose of a transpose", []string{"Transpose"}, mergeTransposes},
+	{"transpose without effect", []string{"Transpose"}, dropNoOp},
+}
+
+// pointwiseOps are the operators whose result has each element from the operands' elements at its place.
+func pointwiseOps() []string {
+	ops := []string{"LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSwish", "Mish", "PRelu", "Softsign", "ThresholdedRelu", "Xor"}
+	for op := range Broadcasting {
+		if op != "Softmax" {
+			ops = append(ops, op)
+		}
+	}
+	return ops
+}
+
+// settleTransposes drops the transpositions of g that undo each other across pointwise operators, and writes the others
+// in the way that runtimes are fast at.
+func settleTransposes(g *onnx.Graph) (*onnx.Graph, error) {
+	fired := true
+	for round := 0; fired && round < 8*foldRounds; round++ {
+		var err error
+		if g, fired, err = rewritten(g, layoutRows); err != nil {
+			return nil, err
+		}
+	}
+	g, _, err := rewritten(g, []rewriteRow{{"transpose of a matrix", []string{"Transpose"}, transposeAsMatrix}})
+	if err != nil {
+		return nil, err
+	}
+	outputNames(g)
+	return g, g.Infer()
+}
+
+// transposeOf is the node that makes value name when it is a Transpose with a permutation.
+func (f *folder) transposeOf(name string) (n *onnx.Node, perm []int64) {
+	if n = f.made[name]; n == nil || n.Op != "Transpose" || n.Domain != "" {
+		return nil, nil
+	}
+	return n, n.Ints("perm")
+}
+
+// sinkTranspose moves transpositions from the operands of a pointwise operator to its result. Operands without are
+// transposed the other way if they are small beside the result, or if the result is about to be.
+func sinkTranspose(f *folder, n *onnx.Node) bool {
+	made := f.inferred(n)
+	if made == nil || !only(n) {
+		return false
+	}
+	size := func(shape []onnx.Dim) int { // -1 where it is not known
+		d, ok := onnx.Known(shape)
+		n, err := onnx.SizeOf(d)
+		if shape == nil || !ok || err != nil {
+			return -1
+		}
+		return n
+	}
+	y := made.Out[0].Shape
+	whole := size(y)
+	if whole < 0 {
+		return false
+	}
+	var perm []int64
+	for i := 0; perm == nil && i < len(n.In); i++ {
+		if size(f.b.Shape(n.In[i])) > whole/4 {
+			_, perm = f.transposeOf(n.In[i])
+		}
+	}
+	rank := len(perm)
+	if perm == nil || len(y) != rank {
+		return false
+	}
+	back := make([]int64, rank)
+	for i, p := range perm {
+		back[p] = int64(i)
+	}
+	undone := slices.ContainsFunc(f.transposed[n.Out[0]], func(m *onnx.Node) bool { return slices.Equal(m.Ints("perm"), back) })
+	in := slices.Clone(n.In)
+	var other []int // operands to be transposed
+	for i, name := range in {
+		if name == "" {
+			continue
+		}
+		d := f.b.Shape(name)
+		p, same := f.transposeOf(name)
+		switch s := size(d); {
+		case s < 0 || len(d) > rank:
+			return false
+		case p != nil && slices.Equal(same, perm):
+			in[i] = p.In[0]
+		case s == 1:
+		case undone && len(d) == rank || s <= whole/4:
+			other = append(other, i)
+		default:
+			return false
+		}
+	}
+	for _, i := range other {
+		d, _ := onnx.Known(f.b.Shape(in[i]))
+		if len(d) < rank {
+			in[i] = f.value("Reshape", nil, in[i], f.b.Ints(append(slices.Repeat([]int64{1}, rank-len(d)), d...)...))
+		}
+		in[i] = f.value("Transpose", onnx.Attrs("perm", back), in[i])
+	}
+	m := *n
+	m.In, m.Out = in, []string{f.b.Fresh(n.Op)}
+	f.append(&m)
+	f.op(n.Out[0], "Transpose", onnx.Attrs("perm", perm), m.Out[0])
+	return true
+}
+
+// transposeAsMatrix writes the exchange of two pairs of axes as the transposition of a matrix.
+func transposeAsMatrix(f *folder, n *onnx.Node) bool {
+	d, ok := onnx.Known(f.b.Shape(n.In[0]))
+	if !ok || len(d) != 4 || !slices.Equal(n.Ints("perm"), toPixels) {
+		return false
+	}
+	flat := f.value("Reshape", nil, n.In[0], f.b.Ints(d[0]*d[1], d[2]*d[3]))
+	turned := f.value("Transpose", onnx.Attrs("perm", []int64{1, 0}), flat)
+	f.op(n.Out[0], "Reshape", nil, turned, f.b.Ints(d[2], d[3], d[0], d[1]))
+	return true
+}
