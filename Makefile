@@ -39,7 +39,7 @@ demo: build
 
 # go test runs figures and readme with the rest
 test: onnxruntime lint tidy arm64
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 	$(MAKE) noasm
 
 test-more: test race fuzz-smoke
