@@ -127,7 +127,7 @@ func libraryDirs() []string {
 		dirs = append(dirs, filepath.Join(dir, "lib"), dir, filepath.Join(dir, "..", "lib"))
 	}
 	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
-		dirs = append(dirs, filepath.Join(filepath.Dir(file), "..", "lib"))
+		dirs = append(dirs, filepath.Join(filepath.Dir(file), "..", "..", "lib"))
 	}
 	if cache, err := os.UserCacheDir(); err == nil {
 		dirs = append(dirs, filepath.Join(cache, "lenskit"))
