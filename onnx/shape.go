@@ -265,11 +265,3 @@ func (g *Graph) Bind(sym map[string]int64) (*Graph, error) {
 	}
 	return &h, nil
 }
-
-func ValueNameList(v []Value) []string {
-	var s []string
-	for _, x := range v {
-		s = append(s, x.Name)
-	}
-	return s
-}

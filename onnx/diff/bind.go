@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"lenskit/onnx"
+	"lenskit/onnx/rewrite"
 )
 
 // BindInput returns the graph with the input name of the given shape; symbols that the input's shape held become
@@ -12,7 +13,7 @@ import (
 func BindInput(g *onnx.Graph, name string, shape []int64) (*onnx.Graph, error) {
 	i := slices.IndexFunc(g.Inputs, func(v onnx.Value) bool { return v.Name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("onnx: bind: found no input %q, expected one of %q", name, onnx.ValueNameList(g.Inputs))
+		return nil, fmt.Errorf("onnx: bind: found no input %q, expected one of %q", name, rewrite.ValueNames(g.Inputs))
 	}
 	was := g.Inputs[i].Shape
 	mismatch := func() error {
