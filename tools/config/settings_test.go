@@ -2,9 +2,15 @@ package config
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -63,24 +69,107 @@ func TestBadSettingsAreRefused(t *testing.T) {
 	}
 }
 
-// TestEverySettingIsDocumented: each has its default within its range, and its row in docs/search.md says what the struct says.
-func TestEverySettingIsDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/search.md")
+var update = flag.Bool("update", false, "write the rows of docs/search.md anew")
+
+// settingRows are the rows of docs/search.md by key: what settings.go says of each field, with keys in place of fields.
+func settingRows(t *testing.T) map[string]string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "settings.go", nil, parser.ParseComments)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := DefaultSettings()
-	for _, s := range settingList {
-		v := s.Value(&all)
-		if !(v >= s.Lo && v <= s.Hi) || s.Unit == "" {
-			t.Errorf("%s is %g %s by default, its range %g to %g", s.Key, v, s.Unit, s.Lo, s.Hi)
+	names := reflect.TypeFor[Settings]()
+	var keys []string
+	for i := range names.NumField() {
+		keys = append(keys, names.Field(i).Name, "`"+names.Field(i).Tag.Get("json")+"`")
+	}
+	means := map[string]string{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if f, ok := n.(*ast.Field); ok && f.Tag != nil { // Settings alone has tags
+			means[f.Names[0].Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
 		}
-		if row := fmt.Sprintf("\n| `%s` | %g | %s | %g to %g | ", s.Key, v, s.Unit, s.Lo, s.Hi); !strings.Contains(string(text), row) {
-			t.Errorf("docs/search.md has no row %s", strings.TrimSpace(row))
+		return true
+	})
+	rows := map[string]string{}
+	for _, s := range settingList {
+		name := names.Field(s.field).Name
+		what, ok := strings.CutPrefix(means[name], name+" is ")
+		if !ok {
+			if what, ok = strings.CutPrefix(means[name], name+" are "); !ok {
+				t.Errorf("%s: found %q, expected a comment that begins with %s is or %[1]s are", name, means[name], name)
+			}
+		}
+		what = strings.NewReplacer(keys...).Replace(strings.TrimSuffix(what, "."))
+		rows[s.Key] = fmt.Sprintf("| `%s` | %g | %s | %g to %g | %s |", s.Key, s.Default, s.Unit, s.Lo, s.Hi, what)
+	}
+	return rows
+}
+
+// withRows is a page with those rows of settings in place of the ones that it has, and new ones below the setting before.
+func withRows(text string, rows map[string]string) string {
+	lines := strings.Split(text, "\n")
+	keyOf := func(line string) string {
+		rest, _ := strings.CutPrefix(line, "| `")
+		key, _, is := strings.Cut(rest, "` | ")
+		if !is || rest == line {
+			return ""
+		}
+		return key
+	}
+	there := map[string]bool{}
+	for _, line := range lines {
+		there[keyOf(line)] = true
+	}
+	var want []string
+	for _, line := range lines {
+		key := keyOf(line)
+		if key == "" {
+			want = append(want, line)
+			continue
+		}
+		for k := slices.IndexFunc(settingList, func(s setting) bool { return s.Key == key }); k >= 0 && k < len(settingList); k++ {
+			if s := settingList[k]; s.Key == key || !there[s.Key] {
+				want = append(want, rows[s.Key])
+				continue
+			}
+			break
 		}
 	}
-	if n := strings.Count(string(text), "\n| `"); n != len(settingList) {
+	return strings.Join(want, "\n")
+}
+
+// TestEverySettingIsDocumented: each has its default within its range, and its row in docs/search.md says what the struct says.
+func TestEverySettingIsDocumented(t *testing.T) {
+	for i := range reflect.TypeFor[Settings]().NumField() {
+		tag := reflect.TypeFor[Settings]().Field(i).Tag
+		lo, hi, _ := strings.Cut(tag.Get("range"), ",")
+		for _, text := range []string{tag.Get("default"), lo, hi} {
+			if _, err := strconv.ParseFloat(text, 64); err != nil {
+				t.Errorf("%s: %v", tag, err)
+			}
+		}
+	}
+	all := DefaultSettings()
+	for _, s := range settingList {
+		if v := s.Value(&all); v != s.Default || !(v >= s.Lo && v <= s.Hi) || s.Unit == "" {
+			t.Errorf("%s is %g %s by default, its range %g to %g", s.Key, v, s.Unit, s.Lo, s.Hi)
+		}
+	}
+	const path = "../../docs/search.md"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := withRows(string(text), settingRows(t))
+	if n := strings.Count(page, "\n| `"); n != len(settingList) {
 		t.Errorf("docs/search.md has %d rows for %d settings", n, len(settingList))
+	}
+	if *update {
+		if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(text) != page {
+		t.Errorf("docs/search.md has other rows than settings.go: run with -update and look at the change")
 	}
 	written, err := json.Marshal(all)
 	if err != nil {
