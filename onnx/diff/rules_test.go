@@ -334,7 +334,7 @@ func TestRefusedOperatorsAreNamedWithTheReason(t *testing.T) {
 		Inputs:  []onnx.Value{{Name: "x", Type: onnx.Float32, Shape: []onnx.Dim{{N: 2}}}},
 		Outputs: []onnx.Value{{Name: "y", Type: onnx.Float32, Shape: []onnx.Dim{{N: 2}}}},
 		Nodes: []*onnx.Node{
-			{Op: "LRN", Name: "bad", In: []string{"x"}, Out: []string{"m"}},
+			{Op: "Det", Name: "bad", In: []string{"x"}, Out: []string{"m"}},
 			{Op: "Relu", Name: "ok", In: []string{"m"}, Out: []string{"n"}},
 			{Op: "Det", Name: "worse", In: []string{"n"}, Out: []string{"y"}},
 		},
