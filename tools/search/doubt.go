@@ -75,7 +75,7 @@ const (
 )
 
 // DoubtKinds are the codes of doubts, which stay what they are from one version to the next, what each is about and when it is
-// raised. docs/verdict.md has the same table.
+// raised. docs/verdict.md has the same table, which a test writes with -update.
 var DoubtKinds = [doubtKinds]struct{ Code, About, When string }{
 	outOfSteps:   {"out_of_steps", AboutOptimiser, "The last climb, by Levenberg-Marquardt or Adam, was stopped by its limit of steps before its maximum. Value: by how much a full Newton step would still raise the log posterior."},
 	stalled:      {"stalled", AboutOptimiser, "The last climb found no way up any more, though the curvature promises one. Value: as for out_of_steps."},
