@@ -1,12 +1,12 @@
 # make             builds bin/lenskit
 # make demo        from nothing to a fitted lens: sets up, builds, simulates an observation, fits it, names the figures
-# make test        everything that must pass: lint, tidy, arm64, tests (figures and readme among them), noasm
-# make test-more   race and fuzz-smoke as well, which take longer than all of that
+# make test        everything that must pass: lint, tidy, arm64, nocgo, tests (figures and readme among them), noasm, race, fuzz-smoke
 # make lint        formatting, vet, staticcheck
 # make tidy        go.mod and go.sum are what go mod tidy makes of them
 # make noasm       the tests of packages with assembly, on their portable twins
-# make race        the short tests of packages whose goroutines share memory, under the race detector
+# make race        the short tests whose goroutines share memory, under the race detector
 # make arm64       a build and vet for arm64, without cgo, of the packages that need none
+# make nocgo       the same packages built without cgo here, and the VJP of a decoder derived and evaluated without onnxruntime
 # make fuzz-smoke  every fuzz target, a minute in all
 # make figures     figures are the golden ones; FLAGS=-update writes these anew
 # make readme      commands and paths in README.md and docs are what is there
@@ -22,9 +22,11 @@ BENCH ?= 256|DecoderVJP|Startup
 
 # packages that build without cgo, which onnxruntime alone needs
 NOCGO = ./physics/... ./samplers ./models ./internal/... ./onnx ./onnx/checker ./onnx/footprint ./onnx/eval ./onnx/rewrite ./onnx/diff ./onnx/internal/... ./tools/internal/adam
-RACE = ./samplers ./adjoint ./onnx/eval ./onnx/ort ./internal/... ./tools/internal/...
+RACE = ./physics ./samplers ./adjoint ./onnx/ort ./internal/... ./tools/internal/...
+# of packages whose other tests are long, or run lenskit as a process of its own, those that run goroutines themselves
+RACE_PART = -run 'RefinedLatents|DoesNotDependOnThreads|NotedEvaluations|BesideABentOne' ./tools/vae ./tools/sample ./tools/search
 
-.PHONY: build demo test test-more tidy noasm race arm64 fuzz-smoke figures readme lint bench performance fuzz onnxruntime clean
+.PHONY: build demo test tidy noasm nocgo race arm64 fuzz-smoke figures readme lint bench performance fuzz onnxruntime clean
 
 build: onnxruntime
 	$(GO) build -ldflags "-X lenskit/tools/internal/term.stamp=$$(git describe --tags --always --dirty 2>/dev/null)" -o bin/ ./cmd/lenskit
@@ -38,11 +40,9 @@ demo: build
 	bin/lenskit fit out/demo/mock.yaml -o out/demo/fit
 
 # go test runs figures and readme with the rest
-test: onnxruntime lint tidy arm64
+test: onnxruntime lint tidy arm64 nocgo
 	$(GO) test -timeout 30m ./...
-	$(MAKE) noasm
-
-test-more: test race fuzz-smoke
+	$(MAKE) noasm race fuzz-smoke
 
 tidy:
 	$(GO) mod tidy -diff
@@ -53,10 +53,15 @@ noasm:
 # the race detector needs a C compiler
 race: onnxruntime
 	$(GO) test -race -short -timeout 30m $(RACE)
+	$(GO) test -race -short -timeout 30m $(RACE_PART)
 
 arm64:
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build $(NOCGO)
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) vet $(NOCGO)
+
+nocgo:
+	CGO_ENABLED=0 $(GO) build $(NOCGO)
+	CGO_ENABLED=0 $(GO) test ./onnx/diff -run 'VJPOfADecoder|Example'
 
 fuzz-smoke: onnxruntime
 	.ci/fuzz 1m

@@ -184,6 +184,9 @@ func report(t testing.TB, what string, got, alert, fail float64) {
 }
 
 func TestGaussianMomentsInHundredDimensions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the statistics need all draws")
+	}
 	for _, c := range []struct {
 		method      Method
 		alert, fail float64 // gradients per effective draw

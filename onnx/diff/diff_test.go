@@ -62,6 +62,37 @@ func TestDecodersMatchPyTorch(t *testing.T) {
 	}
 }
 
+// The decoder is the small one of models, so that this needs no other data, and the Makefile runs it without cgo. Its
+// activations bend at zero: the steps of the differences are short, so that they cross no bend.
+func TestVJPOfADecoderMatchesDifferences(t *testing.T) {
+	g, err := onnx.Load(filepath.Join(check.Root(), "models", "compact", "decoder.onnx"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	vjp, err := VJP(g, Options{Exact: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, out := g.Inputs[0].Name, g.Outputs[0].Name
+	latents := g.Inputs[0].Shape[1].N
+	image := func(z []float64) *eval.Array {
+		return evaltest.RunGraph(t, g, map[string]*eval.Array{in: eval.FloatArray(z, 1, latents)})[out]
+	}
+	rng := rand.New(rand.NewPCG(3, 4))
+	z := check.Normals(rng, int(latents))
+	at := image(z)
+	cotangent := check.Normals(rng, at.Len())
+	res := evaltest.RunGraph(t, vjp, map[string]*eval.Array{in: eval.FloatArray(z, 1, latents), "grad_" + out: eval.FloatArray(cotangent, at.Shape...)})
+	if d := evaltest.ApartBy(t, res[out], at); !(d < 1e-12) {
+		t.Errorf("output differs by %.3g of its largest", d)
+	}
+	for k := range 4 {
+		v := check.Normals(rng, len(z))
+		want := check.Directional(func(z []float64) float64 { return check.Dot(cotangent, image(z).F) }, z, v, 1e-6)
+		check.Close(t, fmt.Sprintf("derivative along direction %d", k), check.Dot(res["grad_"+in].F, v), want, 1e-7, 0)
+	}
+}
+
 func TestJacobianRowsAreJVPs(t *testing.T) {
 	for _, name := range onnxtest.DecoderNames {
 		for _, columns := range []int{0, 3} {

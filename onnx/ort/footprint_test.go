@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"lenskit/onnx"
 	"lenskit/onnx/eval"
@@ -73,8 +72,8 @@ var bombs = []struct {
 	}},
 }
 
-// Each bomb is refused by both engines, with the node, what it takes and what it may; refusing takes neither memory nor
-// time. What is refused would take more than the limit: a value of n elements of float32 takes 4n bytes.
+// Each bomb is refused by both engines, with the node, what it takes and what it may; refusing takes little
+// memory. What is refused would take more than the limit: a value of n elements of float32 takes 4n bytes.
 func TestGraphsThatTakeTooMuchAreRefused(t *testing.T) {
 	for _, c := range bombs {
 		g := graphtest.BombGraph(t, c.build)
@@ -97,7 +96,6 @@ func TestGraphsThatTakeTooMuchAreRefused(t *testing.T) {
 				return err
 			},
 		} {
-			start := time.Now()
 			var err error
 			took := onnxtest.Allocated(func() { err = open() })
 			if !errors.Is(err, footprint.ErrTooLarge) {
@@ -109,8 +107,8 @@ func TestGraphsThatTakeTooMuchAreRefused(t *testing.T) {
 					t.Errorf("%s, %s: %v, expected it to say %q", c.name, name, err, part)
 				}
 			}
-			if most := uint64(2 * footprint.DefaultRoom); took > most || time.Since(start) > 20*time.Second {
-				t.Errorf("%s, %s: took %d bytes and %v", c.name, name, took, time.Since(start))
+			if most := uint64(2 * footprint.DefaultRoom); took > most {
+				t.Errorf("%s, %s: took %d bytes, expected at most %d", c.name, name, took, most)
 			}
 		}
 	}

@@ -61,9 +61,7 @@ func newRefiner(b *config.Bundle, side int) (r *refiner, err error) {
 	}
 	r.at, r.jac = r.columns.Input(in), r.columns.Output("tangent_"+out)
 
-	if g, err = one(b); err != nil {
-		return r, err
-	}
+	g = g.Shallow() // the bundle's tensors are shared with the other refiners
 	n := onnx.NewBuilder(g, "refine.")
 	goal, loss, pixels := n.Reserve("goal"), n.Reserve("loss"), int64(side*side)
 	g.Inputs = append(g.Inputs, onnx.Value{Name: goal, Type: onnx.Float32, Shape: []onnx.Dim{{N: pixels}}})
