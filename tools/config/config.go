@@ -68,27 +68,12 @@ type Param struct {
 	Prior  Prior
 }
 
-// Kind names a prior as the config does.
-type Kind string
-
-// The kinds of prior.
-const (
-	PriorNormal    Kind = "normal"    // A mean, B standard deviation
-	PriorUniform   Kind = "uniform"   // from A to B
-	PriorLognormal Kind = "lognormal" // ln of the parameter is normal with mean A, standard deviation B
-	PriorFixed     Kind = "fixed"     // at Fixed
-	PriorBundle    Kind = "bundle"    // the decoder bundle's own, its covariance times A
-)
-
-// Prior is what is known of a parameter beforehand, truncated to [Lo, Hi].
+// Prior is the prior of a parameter with the values that a config states beside it. Its families are those of the config's
+// keys, all but FamilyMultivariate: latents have FamilyDecoder until their bundle is read.
 type Prior struct {
-	Kind   Kind
-	A, B   float64
-	Fixed  []float64 // one value, or one per latent
-	Lo, Hi float64   // ±Inf where there is no bound
-	Truth  []float64 // for mocks; nil, one value, or one per latent
-	Init   []float64 // where to start
-	Scaled bool      // a default still to be multiplied by the image's brightness
+	physics.Prior
+	Truth []float64 // for mocks; nil, one value, or one per latent
+	Init  []float64 // where to start
 }
 
 // The keys of each mapping.
@@ -479,7 +464,7 @@ func (p *Param) parse(n node) error {
 			return e.fail("stands beside %s, expected one prior", given)
 		}
 		given = e.name
-		p.Prior = Prior{Kind: Kind(e.name), Lo: math.Inf(-1), Hi: math.Inf(1)}
+		p.Prior = Prior{Prior: physics.Prior{Family: physics.Family(e.name), Lo: math.Inf(-1), Hi: math.Inf(1)}}
 		if err := p.parseKind(e.node); err != nil {
 			return err
 		}
@@ -494,7 +479,7 @@ func (p *Param) parse(n node) error {
 			if !(b[0] < b[1]) {
 				return e.fail("found [%g, %g], expected the lower bound first", b[0], b[1])
 			}
-			if p.Prior.Kind == PriorFixed {
+			if p.Prior.IsFixed() {
 				return e.fail("stands beside fixed, which needs no bounds")
 			}
 			if b[0] < p.Lo || b[1] > p.Hi {
@@ -516,12 +501,12 @@ func (p *Param) parse(n node) error {
 // parseKind reads the numbers of a prior.
 func (p *Param) parseKind(n node) error {
 	pr := &p.Prior
-	switch pr.Kind {
-	case PriorFixed:
+	switch pr.Family {
+	case physics.FamilyFixed:
 		v, err := p.values(n)
-		pr.Fixed = v
+		pr.Values = v
 		return err
-	case PriorBundle:
+	case physics.FamilyDecoder:
 		pr.A = p.Default.A
 		if n.isNull() {
 			return nil
@@ -543,11 +528,11 @@ func (p *Param) parseKind(n node) error {
 	}
 	pr.A, pr.B = v[0], v[1]
 	switch {
-	case pr.Kind == PriorUniform && !(pr.A < pr.B):
+	case pr.Family == physics.FamilyUniform && !(pr.A < pr.B):
 		return n.fail("found [%g, %g], expected the lower end first and a width above 0", pr.A, pr.B)
-	case pr.Kind != PriorUniform && !(pr.B > 0):
-		return n.fail("found width %g, expected a standard deviation above 0 (or fixed: %g)", pr.B, pr.Centre1())
-	case pr.Kind == PriorUniform && (pr.A < p.Lo || pr.B > p.Hi):
+	case pr.Family != physics.FamilyUniform && !(pr.B > 0):
+		return n.fail("found width %g, expected a standard deviation above 0 (or fixed: %g)", pr.B, pr.Centre())
+	case pr.Family == physics.FamilyUniform && (pr.A < p.Lo || pr.B > p.Hi):
 		return n.fail("found [%g, %g], outside the range %s of %s", pr.A, pr.B, p.RangeText(p.Lo, p.Hi), p.Name)
 	}
 	return nil
@@ -571,40 +556,27 @@ func (p *Param) check(n node) error {
 	for _, what := range []struct {
 		name   string
 		values []float64
-	}{{"fixed", pr.Fixed}, {"truth", pr.Truth}, {"init", pr.Init}} {
+	}{{"fixed", pr.Values}, {"truth", pr.Truth}, {"init", pr.Init}} {
 		for _, v := range what.values {
 			if !inside(v) {
 				return n.fail("%s %g is outside the range %s", what.name, v, p.RangeText(pr.Lo, pr.Hi))
 			}
 		}
 	}
-	if pr.Kind == PriorFixed || pr.Kind == PriorBundle {
+	if pr.IsFixed() || pr.Family == physics.FamilyDecoder {
 		return nil
 	}
 	lo, hi := max(p.Lo, pr.Lo), min(p.Hi, pr.Hi)
-	if pr.Kind == PriorUniform {
+	if pr.Family == physics.FamilyUniform {
 		if lo = max(lo, pr.A); lo >= min(hi, pr.B) {
 			return n.fail("uniform [%g, %g] leaves nothing within the bounds %s", pr.A, pr.B, p.RangeText(pr.Lo, pr.Hi))
 		}
 		return nil
 	}
-	if m := pr.Centre1(); !pr.Scaled && (m < lo || m > hi) {
+	if m := pr.Centre(); !pr.Relative && (m < lo || m > hi) {
 		return n.fail("the centre %g of the prior is outside the range %s", m, p.RangeText(lo, hi))
 	}
 	return nil
-}
-
-// Centre1 is the centre of a prior of one parameter, bounds apart.
-func (p *Prior) Centre1() float64 {
-	switch p.Kind {
-	case PriorUniform:
-		return (p.A + p.B) / 2
-	case PriorLognormal:
-		return math.Exp(p.A)
-	case PriorFixed:
-		return p.Fixed[0]
-	}
-	return p.A
 }
 
 // RangeText writes the values that bounds within a parameter's open range (p.Lo, p.Hi) leave.

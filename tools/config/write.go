@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lenskit/physics"
 	"lenskit/tools/internal/rundir"
 )
 
@@ -124,13 +125,13 @@ func (c *Config) moved(p, dir string) string {
 // text is the prior as a YAML mapping.
 func (p *Prior) text() string {
 	var s string
-	switch p.Kind {
-	case PriorFixed:
-		s = "fixed: " + yamlValues(p.Fixed)
-	case PriorBundle:
+	switch p.Family {
+	case physics.FamilyFixed:
+		s = "fixed: " + yamlValues(p.Values)
+	case physics.FamilyDecoder:
 		s = "bundle: {scale: " + yamlNumber(p.A) + "}"
 	default:
-		s = string(p.Kind) + ": " + yamlNumbers([]float64{p.A, p.B})
+		s = string(p.Family) + ": " + yamlNumbers([]float64{p.A, p.B})
 	}
 	if !math.IsInf(p.Lo, -1) || !math.IsInf(p.Hi, 1) {
 		s += ", bounds: " + yamlNumbers([]float64{p.Lo, p.Hi})
