@@ -98,7 +98,7 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 	for i := range c.scene.lights {
 		l := &c.scene.lights[i]
 		most = max(most, l.n)
-		if l.nz == 0 || l.zFixed {
+		if l.nz == 0 || l.zFixed || l.splines != nil {
 			continue
 		}
 		latents = max(latents, l.nz)
