@@ -45,7 +45,7 @@ type chain struct {
 	gpix                          [][]float64 // of each light
 
 	inv           *inversion // of the lights that are solved for; nil where there are none, or they are drawn like others
-	wantGrad, all bool // all: gradients by fixed parameters too
+	wantGrad, all bool       // all: gradients by fixed parameters too
 	runForward    func(chunk int)
 	runReverse    func(chunk int)
 	runResidual   func(chunk int)
