@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"lenskit/physics"
+	"lenskit/physics/linalg"
 )
 
 // inversion integrates over what a model is linear in, its pixelised sources and amplitudes. With the data d less all
@@ -22,9 +23,10 @@ import (
 // without the second term for amplitudes at their best. The factor s of the noise is taken out of C: then s²H stands in
 // the place of H.
 type inversion struct {
-	p  *Posterior
-	c  *chain
-	op *physics.Inversion
+	p     *Posterior
+	c     *chain
+	op    *physics.Inversion
+	dense dense
 
 	pixelised []*lightUnit
 	index     []int // of each among the scene's lights
@@ -45,8 +47,8 @@ type inversion struct {
 
 	s, hs, work []float64   // coefficients; H s
 	amp         []float64   // of each column
-	a           []float64   // n x n: S in its upper triangle, then its factor, then the covariance
-	z           []float64   // (1+columns) x n: Lᵀ BᵀC⁻¹ of the data and of the columns, times U⁻¹
+	a           []float64   // n x n: S in its lower triangle, then its factor, then the covariance
+	z           []float64   // (1+columns) x n: Lᵀ BᵀC⁻¹ of the data and of the columns, times L⁻ᵀ
 	x           []float64   // Gaussian columns x n: S⁻¹ of the columns
 	mixed       [][]float64 // of each Gaussian column: the covariance of it and the coefficients
 	schur       []float64   // (1+columns)²: what is left of the products of data and columns when the source is solved for
@@ -123,6 +125,7 @@ func newInversion(p *Posterior, shared *physics.Inversion) (*inversion, error) {
 			return nil, fmt.Errorf("adjoint: model: %w", err)
 		}
 	}
+	v.dense = dense{linalg.New(p.pool.Run)}
 	v.layOut()
 	return v, nil
 }

@@ -29,11 +29,11 @@ func (v *inversion) solve(theta []float64, covariance bool) error {
 	for i, l := range v.pixelised {
 		l.splines.AddPrecision(v.a[v.first[i]*(v.n+1):], v.n, v.noise2)
 	}
-	logDet, ok := factorise(v.a, v.n)
+	logDet, ok := v.dense.factorise(v.a, v.n)
 	if !ok {
 		return rejected("%s: the system of %d splines is singular: expected a prior that is neither wider nor longer than numbers can tell", v.pixelised[0].name, v.n)
 	}
-	timesInverse(v.z, v.a, 1+len(v.columns), v.n)
+	v.dense.whiten(v.z, v.a, 1+len(v.columns), v.n)
 	amplitudes, err := v.amplitudes()
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (v *inversion) amplitudes() (logDet float64, err error) {
 	for k := range m {
 		v.best[k] = v.schur[1+k]
 	}
-	products(v.schur, v.z, width, v.n)
+	v.dense.products(v.schur, v.z, v.z, width, width, v.n)
 	for i, col := range v.columns {
 		v.best[i] -= v.schur[1+i]
 		for j := i; j < m; j++ {
@@ -166,10 +166,10 @@ func (v *inversion) amplitudes() (logDet float64, err error) {
 			copy(v.cross[(1+i)*g:(2+i)*g], v.schur[(1+i)*width+1+free:])
 		}
 		var ok bool
-		if logDet, ok = factorise(v.gauss, g); !ok {
+		if logDet, ok = v.dense.factorise(v.gauss, g); !ok {
 			return 0, rejected("%s: the system of amplitudes is singular: expected narrower priors", v.units[v.columns[free].unit].name)
 		}
-		timesInverse(v.cross, v.gauss, 1+free, g)
+		v.dense.whiten(v.cross, v.gauss, 1+free, g)
 	}
 	cross := func(i int) []float64 { return v.cross[i*g : (i+1)*g] }
 	for i := range free {
@@ -184,7 +184,7 @@ func (v *inversion) amplitudes() (logDet float64, err error) {
 	for i := range free {
 		floats.AddScaled(cross(0), -v.best[i], cross(1+i))
 	}
-	timesInverseT(v.cross[:g], v.gauss, min(g, 1), g)
+	v.dense.unwhiten(v.cross[:g], v.gauss, min(g, 1), g)
 	copy(v.best[free:], v.cross[:g])
 	for k, col := range v.columns {
 		v.amp[k] = col.mean + v.best[k]
@@ -199,7 +199,7 @@ func (v *inversion) coefficients() {
 	for k, b := range v.best {
 		floats.AddScaled(v.s, -b, v.z[(1+k)*n:(2+k)*n])
 	}
-	timesInverseT(v.s, v.a, 1, n)
+	v.dense.unwhiten(v.s, v.a, 1, n)
 	v.reg = 0
 	for i, l := range v.pixelised {
 		s, hs := v.s[v.first[i]:v.first[i+1]], v.hs[v.first[i]:v.first[i+1]]
@@ -257,8 +257,8 @@ func (v *inversion) params(u int, theta []float64) []float64 {
 func (v *inversion) covariance() {
 	n, g := v.n, len(v.columns)-v.nFree
 	copy(v.x, v.z[(1+v.nFree)*n:])
-	timesInverseT(v.x, v.a, g, n)
-	invert(v.a, n)
+	v.dense.unwhiten(v.x, v.a, g, n)
+	v.dense.Inverse(n, v.a, n)
 	if g > 0 {
 		// S⁻¹ of the source beside amplitudes is (Sₛₛ)⁻¹ + X Σ⁻¹ Xᵀ, that of both −X Σ⁻¹, Σ being what is left of the
 		// amplitudes' when the source is solved for
@@ -267,15 +267,15 @@ func (v *inversion) covariance() {
 				v.temp[j*g+i] = v.x[i*n+j]
 			}
 		}
-		timesInverse(v.temp, v.gauss, n, g)
+		v.dense.whiten(v.temp, v.gauss, n, g)
 		for i := range g {
 			for j := range n {
 				v.x[i*n+j] = v.temp[j*g+i]
 			}
 		}
-		addGram(v.a, v.x, g, n)
-		timesInverseT(v.temp, v.gauss, n, g)
-		invert(v.gauss, g)
+		v.dense.addGram(v.a, v.x, g, n)
+		v.dense.unwhiten(v.temp, v.gauss, n, g)
+		v.dense.Inverse(g, v.gauss, g)
 		for i := range g {
 			for j := range n {
 				v.mixed[i][j] = -v.noise2 * v.temp[j*g+i]

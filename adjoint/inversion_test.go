@@ -118,13 +118,18 @@ func checkGradient(t *testing.T, p *Posterior, u []float64, tol float64) {
 		e[k] = 1
 		var fd float64
 		best := math.Inf(1)
-		for _, h := range []float64{1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5} {
+		close := func() bool { return best <= tol*(math.Abs(fd)+1e-2*size) }
+		// long steps lose by the splines' knots, short ones by rounding
+		for _, h := range []float64{1e-3, 3e-4, 3e-3, 1e-4, 3e-5} {
 			d := check.Directional(func(x []float64) float64 { return mustLogProb(t, p, nil, x) }, u, e, h)
 			if off := math.Abs(d - grad[k]); off < best {
 				best, fd = off, d
 			}
+			if close() {
+				break
+			}
 		}
-		if !(math.Abs(grad[k]-fd) <= tol*(math.Abs(fd)+1e-2*size)) {
+		if !close() {
 			t.Errorf("%s: gradient by coordinate %d: %.12g, differences give %.12g", p.Names()[nameOf(p, k)], k, grad[k], fd)
 		}
 	}
@@ -224,7 +229,7 @@ func TestEvidenceGradient(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			p := open(t, c.model, arcsObservation(t, 20, c.change), Options{Device: deviceReference, Threads: 2})
+			p := open(t, c.model, arcsObservation(t, 18, c.change), Options{Device: deviceReference, Threads: 2})
 			u := check.Normals(rand.New(rand.NewPCG(72, 1)), p.Dim())
 			for i := range u {
 				u[i] *= 0.3

@@ -440,7 +440,7 @@ func (w *InversionWork) clear() {
 	}
 }
 
-// Gram writes F to the upper triangle of dst, a matrix of `pitch` elements from one row to the next.
+// Gram writes F to the lower triangle of dst, a matrix of `pitch` elements from one row to the next.
 func (v *Inversion) Gram(dst []float64, pitch int) {
 	v.dst, v.pitch = dst, pitch
 	v.pool.Run(len(v.groups), v.runRows)
@@ -481,13 +481,12 @@ func (v *Inversion) sum(chunk int) {
 	for j0 := from; j0 < v.n; j0 += sumRows {
 		j1 := min(j0+sumRows, v.n)
 		for i := from; i < to; i++ {
-			line := v.dst[i*v.pitch:]
 			for j := max(i, j0); j < j1; j++ {
 				s := 0.0
 				for _, f := range v.groups {
 					s += f[i*v.n+j] + f[j*v.n+i]
 				}
-				line[j] = s
+				v.dst[j*v.pitch+i] = s
 			}
 		}
 	}

@@ -301,10 +301,10 @@ func (l *Pixelised) LogDet() float64 {
 	return d
 }
 
-// AddPrecision adds scale·H to the upper triangle of dst, a matrix stored row by row with `pitch` elements from one to the
+// AddPrecision adds scale·H to the lower triangle of dst, a matrix stored row by row with `pitch` elements from one to the
 // next, of which the first coefficient has row and column 0.
 func (l *Pixelised) AddPrecision(dst []float64, pitch int, scale float64) {
-	l.eachPrecision(func(i, j int, h, _ float64) { dst[i*pitch+j] += scale * h })
+	l.eachPrecision(func(i, j int, h, _ float64) { dst[j*pitch+i] += scale * h })
 }
 
 // eachPrecision is each of the fields, with the envelope.
@@ -333,8 +333,8 @@ func (l *Pixelised) Precision(dst, s []float64) {
 //
 //	½ ln|H| − ½ sᵀH s − ½ scale tr(V H)
 //
-// with s and V held, and to gimg that by the padded image of the envelope, unless it is nil. V is symmetric, its upper
-// triangle given as AddPrecision's dst is. It returns tr(V H). work is of Len elements.
+// with s and V held, and to gimg that by the padded image of the envelope, unless it is nil. V is symmetric and whole, stored as
+// AddPrecision's dst is. It returns tr(V H). work is of Len elements.
 func (l *Pixelised) PrecisionVJP(gp, gimg, s, v []float64, pitch int, scale float64, work []float64) (trace float64) {
 	clear(work)
 	of := func(i, j int) float64 { return s[i]*s[j] + scale*v[i*pitch+j] }
