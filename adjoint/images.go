@@ -33,6 +33,11 @@ func (p *Posterior) Images(theta []float64) (*Images, error) {
 			return nil, err
 		}
 	}
+	return p.draw()
+}
+
+// draw draws the scene as it is set.
+func (p *Posterior) draw() (*Images, error) {
 	if p.full == nil {
 		full, err := p.newGrid(nil, 0, 0)
 		if err != nil {

@@ -320,7 +320,7 @@ func (v *inversion) reverse(k int, lensing bool, from, to int) {
 		v.op.RayVJP(v.gx[k], v.gy[k], &v.adjoint, v.rayWorks[k], from, to)
 	}
 	for u, l := range v.units {
-		if l.fixed && !c.all && !(l.source && lensing) {
+		if l.held && !c.all && !(l.source && lensing) {
 			continue
 		}
 		px, py := c.seen(l, from, to)

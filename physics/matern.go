@@ -124,22 +124,11 @@ func (m *maternField) each(visit func(i, j int, r, slope float64)) {
 
 // draw writes a draw of the field to s: white noise in the basis of sines, in which R is diagonal.
 func (m *maternField) draw(s []float64, rng *rand.Rand) {
-	n := m.n
-	basis := make([]float64, n*n)
-	for i := range n {
-		for j := range n {
-			basis[i*n+j] = math.Sqrt(2/float64(n+1)) * math.Sin(math.Pi*float64((i+1)*(j+1))/float64(n+1))
-		}
-	}
+	n, basis := m.n, m.sines()
 	noise, half := make([]float64, n*n), make([]float64, n*n)
 	for j := range n {
 		for i := range n {
-			d, e := 0.0, 1.0
-			for k := range m.row { // R = Σ c_k (D h²)^k
-				d += m.row[k] * e
-				e *= m.eigen[i] + m.eigen[j]
-			}
-			noise[j*n+i] = rng.NormFloat64() / math.Sqrt(d)
+			noise[j*n+i] = rng.NormFloat64() / math.Sqrt(m.eigenvalue(i, j))
 		}
 	}
 	multiply := func(dst, a []float64) { // dst = (a basis)ᵀ

@@ -388,7 +388,12 @@ func (l *Pixelised) envelopeVJP(gp, gimg, g []float64) {
 		}
 		return
 	}
-	for i := range g {
+	l.roundsVJP(gp, g, 0, l.n)
+}
+
+// roundsVJP is envelopeVJP of round components, for the coefficients from ≤ i < to.
+func (l *Pixelised) roundsVJP(gp, g []float64, from, to int) {
+	for i := from; i < to; i++ {
 		l.eachRound(i, func(k int, c roundPart) {
 			e := g[i] / l.w[i] * c.v
 			r2 := c.radius * c.radius

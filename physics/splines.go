@@ -77,6 +77,21 @@ func splineWeights(w, d *[3]float64, u, inv float64) int {
 	return int(i) - 1
 }
 
+// Each calls visit with every spline that is not zero at (x, y), and its value there.
+func (g SplineGrid) Each(x, y float64, visit func(spline int, v float64)) {
+	var t splineTaps
+	if !g.taps(&t, x, y) {
+		return
+	}
+	a0, a1 := clip(t.ix, g.N)
+	b0, b1 := clip(t.iy, g.N)
+	for b := b0; b < b1; b++ {
+		for a := a0; a < a1; a++ {
+			visit((t.iy+b)*g.N+t.ix+a, t.wx[a]*t.wy[b])
+		}
+	}
+}
+
 // clip is the part 0 ≤ k < 3 of taps that begin at i for which i + k lies in 0 … n−1.
 func clip(i, n int) (from, to int) { return max(0, -i), min(3, n-i) }
 
