@@ -10,14 +10,25 @@ import (
 type dense struct{ *linalg.Workspace }
 
 // factorise overwrites the lower triangle of the n x n matrix a with L, a = LLᵀ, and returns ln|a|; ok is false where a is
-// not positive definite.
-func (d dense) factorise(a []float64, n int) (logDet float64, ok bool) {
+// not positive definite, or so nearly not that rounding has the last word. work has n elements.
+func (d dense) factorise(a []float64, n int, work []float64) (logDet float64, ok bool) {
+	for i := range n {
+		work[i] = a[i*n+i]
+	}
 	if !d.Cholesky(n, a, n) {
 		return 0, false
+	}
+	for i := range n {
+		if l := a[i*n+i]; !(l*l > leastShare*work[i]) {
+			return 0, false
+		}
 	}
 	logDet = linalg.LogDet(n, a, n)
 	return logDet, finite(logDet)
 }
+
+// leastShare is what has to be left of each diagonal element, in parts of it, when the unknowns before it are solved for.
+const leastShare = 1e-14
 
 // whiten overwrites the rows of b, m of n elements, with b L⁻ᵀ, and unwhiten with b L⁻¹: one after the other makes b a⁻¹.
 func (d dense) whiten(b, l []float64, m, n int) { d.triangular(blas.Trans, b, l, m, n) }

@@ -42,8 +42,8 @@ type inversion struct {
 	stored               []float64 // all of blurred
 	gram                 *physics.Gram
 	used                 []int32
-	weight               []float64 // 1/σ of these
-	tiles                [][][]float64
+	weight               []float64     // 1/σ of these
+	tiles, wanted        [][][]float64 // of each tile: columns at its rays
 
 	s, hs, work []float64   // coefficients; H s
 	amp         []float64   // of each column
@@ -73,8 +73,8 @@ type inversion struct {
 	trace     float64 // of the covariance and H
 	runColumn func(tile int)
 	runRows   func(row int)
-	drawing   []bool // of units
-	scratch   [maxLightParams]float64
+	drawing   []bool    // of units
+	scratch   []float64 // parameters of a light
 }
 
 // lightColumn is an amplitude.
@@ -185,10 +185,11 @@ func (v *inversion) layOut() {
 		most = max(most, l.n)
 	}
 	for range c.tiles {
-		v.tiles = append(v.tiles, planes(most, c.blockLen))
+		v.tiles, v.wanted = append(v.tiles, planes(most, c.blockLen)), append(v.wanted, make([][]float64, most))
 		v.rayWorks = append(v.rayWorks, v.op.NewWork())
 		v.gx, v.gy = append(v.gx, make([][]float64, c.scene.sourcePlanes())), append(v.gy, make([][]float64, c.scene.sourcePlanes()))
 	}
+	v.scratch = make([]float64, most)
 	v.s, v.hs, v.work = make([]float64, n), make([]float64, n), make([]float64, n)
 	v.amp, v.rhs, v.best = make([]float64, m), make([]float64, v.nFree), make([]float64, m)
 	v.a, v.z = make([]float64, n*n), make([]float64, n*(1+m))

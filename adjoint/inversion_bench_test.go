@@ -75,7 +75,7 @@ func BenchmarkMarginalStages(b *testing.B) {
 			v.a[i*v.n+i] = 1
 		}
 	}
-	run("factorise", func() { spd(); v.dense.factorise(v.a, v.n) })
+	run("factorise", func() { spd(); v.dense.factorise(v.a, v.n, v.work) })
 	run("inverse", func() { spd(); v.dense.Inverse(v.n, v.a, v.n) })
 	run("reverse", func() {
 		if err := c.reverse(false); err != nil {

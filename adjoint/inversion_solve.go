@@ -29,9 +29,9 @@ func (v *inversion) solve(theta []float64, covariance bool) error {
 	for i, l := range v.pixelised {
 		l.splines.AddPrecision(v.a[v.first[i]*(v.n+1):], v.n, v.noise2)
 	}
-	logDet, ok := v.dense.factorise(v.a, v.n)
+	logDet, ok := v.dense.factorise(v.a, v.n, v.work)
 	if !ok {
-		return rejected("%s: the system of %d splines is singular: expected a prior that is neither wider nor longer than numbers can tell", v.pixelised[0].name, v.n)
+		return rejected("%s: the system of %d splines is singular: expected a narrower or a shorter prior, or fewer splines", v.pixelised[0].name, v.n)
 	}
 	v.dense.whiten(v.z, v.a, 1+len(v.columns), v.n)
 	amplitudes, err := v.amplitudes()
@@ -90,11 +90,12 @@ func (v *inversion) columnTile(k int) {
 				continue
 			}
 			px, py := c.seen(l, from, to)
-			var jp [maxLightParams][]float64
+			jp := v.wanted[k][:l.n]
+			clear(jp)
 			for _, param := range l.linear {
 				jp[param] = v.tiles[k][param][:len(px)]
 			}
-			l.light.BrightnessJac(jp[:l.n], nil, nil, px, py)
+			l.light.BrightnessJac(jp, nil, nil, px, py)
 			for i, col := range v.columns {
 				if col.unit == u {
 					c.grid.Bin(v.plane[i], jp[col.param], from, to, 0)
@@ -103,9 +104,6 @@ func (v *inversion) columnTile(k int) {
 		}
 	}
 }
-
-// maxLightParams is more than the parameters of any light that has amplitudes.
-const maxLightParams = 32
 
 // project writes Lᵀ BᵀC⁻¹ of the data, less what other light gives and the amplitudes' prior means, and of the columns to z,
 // and the products with the data to schur.
@@ -166,7 +164,7 @@ func (v *inversion) amplitudes() (logDet float64, err error) {
 			copy(v.cross[(1+i)*g:(2+i)*g], v.schur[(1+i)*width+1+free:])
 		}
 		var ok bool
-		if logDet, ok = v.dense.factorise(v.gauss, g); !ok {
+		if logDet, ok = v.dense.factorise(v.gauss, g, v.amp); !ok {
 			return 0, rejected("%s: the system of amplitudes is singular: expected narrower priors", v.units[v.columns[free].unit].name)
 		}
 		v.dense.whiten(v.cross, v.gauss, 1+free, g)
