@@ -190,6 +190,7 @@ func TestEvidenceGradient(t *testing.T) {
 		{"smoother", pixelisedModel(PixelisedSpec{Smoothness: 2, Components: 1}), kernel},
 		{"three components", pixelisedModel(PixelisedSpec{Components: 3, Floor: 0.05}), noise},
 		{"image", pixelisedModel(PixelisedSpec{Image: hires, Interpolation: "bicubic"}), nil},
+		{"decoder", pixelisedModel(PixelisedSpec{Decoder: &DecoderSpec{Graph: smallDecoder(t), Interpolation: "bicubic"}}), ring},
 		{"non-negative", pixelisedModel(PixelisedSpec{Components: 1}, nonneg), noise},
 		{"gaussian", pixelisedModel(PixelisedSpec{Components: 1}, gaussian), noise},
 		{"both", func() Model {
