@@ -5,6 +5,8 @@ import (
 	"math"
 
 	"gonum.org/v1/gonum/floats"
+
+	"lenskit/physics/internal/kern"
 )
 
 // Inversion is the linear algebra by which pixelised sources are solved for. With L the brightness that the splines give
@@ -37,10 +39,12 @@ type Inversion struct {
 	stencil stencil
 
 	chunks  []inversionChunk
-	first   []int32 // of each cell among patches
-	patches []splinePatch
-	values  []float64
-	groups  [][]float64 // partial sums of the upper half of F, and what its mirror lacks
+	first   []int32      // of each cell among patches
+	patches []kern.Patch // the splines that a cell sees, grid by grid: columns of L
+	values  []float64    // L at the patches
+	reach   []span       // of each part, for each cell: what the rows of K L from it and the cells after it may have, then of whole rows
+	lines   []span       // scratch of a plane
+	groups  [][]float64  // partial sums of the upper half of F, and what its mirror lacks
 	works   []*InversionWork
 
 	px, py             [][]float64 // for Locate
@@ -57,17 +61,11 @@ type SplinePart struct {
 	First int
 }
 
-// splinePatch is the splines of a grid that a cell sees: nx columns of ny rows from the column col of L, a row of the grid
-// being stride columns. values[at:] are the elements of L.
-type splinePatch struct {
-	col, stride, nx, ny, at, part int32
-}
-
 // inversionChunk is a stretch of the grid's pixels, and what Locate finds for it.
 type inversionChunk struct {
 	from, to int // among Grid.Pixel
 	first    []int32
-	patches  []splinePatch
+	patches  []kern.Patch
 	values   []float64
 	taps     []splineTaps
 	seen     []bool
@@ -75,10 +73,16 @@ type inversionChunk struct {
 
 // InversionWork is working space for rows of K L.
 type InversionWork struct {
-	row    []float64 // of K L; zeros between calls
-	lo, hi []int     // the part of it, of each grid, that may not be zero
-	trace  []float64
+	row   []float64 // of K L, and three numbers more; zeros between calls
+	k     []float64 // a line of a row of K
+	spans []span    // the part of row, of each grid, that may not be zero
+	trace []float64
 }
+
+// span is columns lo ≤ j < hi; none where lo is not below hi.
+type span struct{ lo, hi int32 }
+
+func (a span) union(b span) span { return span{min(a.lo, b.lo), max(a.hi, b.hi)} }
 
 // stencil is what of a pixel of the plane, in columns and rows from the first of its pixel of the image, the PSF brings to
 // that.
@@ -151,6 +155,7 @@ func (v *Inversion) layOut() {
 		c.taps, c.seen = make([]splineTaps, most), make([]bool, most)
 	}
 	v.first = make([]int32, len(v.plane)+1)
+	v.reach, v.lines = make([]span, 2*len(v.parts)*len(v.plane)), make([]span, 2*len(v.cellAt))
 	groups := max(1, min(inversionGroups, gramNumbers/(v.n*v.n)))
 	for range groups {
 		v.groups = append(v.groups, make([]float64, v.n*v.n))
@@ -161,7 +166,7 @@ func (v *Inversion) layOut() {
 
 // NewWork makes working space for one goroutine.
 func (v *Inversion) NewWork() *InversionWork {
-	return &InversionWork{row: make([]float64, v.n), trace: make([]float64, v.n), lo: make([]int, len(v.parts)), hi: make([]int, len(v.parts))}
+	return &InversionWork{row: make([]float64, v.n+3), k: make([]float64, 2*v.rx+1), trace: make([]float64, v.n), spans: make([]span, len(v.parts))}
 }
 
 // measure finds the stencil by the adjoint of the blurring of a single pixel.
@@ -245,12 +250,58 @@ func (v *Inversion) Locate(px, py [][]float64) {
 			cell++
 		}
 		for _, p := range c.patches {
-			p.at += value
+			p.At += value
 			v.patches = append(v.patches, p)
 		}
 		v.values = append(v.values, c.values...)
 	}
 	v.first[cell] = int32(len(v.patches))
+	for part := range v.parts {
+		v.spans(part)
+	}
+}
+
+// spans finds what columns of a part the rows of K L may have.
+func (v *Inversion) spans(part int) {
+	own, line := v.lines[:len(v.cellAt)], v.lines[len(v.cellAt):]
+	none := span{math.MaxInt32, 0}
+	for i := range own {
+		own[i] = none
+	}
+	for c, at := range v.plane {
+		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
+			if int(p.Part) == part {
+				own[at] = span{p.Col, p.Col + (p.Rows-1)*p.Stride + p.Cols}
+			}
+		}
+	}
+	// along x, then along y, first with what follows
+	for y := range v.height {
+		from, to := own[y*v.width:(y+1)*v.width], line[y*v.width:(y+1)*v.width]
+		for x := range to {
+			s := none
+			for _, o := range from[max(0, x-v.rx):min(v.width, x+v.rx+1)] {
+				s = s.union(o)
+			}
+			to[x] = s
+		}
+	}
+	for y := range v.height {
+		to := own[y*v.width : (y+1)*v.width]
+		copy(to, line[y*v.width:])
+		for d := 1; d <= v.ry && y+d < v.height; d++ {
+			for x, o := range line[(y+d)*v.width:][:v.width] {
+				to[x] = to[x].union(o)
+			}
+		}
+	}
+	for c, at := range v.plane {
+		after := own[at]
+		v.reach[2*(c*len(v.parts)+part)] = after
+		// what follows the cell as far before it as the reach goes has the rest
+		x, y := int(at)%v.width, int(at)/v.width
+		v.reach[2*(c*len(v.parts)+part)+1] = after.union(own[max(0, y-v.ry)*v.width+x])
+	}
 }
 
 // locate is Locate for a stretch of pixels.
@@ -297,12 +348,13 @@ func (v *Inversion) patch(c *inversionChunk, k, sub, part int) {
 	if x0 >= x1 || y0 >= y1 {
 		return
 	}
-	q := splinePatch{col: int32(p.First + y0*n + x0), stride: int32(n), nx: int32(x1 - x0), ny: int32(y1 - y0), at: int32(len(c.values)), part: int32(part)}
-	w := x1 - x0
+	wide := (x1 - x0 + 3) / 4
+	q := kern.Patch{Col: int32(p.First + y0*n + x0), Stride: int32(n), Rows: int32(y1 - y0), Wide: int32(wide), At: int32(len(c.values)), Cols: int32(x1 - x0), Part: int32(part)}
+	w := 4 * wide
 	for range w * (y1 - y0) {
 		c.values = append(c.values, 0)
 	}
-	val := c.values[q.at:]
+	val := c.values[q.At:]
 	inv := 1 / float64(rays)
 	for r := range rays {
 		if !c.seen[r] {
@@ -326,11 +378,10 @@ func (v *Inversion) Apply(plane, s []float64) {
 	for c, at := range v.plane {
 		sum := 0.0
 		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
-			val := v.values[p.at:]
-			for b := range int(p.ny) {
-				row := s[int(p.col)+b*int(p.stride):][:p.nx]
-				for a, x := range row {
-					sum += x * val[b*int(p.nx)+a]
+			val := v.values[p.At:]
+			for b := range int(p.Rows) {
+				for a, x := range s[int(p.Col)+b*int(p.Stride):][:p.Cols] {
+					sum += x * val[4*b*int(p.Wide)+a]
 				}
 			}
 		}
@@ -344,98 +395,70 @@ func (v *Inversion) ApplyAdj(dst, plane []float64) {
 	for c, at := range v.plane {
 		g := plane[at]
 		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
-			v.spread(dst, p, g)
+			val := v.values[p.At:]
+			for b := range int(p.Rows) {
+				row := dst[int(p.Col)+b*int(p.Stride):][:p.Cols]
+				for a := range row {
+					row[a] += g * val[4*b*int(p.Wide)+a]
+				}
+			}
 		}
-	}
-}
-
-// spread adds c times a patch to a row of columns.
-func (v *Inversion) spread(row []float64, p splinePatch, c float64) {
-	nx := int(p.nx)
-	val := v.values[p.at:]
-	if nx == 3 {
-		for b, o := 0, int(p.col); b < int(p.ny); b, o = b+1, o+int(p.stride) {
-			r, w := row[o:o+3:o+3], val[3*b:3*b+3:3*b+3]
-			r[0] += c * w[0]
-			r[1] += c * w[1]
-			r[2] += c * w[2]
-		}
-		return
-	}
-	for b, o := 0, int(p.col); b < int(p.ny); b, o = b+1, o+int(p.stride) {
-		r := row[o : o+nx]
-		for a, x := range val[b*nx:][:nx] {
-			r[a] += c * x
-		}
-	}
-}
-
-// add adds k times the row of L of the cell to the row of the work.
-func (v *Inversion) add(w *InversionWork, cell int32, k float64) {
-	for _, p := range v.patches[v.first[cell]:v.first[cell+1]] {
-		v.spread(w.row, p, k)
-		w.lo[p.part] = min(w.lo[p.part], int(p.col))
-		w.hi[p.part] = max(w.hi[p.part], int(p.col)+int(p.ny-1)*int(p.stride)+int(p.nx))
 	}
 }
 
 // rowAfter makes the part of the cell's row of K L that comes from itself, half of it, and from the cells after it.
 func (v *Inversion) rowAfter(w *InversionWork, cell int) {
-	for i, p := range v.parts {
-		w.lo[i], w.hi[i] = p.First+p.Grid.Len(), p.First
+	for i := range w.spans {
+		w.spans[i] = v.reach[2*(cell*len(v.parts)+i)]
 	}
 	k := v.k[cell*v.half:][:v.half]
 	x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
-	v.add(w, int32(cell), 0.5*k[0])
-	v.stretch(w, k[1:], 1, x+1, min(x+v.rx+1, v.width), y)
+	line := v.cellAt[y*v.width:][:v.width]
+	w.k[0] = 0.5 * k[0]
+	v.add(w, w.k, line[x:x+1])
+	end := min(x+v.rx+1, v.width)
+	v.add(w, k[1:], line[x+1:end])
 	for dy := 1; dy <= v.ry && y+dy < v.height; dy++ {
 		from := max(0, x-v.rx)
-		v.stretch(w, k[v.rx+1+(dy-1)*(2*v.rx+1)+from-(x-v.rx):], 1, from, min(x+v.rx+1, v.width), y+dy)
+		v.add(w, k[v.rx+1+(dy-1)*(2*v.rx+1)+from-(x-v.rx):], v.cellAt[(y+dy)*v.width:][from:end])
 	}
 }
 
-// stretch adds the cells of the columns from ≤ i < to of a row of the plane, with the elements of K at multiples of step.
-func (v *Inversion) stretch(w *InversionWork, k []float64, step, from, to, y int) {
-	for i := from; i < to; i++ {
-		if c := v.cellAt[y*v.width+i]; c >= 0 {
-			if e := k[(i-from)*step]; e != 0 {
-				v.add(w, c, e)
-			}
-		}
-	}
+// add adds the rows of L of cells, each times its k.
+func (v *Inversion) add(w *InversionWork, k []float64, cells []int32) {
+	kern.Spread(w.row, k, cells, v.first, v.patches, v.values)
 }
 
 // rowBefore adds what rowAfter leaves out: the row of K L is then whole.
 func (v *Inversion) rowBefore(w *InversionWork, cell int) {
+	for i := range w.spans {
+		w.spans[i] = v.reach[2*(cell*len(v.parts)+i)+1]
+	}
 	x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
-	v.add(w, int32(cell), 0.5*v.k[cell*v.half])
+	w.k[0] = 0.5 * v.k[cell*v.half]
+	v.add(w, w.k, v.cellAt[y*v.width+x:][:1])
 	for dy := 0; dy <= v.ry && y-dy >= 0; dy++ {
-		line := v.cellAt[(y-dy)*v.width:][:v.width]
-		end := min(x+v.rx+1, v.width)
+		from, end, at := max(0, x-v.rx), min(x+v.rx+1, v.width), x
 		if dy == 0 {
 			end = x
+		} else {
+			at += v.rx + 1 + (dy-1)*(2*v.rx+1) + v.rx
 		}
-		for i := max(0, x-v.rx); i < end; i++ {
-			c := line[i]
-			if c < 0 {
-				continue
-			}
-			at := x - i
-			if dy > 0 {
-				at += v.rx + 1 + (dy-1)*(2*v.rx+1) + v.rx
-			}
-			if e := v.k[int(c)*v.half+at]; e != 0 {
-				v.add(w, c, e)
+		cells := v.cellAt[(y-dy)*v.width:][from:end]
+		for i, c := range cells {
+			if c >= 0 {
+				w.k[i] = v.k[int(c)*v.half+at-from-i]
 			}
 		}
+		v.add(w, w.k, cells)
 	}
 }
 
 // clear leaves the row as it was found.
 func (w *InversionWork) clear() {
-	for i := range w.lo {
-		if w.lo[i] < w.hi[i] {
-			clear(w.row[w.lo[i]:w.hi[i]])
+	for _, s := range w.spans {
+		if s.lo < s.hi {
+			clear(w.row[s.lo:s.hi])
 		}
 	}
 }
@@ -461,17 +484,30 @@ func (v *Inversion) rows(group int) {
 		}
 		v.rowAfter(w, c)
 		for _, p := range patches {
-			val := v.values[p.at:]
-			for k := range int(p.nx) * int(p.ny) {
-				a := int(p.col) + k/int(p.nx)*int(p.stride) + k%int(p.nx)
-				for i, lo := range w.lo {
-					if lo < w.hi[i] {
-						floats.AddScaled(f[a*v.n+lo:a*v.n+w.hi[i]], val[k], w.row[lo:w.hi[i]])
-					}
-				}
+			for b := range int(p.Rows) {
+				v.addOuter(f, w, int(p.Col)+b*int(p.Stride), v.values[int(p.At)+4*b*int(p.Wide):][:p.Cols])
 			}
 		}
 		w.clear()
+	}
+}
+
+// addOuter adds the row of the work, times each of the weights, to as many rows of f from the a-th on.
+func (v *Inversion) addOuter(f []float64, w *InversionWork, a int, weights []float64) {
+	for ; len(weights) >= 3; a, weights = a+3, weights[3:] {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				kern.AddRows(f[a*v.n+int(s.lo):], v.n, w.row[s.lo:s.hi], (*[3]float64)(weights))
+			}
+		}
+	}
+	for i, c := range weights {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				at := (a + i) * v.n
+				floats.AddScaled(f[at+int(s.lo):at+int(s.hi)], c, w.row[s.lo:s.hi])
+			}
+		}
 	}
 }
 
@@ -516,28 +552,26 @@ func (v *Inversion) RayVJP(gx, gy [][]float64, a *RayAdjoint, w *InversionWork, 
 			}
 			v.elements(w, a, cell, patches)
 			for _, p := range patches {
-				v.places(gx[v.parts[p.part].Plane], gy[v.parts[p.part].Plane], w.trace, k, sub, start, int(p.part))
+				v.places(gx[v.parts[p.Part].Plane], gy[v.parts[p.Part].Plane], w.trace, k, sub, start, int(p.Part))
 			}
 		}
 	}
 }
 
 // elements writes the derivatives by the elements of L of the cell to w.trace, at their columns.
-func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, patches []splinePatch) {
+func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, patches []kern.Patch) {
 	v.rowAfter(w, cell)
 	v.rowBefore(w, cell)
 	at := v.plane[cell]
 	blurred := a.Blurred[at]
 	for _, p := range patches {
-		for b := range int(p.ny) {
-			o := int(p.col) + b*int(p.stride)
-			for j := o; j < o+int(p.nx); j++ {
-				d := blurred * a.S[j]
-				for i, lo := range w.lo {
-					if lo < w.hi[i] {
-						d -= floats.Dot(a.Covariance[j*v.n+lo:j*v.n+w.hi[i]], w.row[lo:w.hi[i]])
-					}
-				}
+		for b := range int(p.Rows) {
+			v.dots(w, a.Covariance, int(p.Col)+b*int(p.Stride), int(p.Cols))
+		}
+		for b := range int(p.Rows) {
+			o := int(p.Col) + b*int(p.Stride)
+			for j := o; j < o+int(p.Cols); j++ {
+				d := blurred*a.S[j] - w.trace[j]
 				for g, plane := range a.Columns {
 					d -= plane[at] * a.Mixed[g][j]
 				}
@@ -546,6 +580,29 @@ func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, patches 
 		}
 	}
 	w.clear()
+}
+
+// dots writes the scalar products of the row of the work with so many rows of a matrix from the j-th on to w.trace[j:].
+func (v *Inversion) dots(w *InversionWork, a []float64, j, rows int) {
+	clear(w.trace[j : j+rows])
+	var d [3]float64
+	for ; rows >= 3; j, rows = j+3, rows-3 {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				kern.RowDots(&d, a[j*v.n+int(s.lo):], v.n, w.row[s.lo:s.hi])
+				for r, x := range d {
+					w.trace[j+r] += x
+				}
+			}
+		}
+	}
+	for ; rows > 0; j, rows = j+1, rows-1 {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				w.trace[j] += floats.Dot(a[j*v.n+int(s.lo):j*v.n+int(s.hi)], w.row[s.lo:s.hi])
+			}
+		}
+	}
 }
 
 // places takes the derivatives by the elements of L of a cell and a grid to the places of its rays.
