@@ -44,7 +44,8 @@ type Inversion struct {
 	values  []float64    // L at the patches
 	reach   []span       // of each part, for each cell: what the rows of K L from it and the cells after it may have, then of whole rows
 	lines   []span       // scratch of a plane
-	groups  [][]float64  // partial sums of the upper half of F, and what its mirror lacks
+	groups  [][]float64  // partial sums of which F is the sum, with their mirror images; zeros between calls
+	stride  int          // of their rows
 	works   []*InversionWork
 
 	px, py             [][]float64 // for Locate
@@ -157,8 +158,12 @@ func (v *Inversion) layOut() {
 	v.first = make([]int32, len(v.plane)+1)
 	v.reach, v.lines = make([]span, 2*len(v.parts)*len(v.plane)), make([]span, 2*len(v.cellAt))
 	groups := max(1, min(inversionGroups, gramNumbers/(v.n*v.n)))
+	v.stride = (v.n+7)&^7 + 8
+	if v.stride%16 == 0 {
+		v.stride += 8 // rows in odd lines of the cache, so that columns do not compete for places
+	}
 	for range groups {
-		v.groups = append(v.groups, make([]float64, v.n*v.n))
+		v.groups = append(v.groups, make([]float64, v.n*v.stride))
 		v.works = append(v.works, v.NewWork())
 	}
 	v.runLocate, v.runRows, v.runSum = v.locate, v.rows, v.sum
@@ -476,7 +481,6 @@ const sumRows = 32
 func (v *Inversion) rows(group int) {
 	from, to := v.share(group, len(v.groups))
 	w, f := v.works[group], v.groups[group]
-	clear(f)
 	for c := from; c < to; c++ {
 		patches := v.patches[v.first[c]:v.first[c+1]]
 		if len(patches) == 0 {
@@ -497,21 +501,21 @@ func (v *Inversion) addOuter(f []float64, w *InversionWork, a int, weights []flo
 	for ; len(weights) >= 3; a, weights = a+3, weights[3:] {
 		for _, s := range w.spans {
 			if s.lo < s.hi {
-				kern.AddRows(f[a*v.n+int(s.lo):], v.n, w.row[s.lo:s.hi], (*[3]float64)(weights))
+				kern.AddRows(f[a*v.stride+int(s.lo):], v.stride, w.row[s.lo:s.hi], (*[3]float64)(weights))
 			}
 		}
 	}
 	for i, c := range weights {
 		for _, s := range w.spans {
 			if s.lo < s.hi {
-				at := (a + i) * v.n
+				at := (a + i) * v.stride
 				floats.AddScaled(f[at+int(s.lo):at+int(s.hi)], c, w.row[s.lo:s.hi])
 			}
 		}
 	}
 }
 
-// sum adds up the groups and their mirror images.
+// sum adds up the groups and their mirror images, and clears them while they are in the cache.
 func (v *Inversion) sum(chunk int) {
 	from, to := chunk*sumRows, min((chunk+1)*sumRows, v.n)
 	for j0 := from; j0 < v.n; j0 += sumRows {
@@ -520,7 +524,13 @@ func (v *Inversion) sum(chunk int) {
 			for j := max(i, j0); j < j1; j++ {
 				s := 0.0
 				for _, f := range v.groups {
-					s += f[i*v.n+j] + f[j*v.n+i]
+					a, b := &f[i*v.stride+j], &f[j*v.stride+i]
+					if i == j {
+						s += 2 * *a
+					} else {
+						s += *a + *b
+					}
+					*a, *b = 0, 0
 				}
 				v.dst[j*v.pitch+i] = s
 			}
