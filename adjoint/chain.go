@@ -44,7 +44,8 @@ type chain struct {
 	gTheta                        []float64
 	gpix                          [][]float64 // of each light
 
-	wantGrad, all bool // all: gradients by fixed parameters too
+	inv           *inversion // of the lights that are solved for; nil where there are none, or they are drawn like others
+	wantGrad, all bool       // all: gradients by fixed parameters too
 	runForward    func(chunk int)
 	runReverse    func(chunk int)
 	runResidual   func(chunk int)
@@ -160,27 +161,36 @@ func (c *chain) reverse(all bool) error {
 		c.gTheta[c.scene.skyAt] = s
 	}
 	for i := range c.scene.lights {
-		if c.wantsImage(&c.scene.lights[i]) {
+		if l := &c.scene.lights[i]; c.wantsImage(l) && !c.skips(l) {
 			c.summed = i
 			c.pool.RunLast(sumChunks, c.runSum)
 		}
 	}
 	for i := range c.scene.lights {
 		l := &c.scene.lights[i]
-		if !c.wantsImage(l) {
+		if !c.wantsImage(l) || c.skips(l) {
 			continue
 		}
-		clear(c.gpix[i])
-		l.pixels.Unpad(c.gpix[i], c.gimgs[i])
-		if !allFinite(c.gpix[i]) {
-			return rejected("%s: the gradient by the source image is not finite", l.name)
-		}
-		if err := l.dec.reverse(c.gTheta[l.zFirst:l.zFirst+l.nz], c.gpix[i]); err != nil {
+		if err := c.reverseImage(i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// reverseImage takes the gradient by the padded image of light i to its latents.
+func (c *chain) reverseImage(i int) error {
+	l := &c.scene.lights[i]
+	clear(c.gpix[i])
+	l.pixels.Unpad(c.gpix[i], c.gimgs[i])
+	if !allFinite(c.gpix[i]) {
+		return rejected("%s: the gradient by the source image is not finite", l.name)
+	}
+	return l.dec.reverse(c.gTheta[l.zFirst:l.zFirst+l.nz], c.gpix[i])
+}
+
+// skips tells whether a light is left to the inversion.
+func (c *chain) skips(l *lightUnit) bool { return c.inv != nil && l.solved() }
 
 // wantsImage tells whether reverse is to give the gradient by the light's image.
 func (c *chain) wantsImage(l *lightUnit) bool { return l.nz > 0 && (c.all || !l.zFixed) }
@@ -235,7 +245,7 @@ func (c *chain) baseTile(k int) {
 		v := c.rays(c.baseI, t.from, t.to)
 		clear(v)
 		for i := range c.scene.lights {
-			if l := &c.scene.lights[i]; l.fixed && !l.source {
+			if l := &c.scene.lights[i]; l.fixed && !l.source && !c.skips(l) {
 				l.light.Brightness(v, x, y)
 			}
 		}
@@ -259,7 +269,7 @@ func (c *chain) forwardTile(k int) {
 			clear(v)
 		}
 		for i := range c.scene.lights {
-			if l := &c.scene.lights[i]; l.source || !l.fixed {
+			if l := &c.scene.lights[i]; (l.source || !l.fixed) && !c.skips(l) {
 				px, py := c.seen(l, from, to)
 				l.light.Brightness(v, px, py)
 			}
@@ -320,7 +330,7 @@ func (c *chain) reverseTile(k int) {
 			if l.source {
 				hx, hy = t.gx[l.plane][:n], t.gy[l.plane][:n]
 			}
-			if l.fixed && !c.all && !(l.source && lensing) {
+			if l.fixed && !c.all && !(l.source && lensing) || c.skips(l) {
 				continue
 			}
 			gp := t.gp[l.first : l.first+l.n]
@@ -329,6 +339,9 @@ func (c *chain) reverseTile(k int) {
 			} else {
 				l.light.BrightnessVJP(gp, hx, hy, g, px, py)
 			}
+		}
+		if c.inv != nil {
+			c.inv.reverse(k, lensing, from, to)
 		}
 		if !lensing {
 			continue

@@ -11,6 +11,13 @@
 // named parameters themselves, p(d|θ) p(θ) at θ(u), whose maximum is the maximum a posteriori; Sampling is the density
 // of u, p(d|θ) p(θ) |dθ/du|, whose draws are draws of θ.
 //
+// A source may have no shape of its own: the splines of a pixelised source have a Gaussian prior and are integrated over, and so
+// may be the amplitudes of a light. Then the log likelihood is the evidence, and its gradient, as exact, takes another way:
+//
+//	β ──▶ L (splines at rays) ──▶ F = Lᵀ Bᵀ C⁻¹ B L ──▶ S = F + H ──▶ ŝ, ln|S| ──▶ ln Z
+//
+// Marginal is such a Posterior, with what the source is at given parameters.
+//
 // Physics is computed in float64. The decoder runs in float32 through onnxruntime, or in float64 on the device
 // "reference"; decode.go alone converts.
 //

@@ -28,6 +28,16 @@ func (p *Posterior) Images(theta []float64) (*Images, error) {
 	if err := p.scene.set(theta); err != nil {
 		return nil, err
 	}
+	if p.inv != nil { // the coefficients
+		if _, err := p.likelihoodOf(theta, false, false); err != nil {
+			return nil, err
+		}
+	}
+	return p.draw()
+}
+
+// draw draws the scene as it is set.
+func (p *Posterior) draw() (*Images, error) {
 	if p.full == nil {
 		full, err := p.newGrid(nil, 0, 0)
 		if err != nil {
@@ -94,7 +104,7 @@ func (c *chain) source() (img *physics.Image, cx, cy float64) {
 	if len(sources) == 0 {
 		return nil, 0, 0
 	}
-	if l := sources[0]; len(sources) == 1 && l.pixels != nil {
+	if l := sources[0]; len(sources) == 1 && l.pixels != nil && l.splines == nil {
 		if w, h := l.pixels.Size(); w == h {
 			iota, s := l.last[0], l.last[1]
 			img = physics.NewImage(w, h, s/float64(w))

@@ -77,7 +77,7 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 	j := &jacobian{p: p, c: c, dim: p.params.dim, width: box.W}
 	_, ry := c.psf.Margin()
 	rows := box.H
-	if row := 8 * j.dim * c.grid.PlaneLen() / box.H; row*box.H > jacobianBytes {
+	if row := 8 * j.dim * c.grid.PlaneLen() / box.H; row*box.H > jacobianBytes && p.inv == nil {
 		rows = max(jacobianBytes/row-2*ry, 2*ry, 16)
 	}
 	if err := j.cut(rows); err != nil {
@@ -98,7 +98,7 @@ func newJacobian(p *Posterior) (*jacobian, error) {
 	for i := range c.scene.lights {
 		l := &c.scene.lights[i]
 		most = max(most, l.n)
-		if l.nz == 0 || l.zFixed {
+		if l.nz == 0 || l.zFixed || l.splines != nil {
 			continue
 		}
 		latents = max(latents, l.nz)
@@ -392,7 +392,9 @@ func (j *jacobian) syrk(group int) {
 // LogProbHess returns the log density at u, and writes its gradient and the Gauss-Newton matrix JᵀJ plus the precision
 // of the prior, a positive semi-definite approximation of minus the second derivative. The likelihood's share is the
 // expected information: that of noise.scale is 2N/s², and with Student's t the matrix is multiplied by (ν+1)/(ν+3), and
-// that of the scale by ν/(ν+3). For MAP the prior's share is
+// that of the scale by ν/(ν+3). Where a source is integrated over, J has its columns projected out, and the parameters of
+// its prior have the expected information of the data about them; there are no cross terms between the two: View.Hessian
+// has them. For MAP the prior's share is
 // (dθ/du)² of the positive part of −d² log p/dθ², for Sampling the identity.
 func (v *View) LogProbHess(grad []float64, hess *mat.SymDense, u []float64) (float64, error) {
 	return v.logProbHess(grad, hess, u, nil)
@@ -432,12 +434,22 @@ func (v *View) logProbHess(grad []float64, hess *mat.SymDense, u, origin []float
 	if v.relaxed {
 		_, factor = p.like.relax(fit)
 	}
+	if p.inv != nil {
+		p.inv.projectOut(hess)
+	}
 	if c := factor * p.like.mean / (fit.s * fit.s); c != 1 {
 		hess.ScaleSym(c, hess)
 	}
 	add := func(free int, c float64) { hess.SetSym(free, free, hess.At(free, free)+c) }
 	if f, slope := p.scaleCoordinate(); f >= 0 && factor == 1 { // a relaxed misfit leaves the noise undetermined
-		add(f, p.like.pixels*p.like.logScale*slope*slope)
+		n := p.like.pixels
+		if p.inv != nil {
+			n = p.inv.degrees(n)
+		}
+		add(f, n*p.like.logScale*slope*slope)
+	}
+	if p.inv != nil {
+		p.inv.information(hess)
 	}
 	if v.sampling {
 		for k := range p.params.dim {

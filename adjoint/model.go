@@ -21,15 +21,33 @@ const (
 	KindPixels  = "pixels"
 )
 
+// KindPixelised is a source of free pixels (physics.Pixelised), which is integrated over: see Marginal.
+const KindPixelised = "pixelised"
+
+// Amplitudes says what is done with the parameters in which a light is linear (physics.Linear), its amplitudes, in a model
+// with a pixelised source.
+type Amplitudes string
+
+// What is done with amplitudes.
+const (
+	AmplitudesFree        Amplitudes = ""            // they are parameters like others
+	AmplitudesNonNegative Amplitudes = "nonnegative" // solved for beside the source: the best that are not negative
+	AmplitudesGaussian    Amplitudes = "gaussian"    // integrated over like the source; their priors are normal, without bounds
+)
+
 // Component is a lens, a source or a lens light: a profile of physics, a decoder or a given image.
 type Component struct {
 	Group, Name string
 	Kind        string // physics.LensKinds, physics.LightKinds, KindDecoder or KindPixels
 	// Priors has one for each of ParamNames; the latents of a decoder have one together, under "z".
-	Priors   map[string]Prior
-	Decoder  *DecoderSpec // of KindDecoder
-	Pixels   *PixelsSpec  // of KindPixels
-	Redshift float64      // of a lens or a source; 0: not stated
+	Priors  map[string]Prior
+	Decoder *DecoderSpec // of KindDecoder
+	Pixels  *PixelsSpec  // of KindPixels
+	// Pixelised is of KindPixelised.
+	Pixelised *PixelisedSpec
+	// Amplitudes is what is done with those of a light; amplitudes that are solved for have no prior.
+	Amplitudes Amplitudes
+	Redshift   float64 // of a lens or a source; 0: not stated
 }
 
 // DecoderSpec is a decoder: a graph with one float32 input [N, L] or [N, L, 1, 1] and one float32 output [N, 1, H, W],
@@ -47,6 +65,27 @@ type DecoderSpec struct {
 type PixelsSpec struct {
 	Image         *physics.Image
 	Interpolation string
+}
+
+// PixelisedSpec is a pixelised source: see physics.PixelisedSpec for grids and envelopes.
+type PixelisedSpec struct {
+	Grids      []physics.SplineGrid
+	Smoothness int     // ν of the Matérn prior: 1 or 2, 0 being 1
+	Components int     // round components of the envelope, 0 to 3
+	Floor      float64 // of the envelope; 0 is 0.02
+	// Image or Decoder is the envelope in place of round components; the latents of a decoder come first among the parameters,
+	// as in a light. Their Interpolation is one of physics.Interpolations; "" is bilinear.
+	Image         *physics.Image
+	Decoder       *DecoderSpec
+	Interpolation string
+}
+
+// network is the decoder of the component, nil where it has none.
+func (c *Component) network() *DecoderSpec {
+	if c.Kind == KindPixelised {
+		return c.Pixelised.Decoder
+	}
+	return c.Decoder
 }
 
 // Model is what is taken to have made an image. Either all lenses and sources state their redshift or none does; where
@@ -95,13 +134,15 @@ func (c *Component) ParamNames() ([]string, error) {
 
 // built is a component without values.
 type built struct {
-	names  []string        // of its parameters
-	params []physics.Param // of the profile, without the latents
-	lens   physics.Lens
-	light  physics.Light
-	pixels *physics.Pixels // light, when it is one
-	shape  *decoderShape
-	nz     int // latents, first among names
+	names   []string        // of its parameters
+	params  []physics.Param // of the profile, without the latents
+	lens    physics.Lens
+	light   physics.Light
+	pixels  *physics.Pixels    // light, when it is one, or the envelope of a pixelised one
+	splines *physics.Pixelised // light, when it is one
+	linear  []int              // of params: the amplitudes that are not parameters like others
+	shape   *decoderShape
+	nz      int // latents, first among names
 }
 
 func (c *Component) build() (b *built, err error) {
@@ -115,34 +156,23 @@ func (c *Component) build() (b *built, err error) {
 	case c.Group != GroupSource && c.Group != GroupLensLight:
 		return nil, fmt.Errorf("found group %q, expected %s, %s or %s", c.Group, GroupLens, GroupSource, GroupLensLight)
 	case c.Kind == KindDecoder:
-		if c.Decoder == nil || c.Decoder.Graph == nil {
-			return nil, fmt.Errorf("found a decoder without a graph")
-		}
-		if b.shape, err = c.Decoder.shape(); err != nil {
-			return nil, err
-		}
-		b.nz = b.shape.latents
-		for i := range b.nz {
-			b.names = append(b.names, fmt.Sprintf("z.%d", i+1))
-		}
-		b.pixels, err = physics.NewPixels(c.Decoder.Interpolation, b.shape.w, b.shape.h)
+		err = b.decoder(c.Decoder)
 	case c.Kind == KindPixels:
-		if c.Pixels == nil || c.Pixels.Image == nil {
+		if c.Pixels == nil {
 			return nil, fmt.Errorf("found pixels without an image")
 		}
-		if err = c.Pixels.Image.Validate(); err != nil {
-			return nil, err
-		}
-		if b.pixels, err = physics.NewPixels(c.Pixels.Interpolation, c.Pixels.Image.W, c.Pixels.Image.H); err == nil {
-			b.pixels.SetImage(c.Pixels.Image.Pix)
-		}
+		err = b.image(c.Pixels.Image, c.Pixels.Interpolation)
+	case c.Kind == KindPixelised:
+		err = b.pixelised(c)
 	default:
 		b.light, err = physics.NewLight(c.Kind)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if b.pixels != nil {
+	if b.splines != nil {
+		b.light = b.splines
+	} else if b.pixels != nil {
 		b.light = b.pixels
 	}
 	if b.light != nil {
@@ -151,5 +181,92 @@ func (c *Component) build() (b *built, err error) {
 	for _, p := range b.params {
 		b.names = append(b.names, p.Name)
 	}
-	return b, nil
+	return b, b.amplitudes(c)
+}
+
+// decoder takes a decoder's image as pixels.
+func (b *built) decoder(d *DecoderSpec) (err error) {
+	if d == nil || d.Graph == nil {
+		return fmt.Errorf("found a decoder without a graph")
+	}
+	if b.shape, err = d.shape(); err != nil {
+		return err
+	}
+	b.nz = b.shape.latents
+	for i := range b.nz {
+		b.names = append(b.names, fmt.Sprintf("z.%d", i+1))
+	}
+	b.pixels, err = physics.NewPixels(d.Interpolation, b.shape.w, b.shape.h)
+	return err
+}
+
+// image takes a given image as pixels.
+func (b *built) image(img *physics.Image, interpolation string) (err error) {
+	if img == nil {
+		return fmt.Errorf("found pixels without an image")
+	}
+	if err = img.Validate(); err != nil {
+		return err
+	}
+	if b.pixels, err = physics.NewPixels(interpolation, img.W, img.H); err == nil {
+		b.pixels.SetImage(img.Pix)
+	}
+	return err
+}
+
+// pixelised makes a pixelised source with its envelope.
+func (b *built) pixelised(c *Component) (err error) {
+	s := c.Pixelised
+	switch {
+	case s == nil:
+		return fmt.Errorf("found a pixelised source without grids")
+	case c.Group != GroupSource:
+		return fmt.Errorf("found a pixelised light in the group %s, expected it in %s", c.Group, GroupSource)
+	case s.Image != nil && s.Decoder != nil:
+		return fmt.Errorf("found an envelope from an image and from a decoder, expected one or the other")
+	case s.Decoder != nil:
+		err = b.decoder(s.Decoder)
+	case s.Image != nil:
+		err = b.envelopeImage(s)
+	}
+	if err != nil {
+		return err
+	}
+	b.splines, err = physics.NewPixelised(physics.PixelisedSpec{Grids: s.Grids, Smoothness: s.Smoothness, Components: s.Components, Floor: s.Floor, Image: b.pixels})
+	return err
+}
+
+// envelopeImage takes a given image as the envelope.
+func (b *built) envelopeImage(s *PixelisedSpec) error {
+	if err := b.image(s.Image, s.Interpolation); err != nil {
+		return err
+	}
+	most := 0.0
+	for i, v := range s.Image.Pix {
+		if !finite(v) || v < 0 {
+			return fmt.Errorf("found %g in pixel %d of the envelope, expected numbers from 0", v, i)
+		}
+		most = max(most, v)
+	}
+	if most == 0 {
+		return fmt.Errorf("found an envelope of zeros, expected some light")
+	}
+	return nil
+}
+
+// amplitudes finds the parameters that are not like others.
+func (b *built) amplitudes(c *Component) error {
+	switch c.Amplitudes {
+	case AmplitudesFree:
+		return nil
+	case AmplitudesNonNegative, AmplitudesGaussian:
+	default:
+		return fmt.Errorf("found amplitudes %q, expected %q, %q or none", c.Amplitudes, AmplitudesNonNegative, AmplitudesGaussian)
+	}
+	linear, ok := b.light.(physics.Linear)
+	if !ok {
+		return fmt.Errorf("found amplitudes %q of type %s, which has none that could be solved for", c.Amplitudes, c.Kind)
+	}
+	b.linear = linear.LinearParams()
+	return nil
 }

@@ -3,6 +3,7 @@ package adjoint
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"lenskit/physics"
@@ -67,10 +68,17 @@ func newParams(m *Model, parts []*built) (*params, error) {
 				return nil, fmt.Errorf("adjoint: model: %sz: %w", prefix, err)
 			}
 		}
-		for _, q := range b.params {
+		for i, q := range b.params {
 			name := q.Name
 			known[name] = true
 			prior, ok := c.Priors[name]
+			if slices.Contains(b.linear, i) {
+				value, err := amplitudePrior(c, prior, ok)
+				if err != nil {
+					return nil, fmt.Errorf("adjoint: model: %s%s: %w", prefix, name, err)
+				}
+				prior, ok = Fixed(value), true
+			}
 			if !ok {
 				return nil, fmt.Errorf("adjoint: model: %s%s has no prior", prefix, name)
 			}
@@ -95,6 +103,21 @@ func newParams(m *Model, parts []*built) (*params, error) {
 		}
 	}
 	return p, nil
+}
+
+// amplitudePrior checks the prior of an amplitude that is no parameter like others, and tells where its place among the
+// named parameters stands: at the mean of the prior, or at 1.
+func amplitudePrior(c *Component, prior Prior, stated bool) (value float64, err error) {
+	if c.Amplitudes == AmplitudesNonNegative {
+		if stated {
+			return 0, fmt.Errorf("found a prior, expected none: the amplitude is solved for")
+		}
+		return 1, nil
+	}
+	if lo, hi := prior.bounds(); prior.Family != "normal" || !math.IsInf(lo, -1) || !math.IsInf(hi, 1) {
+		return 0, fmt.Errorf("found prior %q, expected a normal one without bounds: the amplitude is integrated over", prior.Family)
+	}
+	return prior.A, checkNormal(prior.A, prior.B)
 }
 
 // scalar gives parameter `at` its prior.

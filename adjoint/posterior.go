@@ -37,12 +37,14 @@ type Posterior struct {
 	like    *likelihood
 	grid    *physics.Grid
 	notices []string
+	lensed  *physics.Inversion // of the first of the clones, whose tables all share; nil where nothing is solved for
 
 	pool    *physics.Pool
 	scene   *scene
 	chain   *chain
 	full    *chain // of every pixel, made when first asked for
 	jac     *jacobian
+	inv     *inversion // of a model with lights that are solved for, else nil
 	theta   []float64
 	slope   []float64
 	gBuffer []float64
@@ -83,7 +85,7 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 			return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
 		}
 		if parts[i].shape != nil {
-			if p.derived[i], err = c.Decoder.derive(opt); err != nil {
+			if p.derived[i], err = c.network().derive(opt); err != nil {
 				return nil, fmt.Errorf("adjoint: model: %s.%s: %w", c.Group, c.Name, err)
 			}
 		}
@@ -113,6 +115,9 @@ func New(model Model, obs Observation, opt Options) (*Posterior, error) {
 	if err := p.open(p.decoder); err != nil {
 		return nil, err
 	}
+	if p.inv != nil {
+		p.lensed = p.inv.op
+	}
 	return p, nil
 }
 
@@ -140,6 +145,11 @@ func (p *Posterior) open(decoder func(component int) (decoder, error)) (err erro
 	n := len(p.params.names)
 	p.chain = newChain(p.scene, p.grid, psf, p.noise, p.pool, n)
 	p.chain.like = p.like
+	if p.inv, err = newInversion(p, p.lensed); err != nil {
+		p.scene.close()
+		return err
+	}
+	p.chain.inv = p.inv
 	p.theta, p.slope, p.gBuffer = make([]float64, n), make([]float64, n), make([]float64, n)
 	p.mapView, p.relaxedView, p.samplingView = View{p: p}, View{p: p, relaxed: true}, View{p: p, sampling: true}
 	return nil
@@ -174,7 +184,7 @@ func (p *Posterior) Clone(threads int) (*Posterior, error) {
 
 // bare is a clone to be opened.
 func (p *Posterior) bare(threads int) *Posterior {
-	q := &Posterior{model: p.model, obs: p.obs, opt: p.opt, params: p.params, derived: p.derived, noise: p.noise, like: p.like, grid: p.grid, notices: p.notices}
+	q := &Posterior{model: p.model, obs: p.obs, opt: p.opt, params: p.params, derived: p.derived, noise: p.noise, like: p.like, grid: p.grid, notices: p.notices, lensed: p.lensed}
 	if threads > 0 {
 		q.opt.Threads = threads
 	}
@@ -338,7 +348,8 @@ func (p *Posterior) MAP() *View { return &p.mapView }
 
 // Relaxed is MAP with −½χ² replaced by −½N(1 + ln(χ²/N)) where χ² exceeds the number of pixels N: the gradient of a bad
 // fit is divided by χ²/N, so that far from the maximum the misfit cannot drown the prior. With Student's t, the deviance
-// stands in the place of χ², and that of a true model in the place of N.
+// stands in the place of χ², and that of a true model in the place of N. Where a source is solved for the misfit is small
+// for most lenses, and Relaxed is MAP.
 func (p *Posterior) Relaxed() *View { return &p.relaxedView }
 
 // Chi2 is χ² = Σ ((d − m)/σ)² at the point last evaluated, with the stated σ whatever the likelihood.
@@ -371,7 +382,7 @@ func (v *View) LogProb(grad, u []float64) (float64, error) {
 		return 0, err
 	}
 	factor := 1.0
-	if v.relaxed {
+	if v.relaxed && p.inv == nil {
 		ll, factor = p.like.relax(&p.chain.fit)
 	}
 	if grad != nil {
@@ -431,6 +442,11 @@ func (p *Posterior) likelihoodOf(theta []float64, grad, all bool) (float64, erro
 		return 0, err
 	}
 	p.chain.forward()
+	if p.inv != nil {
+		if err := p.inv.solve(theta, grad); err != nil {
+			return 0, err
+		}
+	}
 	p.chain.misfit(grad)
 	ll := fit.value()
 	if !finite(ll) {
@@ -441,6 +457,11 @@ func (p *Posterior) likelihoodOf(theta []float64, grad, all bool) (float64, erro
 			return 0, err
 		}
 		p.like.gradient(p.chain.gTheta, fit)
+		if p.inv != nil {
+			if err := p.inv.gradient(); err != nil {
+				return 0, err
+			}
+		}
 	}
 	return ll, nil
 }

@@ -35,13 +35,22 @@ type lensUnit struct {
 
 type lightUnit struct {
 	unit
-	light  physics.Light
-	source bool // seen through the lenses
-	plane  int  // of a source: its source plane
-	params []physics.Param
+	light     physics.Light
+	kind      string
+	component int  // among the model's
+	source    bool // seen through the lenses
+	plane     int  // of a source: its source plane
+	params    []physics.Param
 
-	// of a light of pixels
+	// of a light of pixels, or with an envelope of pixels
 	pixels *physics.Pixels
+
+	// of a light that is solved for, all of it or its amplitudes: it is left out of the light that the data are compared
+	// with before, and has the coefficients found afterwards
+	splines    *physics.Pixelised
+	linear     []int // of params
+	amplitudes []Prior
+	held       bool // of a light with amplitudes: no other parameter is free; fixed is false, as the light changes
 
 	// of a decoder
 	dec    decoder
@@ -81,7 +90,12 @@ func newScene(m *Model, ps *params, decoder func(component int) (decoder, error)
 		if b.lens != nil {
 			s.lenses = append(s.lenses, lensUnit{u, b.lens, b.params})
 		} else {
-			l := lightUnit{unit: u, light: b.light, pixels: b.pixels, source: c.Group == GroupSource, params: b.params, nz: b.nz, zFirst: at}
+			l := lightUnit{unit: u, light: b.light, kind: c.Kind, component: ci, pixels: b.pixels, source: c.Group == GroupSource, params: b.params, nz: b.nz, zFirst: at,
+				splines: b.splines, linear: b.linear}
+			for _, k := range b.linear {
+				l.amplitudes = append(l.amplitudes, c.Priors[b.params[k].Name])
+				l.held, l.fixed = u.fixed, false
+			}
 			if b.nz > 0 {
 				l.z, l.img = make([]float64, b.nz), make([]float64, b.shape.w*b.shape.h)
 				l.zFixed = fixed(at, b.nz)
@@ -104,6 +118,9 @@ func newScene(m *Model, ps *params, decoder func(component int) (decoder, error)
 	}
 	return s, s.place(m)
 }
+
+// solved tells whether the light, or its amplitudes, are solved for.
+func (l *lightUnit) solved() bool { return l.splines != nil || l.linear != nil }
 
 func (s *scene) close() error {
 	var first error

@@ -3,6 +3,9 @@
 //
 //	θ grid ──Lens.Deflect──▶ β = θ − α(θ) ──Light.Brightness──▶ I(β) ──PSF.Blur──▶ model ──Noise──▶ log likelihood
 //
+// A source without a shape of its own is a Pixelised, with the Gaussian prior of its splines; Inversion has the linear algebra by
+// which it is solved for.
+//
 // Lengths are in arcsec, angles in radians counter-clockwise from +x (x right, y up). Pixel (i, j) of a W x H image is
 // at ((i-(W-1)/2)Δ, (j-(H-1)/2)Δ) and stored at index j·W+i; row 0 is the lowest y. Pixel values are surface brightness.
 //

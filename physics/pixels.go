@@ -113,6 +113,16 @@ func (p *Pixels) Unpad(pix, padded []float64) {
 	}
 }
 
+// addPadded adds c times W·H values to the interior of a padded image.
+func (p *Pixels) addPadded(padded, pix []float64, c float64) {
+	for j := range p.h {
+		row := padded[(j+p.look.pad)*p.padW+p.look.pad:][:p.w]
+		for i := range row {
+			row[i] += c * pix[j*p.w+i]
+		}
+	}
+}
+
 // Brightness adds I(x, y) to dst.
 func (p *Pixels) Brightness(dst, x, y []float64) { p.Lookup(dst, p.img, p.iota, x, y) }
 

@@ -60,6 +60,12 @@ const (
 	// RoleCoreRadius is the radius inside which a profile is shallower.
 	RoleCoreRadius Role = "core radius"
 
+	// RoleDeviation is the standard deviation of a random field, and RoleCorrelation the length over which it is correlated.
+	RoleDeviation   Role = "standard deviation"
+	RoleCorrelation Role = "correlation length"
+	// RoleWeight is how much a component counts beside the first.
+	RoleWeight Role = "weight of a component"
+
 	// RoleLatent is one of the numbers from which a decoder makes an image, or all of them together.
 	RoleLatent Role = "latent"
 )

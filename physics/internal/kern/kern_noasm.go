@@ -115,3 +115,28 @@ func Residual(gmodel, model, data, weight []float64) float64 {
 
 // Product writes a·b, element by element, to dst.
 func Product(dst, a, b []float64) { productGo(dst, a, b) }
+
+// Gemm makes a tile of a product of matrices: C = alpha AB + beta C. a holds the k columns of A one after the other, TileRows
+// elements each, and b the k rows of B, TileCols elements each. The rows of c begin `stride` apart. Where beta is zero C is
+// not read.
+func Gemm(c []float64, stride int, a, b []float64, alpha, beta float64) {
+	gemmGo(c, stride, a, b, alpha, beta)
+}
+
+// Solve replaces the tile x, TileRows rows of TileCols elements one after the other, by L⁻¹X. l holds the columns of the lower
+// triangular matrix L, TileRows elements each, with the inverse of its diagonal in the diagonal's place.
+func Solve(x, l []float64) { solveGo(x, l) }
+
+// Spread adds k(i) times the sparse row of each cell i to row; a cell below 0 has none. That of cell c is the patches
+// first[c] ≤ p < first[c+1]. row has three numbers more than the patches have columns.
+func Spread(row, k []float64, cells, first []int32, patches []Patch, values []float64) {
+	spreadGo(row, k, cells, first, patches, values)
+}
+
+// AddRows adds src, times each of the weights, to three rows of dst, which begin `pitch` apart.
+func AddRows(dst []float64, pitch int, src []float64, weights *[3]float64) {
+	addRowsGo(dst, pitch, src, weights)
+}
+
+// RowDots writes the scalar products of x and three rows of a, which begin `pitch` apart.
+func RowDots(sum *[3]float64, a []float64, pitch int, x []float64) { rowDotsGo(sum, a, pitch, x) }

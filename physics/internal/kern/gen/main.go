@@ -77,6 +77,11 @@ func generate() []byte {
 	text.WriteString(downKernel(1))
 	text.WriteString(acrossKernel())
 	text.WriteString(dotsKernel())
+	text.WriteString(spreadKernel())
+	text.WriteString(addRowsKernel())
+	text.WriteString(rowDotsKernel())
+	text.WriteString(gemmKernel())
+	text.WriteString(solveKernel())
 	for _, f := range []func() string{bilinearValueText, bilinearSlopesText, bilinearScatterText,
 		bicubicValueText, bicubicSlopesText, bicubicScatterText} {
 		text.WriteString(f())

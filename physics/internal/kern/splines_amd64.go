@@ -1,0 +1,49 @@
+//go:build !noasm
+
+package kern
+
+//go:noescape
+func spreadVec(row, k *float64, cells *int32, n int, first *int32, patches *Patch, values *float64)
+
+//go:noescape
+func addRowsVec(dst *float64, pitch int, src, weights *float64, n int)
+
+//go:noescape
+func rowDotsVec(sum *[3]float64, a *float64, pitch int, x *float64, n int)
+
+// Spread adds k(i) times the sparse row of each cell i to row; a cell below 0 has none. That of cell c is the patches
+// first[c] ≤ p < first[c+1]. row has three numbers more than the patches have columns.
+func Spread(row, k []float64, cells, first []int32, patches []Patch, values []float64) {
+	if !Accelerated() || len(cells) == 0 || len(patches) == 0 {
+		spreadGo(row, k, cells, first, patches, values)
+		return
+	}
+	_ = k[len(cells)-1]
+	spreadVec(&row[0], &k[0], &cells[0], len(cells), &first[0], &patches[0], &values[0])
+}
+
+// AddRows adds src, times each of the weights, to three rows of dst, which begin `pitch` apart.
+func AddRows(dst []float64, pitch int, src []float64, weights *[3]float64) {
+	if !Accelerated() || len(src) == 0 {
+		addRowsGo(dst, pitch, src, weights)
+		return
+	}
+	_ = dst[2*pitch+len(src)-1]
+	addRowsVec(&dst[0], pitch, &src[0], &weights[0], len(src))
+}
+
+// RowDots writes the scalar products of x and three rows of a, which begin `pitch` apart.
+func RowDots(sum *[3]float64, a []float64, pitch int, x []float64) {
+	n := len(x) &^ 3
+	if !Accelerated() || n == 0 {
+		rowDotsGo(sum, a, pitch, x)
+		return
+	}
+	_ = a[2*pitch+len(x)-1]
+	rowDotsVec(sum, &a[0], pitch, &x[0], n)
+	for r := range sum {
+		for i := n; i < len(x); i++ {
+			sum[r] += a[r*pitch+i] * x[i]
+		}
+	}
+}

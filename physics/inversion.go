@@ -1,0 +1,632 @@
+package physics
+
+import (
+	"fmt"
+	"math"
+
+	"gonum.org/v1/gonum/floats"
+
+	"lenskit/physics/internal/kern"
+)
+
+// Inversion is the linear algebra by which pixelised sources are solved for. With L the brightness that the splines give
+// the pixels of a Grid's plane, B the PSF and C the noise of the used pixels,
+//
+//	K = Bᵀ C⁻¹ B,   F = Lᵀ K L.
+//
+// K is computed once: it hangs on the image alone, and reaches from each pixel as far as two PSFs. L follows the rays. The
+// rows of K L are made when they are needed, one at a time, each of a few hundred numbers: no matrix has both a side of
+// pixels and one of splines.
+//
+// An Inversion serves one caller at a time.
+type Inversion struct {
+	grid  *Grid
+	pool  *Pool
+	parts []SplinePart
+	n     int
+
+	// the plane's pixels that have rays are its cells
+	width  int     // of the plane
+	height int     // of the plane
+	cellAt []int32 // of each pixel of the plane, -1 where it has no rays
+	plane  []int32 // where each cell is in it
+
+	// K: of each cell, the elements with itself and the cells after it within the reach
+	rx, ry  int
+	half    int
+	k       []float64
+	weight  []float64 // 1/σ² in the box
+	stencil stencil
+
+	chunks  []inversionChunk
+	first   []int32      // of each cell among patches
+	patches []kern.Patch // the splines that a cell sees, grid by grid: columns of L
+	values  []float64    // L at the patches
+	reach   []span       // of each part, for each cell: what the rows of K L from it and the cells after it may have, then of whole rows
+	lines   []span       // scratch of a plane
+	groups  [][]float64  // partial sums of which F is the sum, with their mirror images; zeros between calls
+	stride  int          // of their rows
+	works   []*InversionWork
+
+	px, py             [][]float64 // for Locate
+	dst                []float64   // for Gram
+	pitch              int
+	runLocate, runRows func(chunk int)
+	runSum             func(chunk int)
+}
+
+// SplinePart is a grid of a source, in the source plane of that number, its splines the columns of L from First.
+type SplinePart struct {
+	Grid  SplineGrid
+	Plane int
+	First int
+}
+
+// inversionChunk is a stretch of the grid's pixels, and what Locate finds for it.
+type inversionChunk struct {
+	from, to int // among Grid.Pixel
+	first    []int32
+	patches  []kern.Patch
+	values   []float64
+	taps     []splineTaps
+	seen     []bool
+}
+
+// InversionWork is working space for rows of K L.
+type InversionWork struct {
+	row   []float64 // of K L, and three numbers more; zeros between calls
+	k     []float64 // a line of a row of K
+	spans []span    // the part of row, of each grid, that may not be zero
+	trace []float64
+}
+
+// span is columns lo ≤ j < hi; none where lo is not below hi.
+type span struct{ lo, hi int32 }
+
+func (a span) union(b span) span { return span{min(a.lo, b.lo), max(a.hi, b.hi)} }
+
+// stencil is what of a pixel of the plane, in columns and rows from the first of its pixel of the image, the PSF brings to
+// that.
+type stencil struct {
+	x0, y0, w, h int
+	p            []float64
+}
+
+const (
+	inversionChunks = 16
+	inversionGroups = 4
+	inversionBytes  = 2 << 30 // of K, at most
+	gramNumbers     = 1 << 26 // of all groups, where more than one is to be had
+)
+
+// NewInversion lays out the inversion of sources whose splines are the columns of L, part by part. psf is how the image is
+// blurred, weight 1/σ² of the pixels of the grid's box, 0 where one is not used. A PSF so wide that K would take more than 2
+// GiB is an error. The pool may be nil.
+func NewInversion(grid *Grid, psf PSFSpec, weight []float64, parts []SplinePart, pool *Pool) (*Inversion, error) {
+	v := &Inversion{grid: grid, pool: pool, parts: parts, weight: weight, width: grid.Fine * grid.Box.W, height: grid.Fine * grid.Box.H}
+	for _, p := range parts {
+		if p.First != v.n {
+			panic("physics: NewInversion: columns that do not follow each other")
+		}
+		v.n += p.Grid.Len()
+	}
+	if err := v.stencil.measure(psf, grid.Scale, max(1, grid.Fine)); err != nil {
+		return nil, err
+	}
+	f := grid.Fine
+	v.cellAt = make([]int32, v.width*v.height)
+	for i := range v.cellAt {
+		v.cellAt[i] = -1
+	}
+	for k := range grid.Pixel {
+		first, width := grid.cell(k)
+		for c := range f * f {
+			at := first + c/f*width + c%f
+			v.cellAt[at] = int32(len(v.plane))
+			v.plane = append(v.plane, int32(at))
+		}
+	}
+	v.rx, v.ry = v.stencil.w-1, v.stencil.h-1
+	v.half = v.rx + 1 + v.ry*(2*v.rx+1)
+	if bytes := 8 * v.half * len(v.plane); bytes > inversionBytes {
+		return nil, fmt.Errorf("physics: inversion: a PSF of %d x %d pixels on %d rays' pixels takes %.1f GB, expected at most %.1f: cut the PSF's faint rim, or mask more",
+			v.stencil.w, v.stencil.h, len(v.plane), float64(bytes)/1e9, float64(inversionBytes)/1e9)
+	}
+	v.k = make([]float64, v.half*len(v.plane))
+	pool.Run(inversionChunks, v.correlate)
+	v.layOut()
+	return v, nil
+}
+
+// Clone makes an Inversion with working space of its own, which shares K.
+func (v *Inversion) Clone(pool *Pool) *Inversion {
+	w := &Inversion{grid: v.grid, pool: pool, parts: v.parts, n: v.n, width: v.width, height: v.height, cellAt: v.cellAt, plane: v.plane,
+		rx: v.rx, ry: v.ry, half: v.half, k: v.k, weight: v.weight, stencil: v.stencil}
+	w.layOut()
+	return w
+}
+
+// layOut makes the working space.
+func (v *Inversion) layOut() {
+	v.chunks = make([]inversionChunk, inversionChunks)
+	most := v.grid.Most * v.grid.Most
+	for k := range v.chunks {
+		c := &v.chunks[k]
+		c.from, c.to = v.grid.Share(0, len(v.grid.Pixel), k, inversionChunks), v.grid.Share(0, len(v.grid.Pixel), k+1, inversionChunks)
+		c.taps, c.seen = make([]splineTaps, most), make([]bool, most)
+	}
+	v.first = make([]int32, len(v.plane)+1)
+	v.reach, v.lines = make([]span, 2*len(v.parts)*len(v.plane)), make([]span, 2*len(v.cellAt))
+	groups := max(1, min(inversionGroups, gramNumbers/(v.n*v.n)))
+	v.stride = (v.n+7)&^7 + 8
+	if v.stride%16 == 0 {
+		v.stride += 8 // rows in odd lines of the cache, so that columns do not compete for places
+	}
+	for range groups {
+		v.groups = append(v.groups, make([]float64, v.n*v.stride))
+		v.works = append(v.works, v.NewWork())
+	}
+	v.runLocate, v.runRows, v.runSum = v.locate, v.rows, v.sum
+}
+
+// NewWork makes working space for one goroutine.
+func (v *Inversion) NewWork() *InversionWork {
+	return &InversionWork{row: make([]float64, v.n+3), k: make([]float64, 2*v.rx+1), trace: make([]float64, v.n), spans: make([]span, len(v.parts))}
+}
+
+// measure finds the stencil by the adjoint of the blurring of a single pixel.
+func (s *stencil) measure(spec PSFSpec, scale float64, fine int) error {
+	probe, _, err := NewPSF(spec, 1, 1, scale, nil)
+	if err != nil {
+		return err
+	}
+	rx, ry := probe.Margin()
+	w, h := 2*rx+1, 2*ry+1
+	psf, _, err := NewPSF(spec, w, h, scale, nil)
+	if err != nil {
+		return err
+	}
+	one, all := make([]float64, w*h), make([]float64, fine*fine*w*h)
+	one[ry*w+rx] = 1
+	psf.BlurAdj(all, one)
+	least := 1e-17 * math.Max(floats.Max(all), -floats.Min(all)) // a transform's noise
+	used := make([]bool, len(all))
+	for i, a := range all {
+		used[i] = math.Abs(a) > least
+	}
+	box, _ := bounding(used, fine*w, fine*h)
+	s.x0, s.y0, s.w, s.h = box.X0-fine*rx, box.Y0-fine*ry, box.W, box.H
+	s.p = make([]float64, box.W*box.H)
+	Crop(box, s.p, all, fine*w)
+	return nil
+}
+
+// share is the cells of the k-th of so many stretches.
+func (v *Inversion) share(k, of int) (from, to int) {
+	return k * len(v.plane) / of, (k + 1) * len(v.plane) / of
+}
+
+// correlate computes a stretch of rows of K: K_ij = Σ_D P(i − D) P(j − D)/σ_D².
+func (v *Inversion) correlate(chunk int) {
+	s, f, box := &v.stencil, v.grid.Fine, v.grid.Box
+	from, to := v.share(chunk, inversionChunks)
+	for c := from; c < to; c++ {
+		x, y := int(v.plane[c])%v.width, int(v.plane[c])/v.width
+		row := v.k[c*v.half:][:v.half]
+		// the pixels of the image that the cell brings light to
+		for dj := max(0, ceilDiv(y-s.y0-s.h+1, f)); dj < box.H && f*dj+s.y0 <= y; dj++ {
+			for di := max(0, ceilDiv(x-s.x0-s.w+1, f)); di < box.W && f*di+s.x0 <= x; di++ {
+				w := v.weight[dj*box.W+di]
+				if w == 0 {
+					continue
+				}
+				// the cell's place in the stencil
+				u, t := x-f*di-s.x0, y-f*dj-s.y0
+				w *= s.p[t*s.w+u]
+				floats.AddScaled(row[:s.w-u], w, s.p[t*s.w+u:(t+1)*s.w])
+				for b := t + 1; b < s.h; b++ {
+					line := row[v.rx+1+(b-t-1)*(2*v.rx+1)+v.rx-u:][:s.w]
+					floats.AddScaled(line, w, s.p[b*s.w:(b+1)*s.w])
+				}
+			}
+		}
+	}
+}
+
+func ceilDiv(a, b int) int {
+	if a > 0 {
+		return (a + b - 1) / b
+	}
+	return a / b
+}
+
+// Locate finds L for rays that cross the source planes at px, py, slices of every plane with a place for each ray of the
+// grid.
+func (v *Inversion) Locate(px, py [][]float64) {
+	v.px, v.py = px, py
+	v.pool.Run(len(v.chunks), v.runLocate)
+	v.patches, v.values = v.patches[:0], v.values[:0]
+	cell := 0
+	for k := range v.chunks {
+		c := &v.chunks[k]
+		patch, value := int32(len(v.patches)), int32(len(v.values))
+		for _, f := range c.first {
+			v.first[cell] = patch + f
+			cell++
+		}
+		for _, p := range c.patches {
+			p.At += value
+			v.patches = append(v.patches, p)
+		}
+		v.values = append(v.values, c.values...)
+	}
+	v.first[cell] = int32(len(v.patches))
+	for part := range v.parts {
+		v.spans(part)
+	}
+}
+
+// spans finds what columns of a part the rows of K L may have.
+func (v *Inversion) spans(part int) {
+	own, line := v.lines[:len(v.cellAt)], v.lines[len(v.cellAt):]
+	none := span{math.MaxInt32, 0}
+	for i := range own {
+		own[i] = none
+	}
+	for c, at := range v.plane {
+		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
+			if int(p.Part) == part {
+				own[at] = span{p.Col, p.Col + (p.Rows-1)*p.Stride + p.Cols}
+			}
+		}
+	}
+	// along x, then along y, first with what follows
+	for y := range v.height {
+		from, to := own[y*v.width:(y+1)*v.width], line[y*v.width:(y+1)*v.width]
+		for x := range to {
+			s := none
+			for _, o := range from[max(0, x-v.rx):min(v.width, x+v.rx+1)] {
+				s = s.union(o)
+			}
+			to[x] = s
+		}
+	}
+	for y := range v.height {
+		to := own[y*v.width : (y+1)*v.width]
+		copy(to, line[y*v.width:])
+		for d := 1; d <= v.ry && y+d < v.height; d++ {
+			for x, o := range line[(y+d)*v.width:][:v.width] {
+				to[x] = to[x].union(o)
+			}
+		}
+	}
+	for c, at := range v.plane {
+		after := own[at]
+		v.reach[2*(c*len(v.parts)+part)] = after
+		// what follows the cell as far before it as the reach goes has the rest
+		x, y := int(at)%v.width, int(at)/v.width
+		v.reach[2*(c*len(v.parts)+part)+1] = after.union(own[max(0, y-v.ry)*v.width+x])
+	}
+}
+
+// locate is Locate for a stretch of pixels.
+func (v *Inversion) locate(chunk int) {
+	c := &v.chunks[chunk]
+	c.first, c.patches, c.values = c.first[:0], c.patches[:0], c.values[:0]
+	for k := c.from; k < c.to; k++ {
+		for sub := range v.grid.Fine * v.grid.Fine {
+			c.first = append(c.first, int32(len(c.patches)))
+			for part := range v.parts {
+				v.patch(c, k, sub, part)
+			}
+		}
+	}
+}
+
+// cellRays calls visit with each ray of a cell of the pixel k, counted from the grid's first.
+func (v *Inversion) cellRays(k, sub int, visit func(ray int)) {
+	g := v.grid
+	side, first := int(g.Side[k]), int(g.First[k])
+	m := side / g.Fine
+	at := first + sub/g.Fine*m*side + sub%g.Fine*m
+	for b := range m {
+		for a := range m {
+			visit(at + b*side + a)
+		}
+	}
+}
+
+// patch adds the splines of a grid that a cell sees to a chunk.
+func (v *Inversion) patch(c *inversionChunk, k, sub, part int) {
+	p := &v.parts[part]
+	n := p.Grid.N
+	px, py := v.px[p.Plane], v.py[p.Plane]
+	x0, y0, x1, y1, rays := n, n, 0, 0, 0
+	v.cellRays(k, sub, func(ray int) {
+		t := &c.taps[rays]
+		if c.seen[rays] = p.Grid.taps(t, px[ray], py[ray]); c.seen[rays] {
+			x0, x1 = min(x0, max(0, t.ix)), max(x1, min(n, t.ix+3))
+			y0, y1 = min(y0, max(0, t.iy)), max(y1, min(n, t.iy+3))
+		}
+		rays++
+	})
+	if x0 >= x1 || y0 >= y1 {
+		return
+	}
+	wide := (x1 - x0 + 3) / 4
+	q := kern.Patch{Col: int32(p.First + y0*n + x0), Stride: int32(n), Rows: int32(y1 - y0), Wide: int32(wide), At: int32(len(c.values)), Cols: int32(x1 - x0), Part: int32(part)}
+	w := 4 * wide
+	for range w * (y1 - y0) {
+		c.values = append(c.values, 0)
+	}
+	val := c.values[q.At:]
+	inv := 1 / float64(rays)
+	for r := range rays {
+		if !c.seen[r] {
+			continue
+		}
+		t := &c.taps[r]
+		a0, a1 := clip(t.ix, n)
+		b0, b1 := clip(t.iy, n)
+		for b := b0; b < b1; b++ {
+			line := val[(t.iy+b-y0)*w:]
+			for a := a0; a < a1; a++ {
+				line[t.ix+a-x0] += inv * t.wx[a] * t.wy[b]
+			}
+		}
+	}
+	c.patches = append(c.patches, q)
+}
+
+// Apply writes L s to the plane, at the pixels that have rays.
+func (v *Inversion) Apply(plane, s []float64) {
+	for c, at := range v.plane {
+		sum := 0.0
+		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
+			val := v.values[p.At:]
+			for b := range int(p.Rows) {
+				for a, x := range s[int(p.Col)+b*int(p.Stride):][:p.Cols] {
+					sum += x * val[4*b*int(p.Wide)+a]
+				}
+			}
+		}
+		plane[at] = sum
+	}
+}
+
+// ApplyAdj writes Lᵀ plane to dst.
+func (v *Inversion) ApplyAdj(dst, plane []float64) {
+	clear(dst)
+	for c, at := range v.plane {
+		g := plane[at]
+		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
+			val := v.values[p.At:]
+			for b := range int(p.Rows) {
+				row := dst[int(p.Col)+b*int(p.Stride):][:p.Cols]
+				for a := range row {
+					row[a] += g * val[4*b*int(p.Wide)+a]
+				}
+			}
+		}
+	}
+}
+
+// rowAfter makes the part of the cell's row of K L that comes from itself, half of it, and from the cells after it.
+func (v *Inversion) rowAfter(w *InversionWork, cell int) {
+	for i := range w.spans {
+		w.spans[i] = v.reach[2*(cell*len(v.parts)+i)]
+	}
+	k := v.k[cell*v.half:][:v.half]
+	x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
+	line := v.cellAt[y*v.width:][:v.width]
+	w.k[0] = 0.5 * k[0]
+	v.add(w, w.k, line[x:x+1])
+	end := min(x+v.rx+1, v.width)
+	v.add(w, k[1:], line[x+1:end])
+	for dy := 1; dy <= v.ry && y+dy < v.height; dy++ {
+		from := max(0, x-v.rx)
+		v.add(w, k[v.rx+1+(dy-1)*(2*v.rx+1)+from-(x-v.rx):], v.cellAt[(y+dy)*v.width:][from:end])
+	}
+}
+
+// add adds the rows of L of cells, each times its k.
+func (v *Inversion) add(w *InversionWork, k []float64, cells []int32) {
+	kern.Spread(w.row, k, cells, v.first, v.patches, v.values)
+}
+
+// rowBefore adds what rowAfter leaves out: the row of K L is then whole.
+func (v *Inversion) rowBefore(w *InversionWork, cell int) {
+	for i := range w.spans {
+		w.spans[i] = v.reach[2*(cell*len(v.parts)+i)+1]
+	}
+	x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
+	w.k[0] = 0.5 * v.k[cell*v.half]
+	v.add(w, w.k, v.cellAt[y*v.width+x:][:1])
+	for dy := 0; dy <= v.ry && y-dy >= 0; dy++ {
+		from, end, at := max(0, x-v.rx), min(x+v.rx+1, v.width), x
+		if dy == 0 {
+			end = x
+		} else {
+			at += v.rx + 1 + (dy-1)*(2*v.rx+1) + v.rx
+		}
+		cells := v.cellAt[(y-dy)*v.width:][from:end]
+		for i, c := range cells {
+			if c >= 0 {
+				w.k[i] = v.k[int(c)*v.half+at-from-i]
+			}
+		}
+		v.add(w, w.k, cells)
+	}
+}
+
+// clear leaves the row as it was found.
+func (w *InversionWork) clear() {
+	for _, s := range w.spans {
+		if s.lo < s.hi {
+			clear(w.row[s.lo:s.hi])
+		}
+	}
+}
+
+// Gram writes F to the lower triangle of dst, a matrix of `pitch` elements from one row to the next.
+func (v *Inversion) Gram(dst []float64, pitch int) {
+	v.dst, v.pitch = dst, pitch
+	v.pool.Run(len(v.groups), v.runRows)
+	v.pool.Run((v.n+sumRows-1)/sumRows, v.runSum)
+}
+
+const sumRows = 32
+
+// rows adds the products of a stretch of cells: F is the sum of their groups and of its mirror image.
+func (v *Inversion) rows(group int) {
+	from, to := v.share(group, len(v.groups))
+	w, f := v.works[group], v.groups[group]
+	for c := from; c < to; c++ {
+		patches := v.patches[v.first[c]:v.first[c+1]]
+		if len(patches) == 0 {
+			continue
+		}
+		v.rowAfter(w, c)
+		for _, p := range patches {
+			for b := range int(p.Rows) {
+				v.addOuter(f, w, int(p.Col)+b*int(p.Stride), v.values[int(p.At)+4*b*int(p.Wide):][:p.Cols])
+			}
+		}
+		w.clear()
+	}
+}
+
+// addOuter adds the row of the work, times each of the weights, to as many rows of f from the a-th on.
+func (v *Inversion) addOuter(f []float64, w *InversionWork, a int, weights []float64) {
+	for ; len(weights) >= 3; a, weights = a+3, weights[3:] {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				kern.AddRows(f[a*v.stride+int(s.lo):], v.stride, w.row[s.lo:s.hi], (*[3]float64)(weights))
+			}
+		}
+	}
+	for i, c := range weights {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				at := (a + i) * v.stride
+				floats.AddScaled(f[at+int(s.lo):at+int(s.hi)], c, w.row[s.lo:s.hi])
+			}
+		}
+	}
+}
+
+// sum adds up the groups and their mirror images, and clears them while they are in the cache.
+func (v *Inversion) sum(chunk int) {
+	from, to := chunk*sumRows, min((chunk+1)*sumRows, v.n)
+	for j0 := from; j0 < v.n; j0 += sumRows {
+		j1 := min(j0+sumRows, v.n)
+		for i := from; i < to; i++ {
+			for j := max(i, j0); j < j1; j++ {
+				s := 0.0
+				for _, f := range v.groups {
+					a, b := &f[i*v.stride+j], &f[j*v.stride+i]
+					if i == j {
+						s += 2 * *a
+					} else {
+						s += *a + *b
+					}
+					*a, *b = 0, 0
+				}
+				v.dst[j*v.pitch+i] = s
+			}
+		}
+	}
+}
+
+// RayAdjoint is where the derivative of the evidence by L comes from, and goes.
+type RayAdjoint struct {
+	// The derivative by an element of L is Blurred_i S_j − (K L Covariance)_ij − Σ_g Columns_gi Mixed_gj.
+	Blurred    []float64   // BᵀC⁻¹ r in the plane
+	S          []float64   // the coefficients
+	Covariance []float64   // symmetric, n x n
+	Columns    [][]float64 // planes
+	Mixed      [][]float64 // n numbers for each of Columns
+}
+
+// RayVJP adds the derivative by the place of each ray of the pixels from ≤ k < to of the grid to gx and gy, which have a
+// slice for each source plane that begins with the first of these rays.
+func (v *Inversion) RayVJP(gx, gy [][]float64, a *RayAdjoint, w *InversionWork, from, to int) {
+	f := v.grid.Fine
+	start := int(v.grid.First[from])
+	for k := from; k < to; k++ {
+		for sub := range f * f {
+			cell := k*f*f + sub
+			patches := v.patches[v.first[cell]:v.first[cell+1]]
+			if len(patches) == 0 {
+				continue
+			}
+			v.elements(w, a, cell, patches)
+			for _, p := range patches {
+				v.places(gx[v.parts[p.Part].Plane], gy[v.parts[p.Part].Plane], w.trace, k, sub, start, int(p.Part))
+			}
+		}
+	}
+}
+
+// elements writes the derivatives by the elements of L of the cell to w.trace, at their columns.
+func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, patches []kern.Patch) {
+	v.rowAfter(w, cell)
+	v.rowBefore(w, cell)
+	at := v.plane[cell]
+	blurred := a.Blurred[at]
+	for _, p := range patches {
+		for b := range int(p.Rows) {
+			v.dots(w, a.Covariance, int(p.Col)+b*int(p.Stride), int(p.Cols))
+		}
+		for b := range int(p.Rows) {
+			o := int(p.Col) + b*int(p.Stride)
+			for j := o; j < o+int(p.Cols); j++ {
+				d := blurred*a.S[j] - w.trace[j]
+				for g, plane := range a.Columns {
+					d -= plane[at] * a.Mixed[g][j]
+				}
+				w.trace[j] = d
+			}
+		}
+	}
+	w.clear()
+}
+
+// dots writes the scalar products of the row of the work with so many rows of a matrix from the j-th on to w.trace[j:].
+func (v *Inversion) dots(w *InversionWork, a []float64, j, rows int) {
+	clear(w.trace[j : j+rows])
+	var d [3]float64
+	for ; rows >= 3; j, rows = j+3, rows-3 {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				kern.RowDots(&d, a[j*v.n+int(s.lo):], v.n, w.row[s.lo:s.hi])
+				for r, x := range d {
+					w.trace[j+r] += x
+				}
+			}
+		}
+	}
+	for ; rows > 0; j, rows = j+1, rows-1 {
+		for _, s := range w.spans {
+			if s.lo < s.hi {
+				w.trace[j] += floats.Dot(a[j*v.n+int(s.lo):j*v.n+int(s.hi)], w.row[s.lo:s.hi])
+			}
+		}
+	}
+}
+
+// places takes the derivatives by the elements of L of a cell and a grid to the places of its rays.
+func (v *Inversion) places(gx, gy, by []float64, k, sub, start, part int) {
+	p := &v.parts[part]
+	px, py := v.px[p.Plane], v.py[p.Plane]
+	m := int(v.grid.Side[k]) / v.grid.Fine
+	inv := 1 / float64(m*m)
+	v.cellRays(k, sub, func(ray int) {
+		var t splineTaps
+		if p.Grid.taps(&t, px[ray], py[ray]) {
+			_, x, y := p.Grid.value(&t, by[p.First:])
+			gx[ray-start] += inv * x
+			gy[ray-start] += inv * y
+		}
+	})
+}
