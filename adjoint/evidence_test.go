@@ -58,7 +58,7 @@ func TestEvidenceAgainstReference(t *testing.T) {
 		fix := func(group, name string, v map[string]float64) priors {
 			p := priors{}
 			for key, x := range v {
-				p[key], values[group+"."+name+"."+key] = Normal(x, 1), x
+				p[key], values[group+"."+name+"."+key] = physics.Normal(x, 1), x
 			}
 			return p
 		}

@@ -21,10 +21,10 @@ func largeMarginal(b testing.TB, threads int) (*Posterior, [][]float64) {
 	}
 	m := pixelisedModel(PixelisedSpec{Grids: []physics.SplineGrid{{Half: 1.5, N: 24}, {X: 0.1, Half: 0.55, N: 32}}, Components: 1},
 		Component{Group: GroupLensLight, Name: "mge", Kind: "mge", Amplitudes: AmplitudesNonNegative, Priors: mgePriors(0.01)})
-	m.Components[0].Priors["theta_E"] = Normal(1.2, 0.01)
+	m.Components[0].Priors["theta_E"] = physics.Normal(1.2, 0.01)
 	for i := range 8 {
 		m.Components = append(m.Components, Component{Group: GroupLensLight, Name: fmt.Sprintf("g%d", i), Kind: "gaussian", Amplitudes: AmplitudesNonNegative,
-			Priors: priors{"sigma": Fixed(0.06 * math.Pow(1.5, float64(i))), "e1": Normal(-0.1, 0.05), "e2": Normal(0, 0.05), "center_x": Normal(0, 0.02), "center_y": Normal(0, 0.02)}})
+			Priors: priors{"sigma": physics.Fixed(0.06 * math.Pow(1.5, float64(i))), "e1": physics.Normal(-0.1, 0.05), "e2": physics.Normal(0, 0.05), "center_x": physics.Normal(0, 0.02), "center_y": physics.Normal(0, 0.02)}})
 	}
 	rng := rand.New(rand.NewPCG(81, 1))
 	o := Observation{W: w, H: h, PixelScale: scale, Data: make([]float64, w*h), Sigma: []float64{0.05}, PSF: physics.PSFSpec{Kernel: k}}

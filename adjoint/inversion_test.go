@@ -17,27 +17,27 @@ func pixelisedModel(spec PixelisedSpec, more ...Component) Model {
 	}
 	p := priors{}
 	for k := range spec.Grids {
-		p[fmt.Sprintf("sigma_%d", k+1)] = LogNormal(math.Log(0.5), 0.5)
-		p[fmt.Sprintf("length_%d", k+1)] = LogNormal(math.Log(0.3/float64(k+1)), 0.3)
+		p[fmt.Sprintf("sigma_%d", k+1)] = physics.LogNormal(math.Log(0.5), 0.5)
+		p[fmt.Sprintf("length_%d", k+1)] = physics.LogNormal(math.Log(0.3/float64(k+1)), 0.3)
 	}
 	for k := range spec.Components {
 		name := func(s string) string { return fmt.Sprintf("envelope_%s_%d", s, k+1) }
-		p[name("x")], p[name("y")] = Normal(0.1-0.3*float64(k), 0.1), Normal(0.1*float64(k), 0.1)
-		p[name("radius")], p[name("fall")] = LogNormal(-1.2, 0.3), LogNormal(1, 0.2)
+		p[name("x")], p[name("y")] = physics.Normal(0.1-0.3*float64(k), 0.1), physics.Normal(0.1*float64(k), 0.1)
+		p[name("radius")], p[name("fall")] = physics.LogNormal(-1.2, 0.3), physics.LogNormal(1, 0.2)
 		if k > 0 {
-			p[name("weight")] = LogNormal(-0.5, 0.3)
+			p[name("weight")] = physics.LogNormal(-0.5, 0.3)
 		}
 	}
 	if spec.Image != nil || spec.Decoder != nil {
-		p["envelope_s"], p["envelope_x"], p["envelope_y"] = Normal(1.6, 0.2).Bounded(0.5, 3), Normal(0.05, 0.1), Normal(0, 0.1)
+		p["envelope_s"], p["envelope_x"], p["envelope_y"] = physics.Normal(1.6, 0.2).Bounded(0.5, 3), physics.Normal(0.05, 0.1), physics.Normal(0, 0.1)
 	}
 	if spec.Decoder != nil {
-		p["z"] = Multivariate(nil, nil, 1)
+		p["z"] = physics.Multivariate(nil, nil, 1)
 	}
 	m := Model{Components: []Component{
-		{Group: GroupLens, Name: "epl", Kind: "epl", Priors: priors{"theta_E": Normal(0.8, 0.1).Bounded(0.3, 2), "gamma": Normal(2, 0.2).Bounded(1.2, 2.8),
-			"e1": Normal(0.1, 0.1).Bounded(-0.6, 0.6), "e2": Normal(-0.05, 0.1).Bounded(-0.6, 0.6), "center_x": Normal(0, 0.03), "center_y": Normal(0, 0.03)}},
-		{Group: GroupLens, Name: "shear", Kind: "shear", Priors: priors{"gamma1": Normal(0.03, 0.05), "gamma2": Normal(-0.02, 0.05)}},
+		{Group: GroupLens, Name: "epl", Kind: "epl", Priors: priors{"theta_E": physics.Normal(0.8, 0.1).Bounded(0.3, 2), "gamma": physics.Normal(2, 0.2).Bounded(1.2, 2.8),
+			"e1": physics.Normal(0.1, 0.1).Bounded(-0.6, 0.6), "e2": physics.Normal(-0.05, 0.1).Bounded(-0.6, 0.6), "center_x": physics.Normal(0, 0.03), "center_y": physics.Normal(0, 0.03)}},
+		{Group: GroupLens, Name: "shear", Kind: "shear", Priors: priors{"gamma1": physics.Normal(0.03, 0.05), "gamma2": physics.Normal(-0.02, 0.05)}},
 		{Group: GroupSource, Name: "pixels", Kind: KindPixelised, Pixelised: &spec, Priors: p},
 	}}
 	m.Components = append(m.Components, more...)
@@ -46,8 +46,8 @@ func pixelisedModel(spec PixelisedSpec, more ...Component) Model {
 
 // sersicPriors are of a light; without an amplitude unless amp is given.
 func sersicPriors(amp *Prior, r, x float64) priors {
-	p := priors{"r_sersic": LogNormal(math.Log(r), 0.2), "n": Uniform(0.8, 3), "e1": Normal(0, 0.2).Bounded(-0.5, 0.5),
-		"e2": Normal(0.1, 0.1).Bounded(-0.5, 0.5), "center_x": Normal(x, 0.05), "center_y": Normal(0, 0.05)}
+	p := priors{"r_sersic": physics.LogNormal(math.Log(r), 0.2), "n": physics.Uniform(0.8, 3), "e1": physics.Normal(0, 0.2).Bounded(-0.5, 0.5),
+		"e2": physics.Normal(0.1, 0.1).Bounded(-0.5, 0.5), "center_x": physics.Normal(x, 0.05), "center_y": physics.Normal(0, 0.05)}
 	if amp != nil {
 		p["amp"] = *amp
 	}
@@ -56,8 +56,8 @@ func sersicPriors(amp *Prior, r, x float64) priors {
 
 // mgePriors are of an expansion of ten Gaussians whose amplitudes are solved for.
 func mgePriors(x float64) priors {
-	return priors{"sigma_min": LogNormal(math.Log(0.06), 0.1), "sigma_max": LogNormal(0, 0.1), "e1": Normal(0, 0.2).Bounded(-0.5, 0.5),
-		"e2": Normal(0.1, 0.1).Bounded(-0.5, 0.5), "center_x": Normal(x, 0.05), "center_y": Normal(0, 0.05)}
+	return priors{"sigma_min": physics.LogNormal(math.Log(0.06), 0.1), "sigma_max": physics.LogNormal(0, 0.1), "e1": physics.Normal(0, 0.2).Bounded(-0.5, 0.5),
+		"e2": physics.Normal(0.1, 0.1).Bounded(-0.5, 0.5), "center_x": physics.Normal(x, 0.05), "center_y": physics.Normal(0, 0.05)}
 }
 
 // arcsObservation is a Sersic source behind a lens like pixelisedModel's with a Sersic light, with noise: an image in which
@@ -66,7 +66,7 @@ func arcsObservation(t testing.TB, side int, change func(o *Observation)) Observ
 	t.Helper()
 	fixed := func(v ...float64) (out []Prior) {
 		for _, x := range v {
-			out = append(out, Fixed(x))
+			out = append(out, physics.Fixed(x))
 		}
 		return out
 	}
@@ -146,8 +146,8 @@ func nameOf(p *Posterior, coordinate int) int {
 }
 
 func TestEvidenceGradient(t *testing.T) {
-	amp := Normal(0.3, 0.5)
-	logAmp := LogNormal(-1, 0.3)
+	amp := physics.Normal(0.3, 0.5)
+	logAmp := physics.LogNormal(-1, 0.3)
 	ring := func(o *Observation) {
 		o.Mask = make([]bool, o.W*o.H)
 		for i := range o.Mask {
@@ -179,8 +179,8 @@ func TestEvidenceGradient(t *testing.T) {
 	}
 	nonneg := Component{Group: GroupLensLight, Name: "mge", Kind: "mge", Amplitudes: AmplitudesNonNegative, Priors: mgePriors(0.01)}
 	gaussian := Component{Group: GroupLensLight, Name: "light", Kind: "sersic", Amplitudes: AmplitudesGaussian, Priors: sersicPriors(&amp, 0.4, 0)}
-	scale := LogNormal(0.1, 0.2)
-	sky := Normal(0, 0.05)
+	scale := physics.LogNormal(0.1, 0.2)
+	sky := physics.Normal(0, 0.05)
 	cases := []struct {
 		name   string
 		model  Model
@@ -205,8 +205,8 @@ func TestEvidenceGradient(t *testing.T) {
 			return m
 		}(), ring},
 		{"linear source", pixelisedModel(PixelisedSpec{}, Component{Group: GroupSource, Name: "mean", Kind: "sersic", Amplitudes: AmplitudesGaussian, Priors: sersicPriors(&amp, 0.2, 0.1)},
-			Component{Group: GroupSource, Name: "knot", Kind: "gaussian", Amplitudes: AmplitudesNonNegative, Priors: priors{"sigma": LogNormal(-2.5, 0.1), "e1": Fixed(0.1), "e2": Fixed(0),
-				"center_x": Normal(0.08, 0.02), "center_y": Normal(0.03, 0.02)}}), nil},
+			Component{Group: GroupSource, Name: "knot", Kind: "gaussian", Amplitudes: AmplitudesNonNegative, Priors: priors{"sigma": physics.LogNormal(-2.5, 0.1), "e1": physics.Fixed(0.1), "e2": physics.Fixed(0),
+				"center_x": physics.Normal(0.08, 0.02), "center_y": physics.Normal(0.03, 0.02)}}), nil},
 		{"supersampled", pixelisedModel(PixelisedSpec{Components: 1}, gaussian), func(o *Observation) { ring(o); o.Supersampling = []int{2} }},
 		{"fine PSF", pixelisedModel(PixelisedSpec{Components: 1}), func(o *Observation) {
 			ring(o)
@@ -220,7 +220,7 @@ func TestEvidenceGradient(t *testing.T) {
 			m := pixelisedModel(PixelisedSpec{Components: 1})
 			two := pixelisedModel(PixelisedSpec{Grids: []physics.SplineGrid{{X: -0.2, Y: 0.1, Half: 0.5, N: 6}}}).Components[2]
 			two.Name = "near"
-			m.Components = append(m.Components, two, Component{Group: GroupLens, Name: "behind", Kind: "sis", Priors: priors{"theta_E": LogNormal(-2, 0.2), "center_x": Normal(0.3, 0.05), "center_y": Normal(0.1, 0.05)}})
+			m.Components = append(m.Components, two, Component{Group: GroupLens, Name: "behind", Kind: "sis", Priors: priors{"theta_E": physics.LogNormal(-2, 0.2), "center_x": physics.Normal(0.3, 0.05), "center_y": physics.Normal(0.1, 0.05)}})
 			for i, z := range []float64{0.4, 0.4, 2, 0.9, 0.7} {
 				m.Components[i].Redshift = z
 			}

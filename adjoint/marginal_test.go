@@ -189,13 +189,13 @@ func (m *denseMarginal) solve(t *testing.T, with []int, x []float64) (mean []flo
 // oddMarginal has all at once: nested grids, an envelope, a mean, amplitudes of both kinds, a sky, a factor of the noise, a
 // mask and a noise map.
 func oddMarginal(t *testing.T) *Marginal {
-	amp, logAmp, scale, sky := Normal(0.3, 0.5), LogNormal(-1, 0.3), LogNormal(0.2, 0.2), Normal(0.02, 0.05)
+	amp, logAmp, scale, sky := physics.Normal(0.3, 0.5), physics.LogNormal(-1, 0.3), physics.LogNormal(0.2, 0.2), physics.Normal(0.02, 0.05)
 	m := pixelisedModel(PixelisedSpec{Grids: []physics.SplineGrid{{Half: 0.9, N: 6}, {X: 0.1, Half: 0.35, N: 5}}, Components: 2},
 		Component{Group: GroupSource, Name: "mean", Kind: "sersic", Priors: sersicPriors(&logAmp, 0.2, 0.1)},
 		Component{Group: GroupLensLight, Name: "mge", Kind: "mge", Amplitudes: AmplitudesNonNegative, Priors: mgePriors(0.01)},
 		Component{Group: GroupLensLight, Name: "light", Kind: "sersic", Amplitudes: AmplitudesGaussian, Priors: sersicPriors(&amp, 0.4, 0)},
-		Component{Group: GroupSource, Name: "knot", Kind: "gaussian", Amplitudes: AmplitudesGaussian, Priors: priors{"amp": Normal(0.01, 0.02), "sigma": LogNormal(-2.5, 0.1),
-			"e1": Fixed(0.1), "e2": Fixed(0), "center_x": Fixed(0.08), "center_y": Fixed(0.03)}})
+		Component{Group: GroupSource, Name: "knot", Kind: "gaussian", Amplitudes: AmplitudesGaussian, Priors: priors{"amp": physics.Normal(0.01, 0.02), "sigma": physics.LogNormal(-2.5, 0.1),
+			"e1": physics.Fixed(0.1), "e2": physics.Fixed(0), "center_x": physics.Fixed(0.08), "center_y": physics.Fixed(0.03)}})
 	m.NoiseScale, m.Sky = &scale, &sky
 	o := arcsObservation(t, 18, func(o *Observation) {
 		o.Sigma, o.Mask = make([]float64, o.W*o.H), make([]bool, o.W*o.H)
@@ -485,12 +485,12 @@ func TestMarginalInformation(t *testing.T) {
 	m := pixelisedModel(PixelisedSpec{Grids: []physics.SplineGrid{{Half: 0.9, N: 5}, {X: 0.1, Half: 0.35, N: 4}}, Components: 2, Smoothness: 2})
 	for _, c := range m.Components[:2] {
 		for k, prior := range c.Priors {
-			s, err := prior.scalar()
+			s, err := compile(prior)
 			if err != nil {
 				t.Fatal(err)
 			}
 			v, _ := s.push(0.1)
-			c.Priors[k] = Fixed(v)
+			c.Priors[k] = physics.Fixed(v)
 		}
 	}
 	p := openMarginal(t, m, arcsObservation(t, 14, nil), Options{Device: deviceReference})
@@ -627,8 +627,8 @@ func TestMarginalRefuses(t *testing.T) {
 	grids := []physics.SplineGrid{{Half: 0.5, N: 5}}
 	o := arcsObservation(t, 12, nil)
 	nonneg := Component{Group: GroupLensLight, Name: "mge", Kind: "mge", Amplitudes: AmplitudesNonNegative, Priors: mgePriors(0)}
-	bounded := Normal(1, 1).Bounded(0, 3)
-	normal := Normal(1, 1)
+	bounded := physics.Normal(1, 1).Bounded(0, 3)
+	normal := physics.Normal(1, 1)
 	for _, c := range []struct {
 		name, want string
 		change     func(m *Model, o *Observation)
@@ -660,7 +660,7 @@ func TestMarginalRefuses(t *testing.T) {
 		}},
 		{"no amplitudes", "which has none that could be solved for", func(m *Model, _ *Observation) {
 			m.Components = append(m.Components, Component{Group: GroupLensLight, Name: "l", Kind: KindPixels, Pixels: &PixelsSpec{Image: physics.NewImage(2, 2, 1)}, Amplitudes: AmplitudesGaussian,
-				Priors: priors{"iota": Fixed(1), "s": Fixed(1), "x": Fixed(0), "y": Fixed(0)}})
+				Priors: priors{"iota": physics.Fixed(1), "s": physics.Fixed(1), "x": physics.Fixed(0), "y": physics.Fixed(0)}})
 		}},
 		{"no source", "no pixelised source", func(m *Model, _ *Observation) { m.Components = m.Components[:2] }},
 		{"too many", "splines in all", func(m *Model, _ *Observation) {
@@ -748,10 +748,10 @@ func TestMarginalHardPoints(t *testing.T) {
 	// without a deflection to speak of the rays, 0.1 apart, meet the knots, 0.2 apart
 	for _, c := range m.Components[:2] {
 		for k := range c.Priors {
-			c.Priors[k] = Fixed(0)
+			c.Priors[k] = physics.Fixed(0)
 		}
 	}
-	m.Components[0] = Component{Group: GroupLens, Name: "epl", Kind: "shear", Priors: priors{"gamma1": Normal(0, 0.1), "gamma2": Normal(0, 0.1)}}
+	m.Components[0] = Component{Group: GroupLens, Name: "epl", Kind: "shear", Priors: priors{"gamma1": physics.Normal(0, 0.1), "gamma2": physics.Normal(0, 0.1)}}
 	o := Observation{W: 20, H: 20, PixelScale: 0.1, Data: check.Normals(rand.New(rand.NewPCG(76, 1)), 400), Sigma: []float64{1}}
 	o.Mask = make([]bool, 400)
 	for i := range o.Mask {

@@ -77,7 +77,7 @@ func newParams(m *Model, parts []*built) (*params, error) {
 				if err != nil {
 					return nil, fmt.Errorf("adjoint: model: %s%s: %w", prefix, name, err)
 				}
-				prior, ok = Fixed(value), true
+				prior, ok = physics.Fixed(value), true
 			}
 			if !ok {
 				return nil, fmt.Errorf("adjoint: model: %s%s has no prior", prefix, name)
@@ -114,7 +114,7 @@ func amplitudePrior(c *Component, prior Prior, stated bool) (value float64, err 
 		}
 		return 1, nil
 	}
-	if lo, hi := prior.bounds(); prior.Family != "normal" || !math.IsInf(lo, -1) || !math.IsInf(hi, 1) {
+	if lo, hi := prior.Bounds(); prior.Family != physics.FamilyNormal || !math.IsInf(lo, -1) || !math.IsInf(hi, 1) {
 		return 0, fmt.Errorf("found prior %q, expected a normal one without bounds: the amplitude is integrated over", prior.Family)
 	}
 	return prior.A, checkNormal(prior.A, prior.B)

@@ -116,10 +116,10 @@ func NewPixelised(spec PixelisedSpec) (*Pixelised, error) {
 
 // name lists the parameters.
 func (l *Pixelised) name() {
-	place := normal(0, 0.3)
+	place := Normal(0, 0.3)
 	for k, g := range l.grids {
 		l.params = append(l.params,
-			positive(fmt.Sprintf("sigma_%d", k+1), RoleDeviation, Brightness).likely(logNormal(1, 1.5).ofBrightness()),
+			positive(fmt.Sprintf("sigma_%d", k+1), RoleDeviation, Brightness).likely(logNormal(1, 1.5).OfBrightness()),
 			positive(fmt.Sprintf("length_%d", k+1), RoleCorrelation, Arcsec).likely(logNormal(4*g.Step(), 0.7)))
 	}
 	for k := range l.rounds {
@@ -136,7 +136,7 @@ func (l *Pixelised) name() {
 		}
 	}
 	if l.image != nil {
-		l.params = append(l.params, positive("envelope_s", RoleSize, Arcsec).likely(normal(5, 1).within(0.2, 20)),
+		l.params = append(l.params, positive("envelope_s", RoleSize, Arcsec).likely(Normal(5, 1).Bounded(0.2, 20)),
 			anywhere("envelope_x", RoleCentreX, Arcsec).likely(place), anywhere("envelope_y", RoleCentreY, Arcsec).likely(place))
 	}
 }

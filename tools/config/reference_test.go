@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/config.md anew")
+var update = flag.Bool("update", false, "write the tables of docs/config.md and docs/search.md anew")
 
 // The tables of docs/config.md, from its first one on, are those that configs are read by.
 func TestReferenceIsDocumented(t *testing.T) {
