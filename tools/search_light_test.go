@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"lenskit/internal/check"
+	"lenskit/tools/config"
 	"lenskit/tools/internal/testkit"
 )
 
 func TestSmoothLightLeavesTheArc(t *testing.T) {
 	galaxy, o := testkit.GalaxyWithArc(t)
-	fit, image, err := o.FitMGE(o.BrightCentre())
+	x0, y0 := o.BrightCentre()
+	fit, image, err := o.FitMGE(x0, y0, config.DefaultSettings().LightError)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (o *Observation) neighbours(q config.NeighbourConfig) (*neighbourhood, erro
 // asymmetry is by how many standard deviations of its noise each pixel of the smoothed image stands above the symmetric light
 // and its surroundings, and how far the pixel is from the image's centre.
 func (o *Observation) asymmetry() (snr, radius []float64, err error) {
-	noise, err := physics.NewNoise(o.Data, o.Sigma, nil)
+	noise, err := o.unmasked()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -151,18 +151,19 @@ func calibrate(configPath string, seed uint64) (*calibrated, error) {
 		p.Close()
 		return nil, err
 	}
-	obs := *p.Obs
-	obs.Data = slices.Clone(img.Model.Pix)
-	for i := range obs.Data {
-		obs.Data[i] += obs.Sigma[min(i, len(obs.Sigma)-1)] * rng.NormFloat64()
+	data := slices.Clone(img.Model.Pix)
+	for i, sigma := range p.Obs.Sigmas() {
+		data[i] += sigma * rng.NormFloat64()
 	}
 	p.Close()
+	if p.Obs, err = p.Obs.With(data, p.Obs.Sigma); err != nil {
+		return nil, err
+	}
 	model, err := problem.Model(cfg, p.Bundles)
 	if err != nil {
 		return nil, err
 	}
-	p.Obs = &obs
-	if p.Post, err = adjoint.New(model, problem.DataOf(&obs), adjoint.Options{Threads: 1}); err != nil {
+	if p.Post, err = adjoint.New(model, problem.DataOf(p.Obs), adjoint.Options{Threads: 1}); err != nil {
 		return nil, err
 	}
 	defer p.Close()

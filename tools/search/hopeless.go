@@ -182,18 +182,13 @@ func standsOut(noise *physics.Noise, width int, base func(k int) float64) (top, 
 var errNoArcs = errors.New("nothing in the image stands out of the lens's light: no arcs are seen")
 
 // showsMore tells whether an image holds more than the light of a lens and the error with which profiles follow that.
-func showsMore(o *observation.Observation, light []float64) bool {
-	dim := *o
-	dim.Sigma = o.Sigmas()
-	for i, v := range light {
-		dim.Sigma[i] = math.Hypot(dim.Sigma[i], observation.LightError*v)
-	}
-	noise, err := physics.NewNoise(dim.Data, dim.Sigma, dim.Mask)
+func showsMore(o *observation.Observation, light []float64, set *Settings) bool {
+	o, err := o.With(o.Data, withLightError(o, light, set))
 	if err != nil {
 		return true
 	}
-	top, _ := standsOut(noise, o.W, func(k int) float64 { return light[k] })
-	return top > limitOf(noise.Pixels)
+	top, _ := standsOut(o.Noise, o.W, func(k int) float64 { return light[k] })
+	return top > limitOf(o.Noise.Pixels)
 }
 
 // measuredNoise is the noise of the image over that which is stated, by differences of pixels in a row; 0 where there are too

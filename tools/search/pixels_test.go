@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
@@ -48,6 +49,9 @@ func galaxyWithKnots(t *testing.T) *observation.Observation {
 		u, w := lens.Source([]float64{x}, []float64{y})
 		o.Data[k] = v + knots(u[0], w[0]) + 0.01*rng.NormFloat64()
 	}
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
 	return o
 }
 
@@ -86,6 +90,9 @@ func TestEvidenceOfAPixelisedSourceFallsWithItsFreedom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	for k, v := range galaxy {
 		o.Data[k] = v + 0.01*rng.NormFloat64()
+	}
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
 	}
 	f, err := newInversion(o, nil, nil, defaults())
 	if err != nil {
@@ -213,9 +220,38 @@ func TestLensesThatMultiplyGoFirst(t *testing.T) {
 	}
 }
 
-// The error of profiles is the same where the light of the lens is measured, where it is fitted and where the verdict looks at it.
-func TestErrorOfTheLightIsOne(t *testing.T) {
-	if set := DefaultSettings(); set.LightError != observation.LightError {
-		t.Errorf("the search takes %g, the observation %g", set.LightError, observation.LightError)
+// The error of profiles that a config states is taken where the light of the lens is measured, where what stands out of it is
+// looked for, and where the verdict weighs an image.
+func TestErrorOfTheLightIsThatOfTheSettings(t *testing.T) {
+	p := knotsProblem(t, "sis")
+	type seen struct {
+		mge   []float64
+		more  bool
+		value float64
+	}
+	with := func(share float64) (out seen) {
+		s := &Search{Problem: p, Settings: *defaults(), Saved: &Record{}}
+		s.Settings.LightError = share
+		m, err := newClimber(s).lensMGE()
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := p.Post.Images(LaidOut(p.Post))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.mge, out.more = m.light, showsMore(m.obs, m.light, &s.Settings)
+		out.value, _ = s.aperture(p.Post, img, make([]float64, len(img.Model.Pix)), lensing.Image{X: 1.2})
+		return out
+	}
+	small, usual, large := with(0), with(defaults().LightError), with(10)
+	if !small.more || !usual.more || large.more {
+		t.Errorf("arcs stand out of the light with an error of 0, the default and ten times the light: %t, %t, %t", small.more, usual.more, large.more)
+	}
+	if slices.Equal(small.mge, usual.mge) {
+		t.Error("the light is measured alike without an error of profiles and with it")
+	}
+	if a, b, c := math.Abs(small.value), math.Abs(usual.value), math.Abs(large.value); !(a > b && b > c) {
+		t.Errorf("signal to noise of an image is %g, %g and %g as the error rises", a, b, c)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
-	"lenskit/tools/observation"
 )
 
 // radiusOf is the Einstein radius of another lens, 0 where none is asked for, NaN where it cannot be computed.
@@ -136,7 +135,7 @@ func (s *Search) aperture(post *adjoint.Posterior, img *adjoint.Images, arcs []f
 			n++
 			// the light that is there, not that which the model has
 			sum += arcs[k] + img.Residual.Pix[k]/noise.Weight[k]
-			variance += 1/(noise.Weight[k]*noise.Weight[k]) + math.Pow(observation.LightError*img.LensLight.Pix[k], 2)*r*r*math.Pi
+			variance += 1/(noise.Weight[k]*noise.Weight[k]) + math.Pow(s.Settings.LightError*img.LensLight.Pix[k], 2)*r*r*math.Pi
 		}
 	}
 	if n == 0 {
