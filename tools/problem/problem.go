@@ -17,7 +17,7 @@ import (
 
 // Problem is a config with all that it names, ready to be computed.
 type Problem struct {
-	Config  *config.Config // fluxes of default priors scaled to the image
+	Config  *config.Config // a copy of its own: default priors of fluxes are scaled to the image
 	Obs     *observation.Observation
 	Bundles map[string]*config.Bundle // of each decoder, by group.name
 	Model   adjoint.Model
@@ -26,8 +26,10 @@ type Problem struct {
 	Index   map[string]int
 }
 
-// New reads the files of a config and builds its posterior. Close it.
+// New reads the files of a config and builds its posterior. Close it. The config itself stays as it is: what the image says of
+// its priors, the scale of fluxes and where the light of a bare image's lens is, stands in the problem's Config.
 func New(c *config.Config, opt adjoint.Options) (*Problem, error) {
+	c = c.Clone()
 	obs, err := observation.Read(c)
 	if err != nil {
 		return nil, err

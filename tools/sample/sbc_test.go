@@ -159,7 +159,7 @@ func calibrate(configPath string, seed uint64) (*calibrated, error) {
 	if p.Obs, err = p.Obs.With(data, p.Obs.Sigma); err != nil {
 		return nil, err
 	}
-	model, err := problem.Model(cfg, p.Bundles)
+	model, err := problem.Model(p.Config, p.Bundles)
 	if err != nil {
 		return nil, err
 	}
