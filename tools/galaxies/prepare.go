@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lenskit/internal/stats"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
@@ -157,13 +158,11 @@ func borderStatistics(pix []float64, n int) (median, sigma float64) {
 			}
 		}
 	}
-	slices.Sort(v)
-	median = v[len(v)/2]
+	median = stats.Percentile(v, 0.5)
 	for i := range v {
 		v[i] = math.Abs(v[i] - median)
 	}
-	slices.Sort(v)
-	return median, 1.4826 * v[len(v)/2] // of a normal distribution
+	return median, 1.4826 * stats.Percentile(v, 0.5) // of a normal distribution
 }
 
 // Fade multiplies an image by half a period of a cosine over its outermost width pixels.

@@ -8,13 +8,14 @@ import (
 	"math/rand/v2"
 	"slices"
 
-	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
+	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/samplers"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/problem"
+
+	"gonum.org/v1/gonum/mat"
 )
 
 // bend is a change of coordinates u = Φ(v) that takes out of the posterior what curvature is known beforehand, so that a
@@ -563,7 +564,7 @@ func probe(p *problem.Problem, ctx context.Context, notes *journal, b *bend, u [
 			}
 			away = append(away, off)
 		}
-		off := figure.Percentile(away, 0.5)
+		off := stats.Percentile(away, 0.5)
 		if r.spread == 1 {
 			r.misfit = off
 			if finite := slices.DeleteFunc(slices.Clone(away), func(v float64) bool { return math.IsInf(v, 0) }); len(finite) <= probes/2 {

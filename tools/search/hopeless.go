@@ -6,9 +6,9 @@ import (
 	"math"
 	"slices"
 
+	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/tools/config"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/observation"
 	"lenskit/tools/problem"
@@ -218,7 +218,7 @@ func measuredNoise(p *problem.Problem) float64 {
 		if len(all) < enough {
 			return 0
 		}
-		least = math.Min(least, figure.Percentile(all, 0.5)/0.6745)
+		least = math.Min(least, stats.Percentile(all, 0.5)/0.6745)
 	}
 	return least
 }

@@ -5,12 +5,13 @@ import (
 	"math"
 	"slices"
 
-	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat/distuv"
+	"lenskit/internal/stats"
 	"lenskit/tools/config"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/problem"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // Limit is a one-sided bound on a parameter whose posterior lies on a bound of its prior, where a value with a standard
@@ -206,9 +207,9 @@ func PiledUp(draws []float64, b [2]float64) *Limit {
 		if math.IsInf(bound, 0) || len(s) < 20 {
 			continue
 		}
-		q, n := figure.Percentile(s, limitLevel), 0
+		q, n := stats.Percentile(s, limitLevel), 0
 		if side == 1 {
-			q = figure.Percentile(s, 1-limitLevel)
+			q = stats.Percentile(s, 1-limitLevel)
 		}
 		for _, v := range s {
 			if math.Abs(v-bound) <= 0.1*math.Abs(q-bound) {

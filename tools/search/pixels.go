@@ -6,12 +6,13 @@ import (
 	"slices"
 	"sync"
 
-	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/mat"
-	"lenskit/tools/internal/figure"
+	"lenskit/internal/stats"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
+
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
 )
 
 // inversion finds, below any lens, the pixelised source that an image asks for. Its pixels and the errors of the Gaussians that
@@ -106,7 +107,7 @@ func newInversion(full *observation.Observation, arcs, weight []float64, set *Se
 	}
 	f.light = mge.Columns(mge.Shape[:], px, py)
 	for k, col := range f.light {
-		sd := set.SkyError * figure.Percentile(o.Sigmas(), 0.5) // of the sky
+		sd := set.SkyError * stats.Percentile(o.Sigmas(), 0.5) // of the sky
 		if k < len(mge.Amp)-1 {
 			// the light where the Gaussian has fallen to its standard deviation
 			sum, n := 0.0, 0.0

@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strings"
 
+	"lenskit/internal/stats"
 	"lenskit/onnx/diff"
 	"lenskit/onnx/footprint"
 	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/galaxies"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
 
@@ -426,7 +426,7 @@ func spread(residual []float64) (median, ninety, below term.JSONFloat) {
 			below += term.JSONFloat(1 / float64(len(residual)))
 		}
 	}
-	return term.JSONFloat(figure.Percentile(residual, 0.5)), term.JSONFloat(figure.Percentile(residual, 0.9)), below
+	return term.JSONFloat(stats.Percentile(residual, 0.5)), term.JSONFloat(stats.Percentile(residual, 0.9)), below
 }
 
 // numbers measures the bundle, which encodes images as mu and sigma, and these as decoded.
@@ -442,7 +442,7 @@ func (r *vaeRunner) numbers(images, decoded, mu, sigma [][]float64) (*Numbers, e
 		}
 	}
 	if len(noisy) > 0 {
-		v := term.JSONFloat(figure.Percentile(noisy, 0.5))
+		v := term.JSONFloat(stats.Percentile(noisy, 0.5))
 		n.ResidualOverNoise = &v
 	}
 	some := images[:min(len(images), 64)]
@@ -506,7 +506,7 @@ func ringNoise(pix []float64, side int) float64 {
 			}
 		}
 	}
-	return 1.4826 * figure.Percentile(d, 0.5) / math.Sqrt(6) // of a normal distribution, and of weights 1, -2, 1
+	return 1.4826 * stats.Percentile(d, 0.5) / math.Sqrt(6) // of a normal distribution, and of weights 1, -2, 1
 }
 
 // innerRMS is the rms difference of two images over the inner three quarters of their width.

@@ -3,11 +3,13 @@ package vae
 import (
 	"image/color"
 
+	"lenskit/internal/stats"
+	"lenskit/tools/internal/figure"
+
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"lenskit/tools/internal/figure"
 )
 
 // Colours of the training and the validation set, apart for all kinds of sight (Okabe & Ito 2008).
@@ -68,7 +70,7 @@ func drawCurves(path string, epochs []trainEpoch) error {
 			q.Add(l)
 			q.Legend.Add(c.name, l)
 		}
-		lo, hi := figure.Percentile(late, 0), figure.Percentile(late, 1)
+		lo, hi := stats.Percentile(late, 0), stats.Percentile(late, 1)
 		pad := 0.05*(hi-lo) + 1e-3
 		q.Y.Min, q.Y.Max = lo-pad, hi+pad
 		q.X.Min, q.X.Max = 0, float64(len(epochs))+0.5
