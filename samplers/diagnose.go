@@ -2,7 +2,6 @@ package samplers
 
 import (
 	"fmt"
-	"lenskit/internal/stats"
 	"math"
 	"slices"
 	"sort"
@@ -10,6 +9,8 @@ import (
 
 	"gonum.org/v1/gonum/mathext"
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"lenskit/internal/stats"
 )
 
 // Diagnostics of Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), "Rank-normalization, folding, and localization:

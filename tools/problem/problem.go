@@ -144,7 +144,7 @@ func Model(c *config.Config, bundles map[string]*config.Bundle) (adjoint.Model, 
 		if err != nil {
 			return m, c.Fail(l.Key, "%v", err)
 		}
-		if l.Prior == c.Sky {
+		if l.Role == physics.RoleSky {
 			m.Sky = &prior
 		} else {
 			m.NoiseScale = &prior
@@ -265,6 +265,16 @@ func (p *Problem) SetTruth(theta []float64) {
 	for _, l := range p.Config.Scalars() {
 		l.Prior.Truth, l.Prior.Init = []float64{theta[p.Index[l.Name]]}, nil
 	}
+}
+
+// Scalar is the value of the parameter of a role that belongs to no component among named parameters theta, and whether the model
+// has one.
+func (p *Problem) Scalar(role physics.Role, theta []float64) (v float64, ok bool) {
+	i := slices.IndexFunc(p.Post.Params(), func(q adjoint.Param) bool { return q.Role == role })
+	if i < 0 {
+		return 0, false
+	}
+	return theta[i], true
 }
 
 // Named gives values their names, in the order of the model.

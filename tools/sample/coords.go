@@ -8,14 +8,13 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/samplers"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/problem"
-
-	"gonum.org/v1/gonum/mat"
 )
 
 // bend is a change of coordinates u = Φ(v) that takes out of the posterior what curvature is known beforehand, so that a

@@ -79,7 +79,8 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 	}
 	units, truth, bounds := map[string]physics.Unit{}, map[string]float64{}, map[string][2]float64{}
 	ofLens := map[string]bool{}
-	if cfg, err := config.Load(filepath.Join(dir, rundir.ConfigYAML)); err == nil {
+	cfg, err := config.Load(filepath.Join(dir, rundir.ConfigYAML))
+	if err == nil {
 		for _, c := range cfg.Components() {
 			for i := range c.Params {
 				p := &c.Params[i]
@@ -127,7 +128,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 	}
 	out := pick(func(n string) bool { return ofLens[n] })
 	if len(out) == 0 {
-		out = pick(func(n string) bool { return !config.IsElement(n) })
+		out = pick(func(n string) bool { return cfg == nil || !cfg.IsLatent(n) })
 	}
 	if len(out) == 0 {
 		out = pick(func(string) bool { return true })

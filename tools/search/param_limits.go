@@ -5,13 +5,12 @@ import (
 	"math"
 	"slices"
 
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat/distuv"
 	"lenskit/internal/stats"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/problem"
-
-	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat/distuv"
 )
 
 // Limit is a one-sided bound on a parameter whose posterior lies on a bound of its prior, where a value with a standard

@@ -6,13 +6,12 @@ import (
 	"slices"
 	"sync"
 
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/mat"
 	"lenskit/internal/stats"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
-
-	"gonum.org/v1/gonum/floats"
-	"gonum.org/v1/gonum/mat"
 )
 
 // inversion finds, below any lens, the pixelised source that an image asks for. Its pixels and the errors of the Gaussians that

@@ -210,7 +210,7 @@ func (c *Climber) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageE
 			out.add(rivalLens, gap, 3, "another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap)
 		}
 	}
-	if lit && len(out) > 0 && faintLens(post, img, named["sky"]) {
+	if lit && len(out) > 0 && faintLens(post, img, skyOf(post, named)) {
 		out = slices.Insert(out, 0, NewDoubt(faintLensLight, none, none, "the model's lens hardly shines: is the lens's light subtracted already? Then say --no-lens-light (in a config, leave out lens_light)"))
 	}
 	return seen, out

@@ -51,9 +51,9 @@ func (c *Climber) invert(ctx context.Context, simple *config.Config, o *observat
 			if err != nil {
 				return nil, err
 			}
-			arcs := img.Model.Pix
+			arcs, sky := img.Model.Pix, skyOf(post, f.Theta)
 			for k, v := range img.LensLight.Pix {
-				arcs[k] -= v + f.Theta["sky"]
+				arcs[k] -= v + sky
 			}
 			if source, err = newInversion(o, arcs, whole.weight, &c.Settings); err != nil {
 				return nil, err

@@ -73,12 +73,12 @@ func (s *Search) lensing(post *adjoint.Posterior, named config.Named, img *adjoi
 	}
 	bx := img.SourceX + (float64(peak%src.W)-0.5*float64(src.W-1))*src.Scale
 	by := img.SourceY + (float64(peak/src.W)-0.5*float64(src.H-1))*src.Scale
-	m := img.Model
+	m, sky := img.Model, skyOf(post, named)
 	arcs := make([]float64, len(m.Pix))
 	seen, missed, signal := 0.0, 0.0, 0.0
 	var shine, dark tally
 	for k := range arcs {
-		arcs[k] = m.Pix[k] - img.LensLight.Pix[k] - named["sky"]
+		arcs[k] = m.Pix[k] - img.LensLight.Pix[k] - sky
 		seen += arcs[k] * m.Scale * m.Scale
 		if t := arcs[k] * noise.Weight[k]; t > 1 {
 			r := img.Residual.Pix[k]

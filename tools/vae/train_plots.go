@@ -3,13 +3,12 @@ package vae
 import (
 	"image/color"
 
-	"lenskit/internal/stats"
-	"lenskit/tools/internal/figure"
-
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"lenskit/internal/stats"
+	"lenskit/tools/internal/figure"
 )
 
 // Colours of the training and the validation set, apart for all kinds of sight (Okabe & Ito 2008).

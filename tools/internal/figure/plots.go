@@ -7,15 +7,14 @@ import (
 	"slices"
 	"strconv"
 
-	"lenskit/internal/stats"
-	"lenskit/tools/lensing"
-
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"lenskit/internal/stats"
+	"lenskit/tools/lensing"
 )
 
 // Panel is one image of a figure with its colour bar.
