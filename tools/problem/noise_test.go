@@ -11,7 +11,7 @@ import (
 )
 
 func TestResidualsAreStandardised(t *testing.T) {
-	cfg, err := config.Parse("c.yaml", []byte("data: {size: 8, pixel_scale: 0.1, noise: 1}\nlens: [{type: sis}]\nsource: [{type: sersic}]\nlikelihood: {student_t: 4}\nnoise_scale: {lognormal: [0, 1]}\n"))
+	cfg, err := config.Parse("c.yaml", []byte("data: {size: 8, pixel_scale: 0.1, noise: 1}\nlens: [{type: sis}]\nsource: [{type: sersic}]\nlikelihood: {student_t: {nu: 4}}\nnoise_scale: {lognormal: [0, 1]}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
