@@ -180,11 +180,11 @@ func calibrate(configPath string, seed uint64) (*calibrated, error) {
 	theta := make([]float64, len(truth))
 	p.Post.Theta(theta, top.U)
 	opt := (Settings{Seed: seed + 1, Warmup: 50, Draws: sbcDraws, Chains: 1}).Defaults()
-	g, err := round(p, ctx, forgetful(ctx), theta, opt.stream(3))
+	g, err := chooseCoordinates(p, ctx, forgetful(ctx), theta, opt.stream(3))
 	if err != nil {
 		return nil, err
 	}
-	target := g.bend.target(p.Post)
+	target := g.coords.target(p.Post)
 	chains, err := samplers.NewChains(1, func(int) (samplers.Target, error) { return target, nil }, samplers.StartNear(g.normal, g.spread), g.normal.Metric, opt.chain(), opt.Seed)
 	if err != nil {
 		return nil, err

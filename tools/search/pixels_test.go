@@ -140,20 +140,20 @@ func knotsProblem(t *testing.T, lens string) *problem.Problem {
 	return p
 }
 
-// A lens bent until a simple source fits must not hide the one of the same radius as its priors have it.
-func TestLensOfThePriorsIsTriedBesideABentOne(t *testing.T) {
+// A lens distorted until a simple source fits must not hide the one of the same radius as its priors have it.
+func TestLensOfThePriorsIsTriedBesideADistortedOne(t *testing.T) {
 	p := knotsProblem(t, "sie")
 	c := newClimber(&Search{Problem: p, Saved: &Record{}, Save: func() error { return nil }})
-	bent := Found{Theta: config.Named{}, From: arcsStage}
+	distorted := Found{Theta: config.Named{}, From: arcsStage}
 	for name, k := range p.Index {
 		theta := LaidOut(p.Post)
-		bent.Theta[name] = theta[k]
+		distorted.Theta[name] = theta[k]
 	}
 	for name, v := range map[string]float64{"theta_E": 1.35, "e1": 0.3, "e2": -0.4, "center_x": 0.2, "center_y": 0.2} {
-		bent.Theta["lens.sie."+name] = v
+		distorted.Theta["lens.sie."+name] = v
 	}
-	bent.Theta["source.sersic.center_x"], bent.Theta["source.sersic.center_y"] = 0.8, 0.4
-	ends, err := c.invert(context.Background(), p.Config, p.Obs, []Found{bent})
+	distorted.Theta["source.sersic.center_x"], distorted.Theta["source.sersic.center_y"] = 0.8, 0.4
+	ends, err := c.invert(context.Background(), p.Config, p.Obs, []Found{distorted})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestLensOfThePriorsIsTriedBesideABentOne(t *testing.T) {
 	for _, name := range []string{"e1", "e2", "center_x", "center_y"} {
 		check.Close(t, name, got["lens.sie."+name], 0, 0.06, 1)
 	}
-	again, err := c.invert(context.Background(), p.Config, p.Obs, []Found{bent})
+	again, err := c.invert(context.Background(), p.Config, p.Obs, []Found{distorted})
 	if err != nil || !maps.Equal(ends[0].Theta, again[0].Theta) {
 		t.Errorf("what is saved gives another lens (%v)", err)
 	}
@@ -182,9 +182,9 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 		}
 		return &StageEnd{U: u}
 	}
-	for _, c := range []struct{ free, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
+	for _, c := range []struct{ pixelised, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
 		climber := newClimber(&Search{Problem: p, Saved: &Record{}, Save: func() error { return nil }})
-		end, err := climber.between(context.Background(), p.Post, at(1.1), at(c.free), &Lensed{Radius: 1.1, Free: term.JSONFloat(c.free)})
+		end, err := climber.between(context.Background(), p.Post, at(1.1), at(c.pixelised), &Lensed{Radius: 1.1, Pixelised: term.JSONFloat(c.pixelised)})
 		if err != nil {
 			t.Fatal(err)
 		}
