@@ -51,7 +51,7 @@ func TestCoarsenSaysThatNothingIsLeft(t *testing.T) {
 	if _, err := o.Coarsen(2); err == nil || !strings.Contains(err.Error(), "all 2 pixels are masked") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := o.With([]float64{1, 2}, o.Sigma); err == nil || !strings.Contains(err.Error(), "expected 2") {
+	if _, err := o.With([]float64{1, 2}, o.Sigma); err == nil || !strings.Contains(err.Error(), "found 2 pixels, expected 4 x 2") {
 		t.Errorf("data of another size: got %v", err)
 	}
 }

@@ -48,6 +48,9 @@ func (o *Observation) Weigh() error {
 
 // weigh is Weigh where unmasked, if it has been asked for, still holds.
 func (o *Observation) weigh() (err error) {
+	if len(o.Data) != o.W*o.H {
+		return fmt.Errorf("observation: found %d pixels, expected %d x %d", len(o.Data), o.W, o.H)
+	}
 	if o.Mask == nil {
 		o.Noise, err = o.unmasked()
 		return err
