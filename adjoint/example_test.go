@@ -11,13 +11,13 @@ import (
 
 // The Einstein radius of an image that the model itself has drawn, found by climbing the log posterior.
 func Example() {
-	zero := adjoint.Fixed(0)
+	zero := physics.Fixed(0)
 	model := adjoint.Model{Components: []adjoint.Component{
 		{Group: adjoint.GroupLens, Name: "halo", Kind: "sis", Priors: map[string]adjoint.Prior{
-			"theta_E": adjoint.Normal(1.1, 0.2), "center_x": zero, "center_y": zero}},
+			"theta_E": physics.Normal(1.1, 0.2), "center_x": zero, "center_y": zero}},
 		{Group: adjoint.GroupSource, Name: "disc", Kind: "sersic", Priors: map[string]adjoint.Prior{
-			"amp": adjoint.Fixed(1), "r_sersic": adjoint.Fixed(0.3), "n": adjoint.Fixed(1), "e1": zero, "e2": zero,
-			"center_x": adjoint.Fixed(0.1), "center_y": zero}},
+			"amp": physics.Fixed(1), "r_sersic": physics.Fixed(0.3), "n": physics.Fixed(1), "e1": zero, "e2": zero,
+			"center_x": physics.Fixed(0.1), "center_y": zero}},
 	}}
 	obs := adjoint.Observation{W: 32, H: 32, PixelScale: 0.15, Data: make([]float64, 32*32), Sigma: []float64{0.05}, PSF: physics.PSFSpec{Gaussian: 0.15}}
 	blank, err := adjoint.New(model, obs, adjoint.Options{})

@@ -107,11 +107,11 @@ type priors = map[string]Prior
 func paperModel(g *onnx.Graph, interpolation string) Model {
 	return Model{Components: []Component{
 		{Group: GroupLens, Name: "sple", Kind: "sple", Priors: priors{
-			"r_ein": Normal(1.5, 0.5).Bounded(0.1, 5), "q": Normal(0.7, 0.2).Bounded(0.2, 0.999), "phi": Uniform(-math.Pi/2, math.Pi/2),
-			"gamma": Normal(2, 0.2).Bounded(1.1, 2.9), "x": Normal(0, 0.1), "y": Normal(0, 0.1)}},
-		{Group: GroupLens, Name: "shear", Kind: "shear", Priors: priors{"gamma1": Normal(0, 0.05), "gamma2": Normal(0, 0.05)}},
+			"r_ein": physics.Normal(1.5, 0.5).Bounded(0.1, 5), "q": physics.Normal(0.7, 0.2).Bounded(0.2, 0.999), "phi": physics.Uniform(-math.Pi/2, math.Pi/2),
+			"gamma": physics.Normal(2, 0.2).Bounded(1.1, 2.9), "x": physics.Normal(0, 0.1), "y": physics.Normal(0, 0.1)}},
+		{Group: GroupLens, Name: "shear", Kind: "shear", Priors: priors{"gamma1": physics.Normal(0, 0.05), "gamma2": physics.Normal(0, 0.05)}},
 		{Group: GroupSource, Name: "decoder", Kind: KindDecoder, Decoder: &DecoderSpec{Graph: g, Interpolation: interpolation}, Priors: priors{
-			"z": Multivariate(nil, nil, 1), "iota": Normal(1, 0.5), "s": Normal(5, 1).Bounded(0.5, 10), "x": Normal(0, 0.1), "y": Normal(0, 0.1)}},
+			"z": physics.Multivariate(nil, nil, 1), "iota": physics.Normal(1, 0.5), "s": physics.Normal(5, 1).Bounded(0.5, 10), "x": physics.Normal(0, 0.1), "y": physics.Normal(0, 0.1)}},
 	}}
 }
 

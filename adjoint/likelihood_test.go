@@ -11,12 +11,13 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 
 	"lenskit/internal/check"
+	"lenskit/physics"
 )
 
 // noiseModel is richModel with bicubic lookup, the factor of the noise free and residuals of Student's t; nu 0: Gaussian.
 func noiseModel(t testing.TB, nu float64) Model {
 	m := richModel(t, "bicubic")
-	scale := LogNormal(0, 0.3)
+	scale := physics.LogNormal(0, 0.3)
 	m.NoiseScale, m.StudentT = &scale, nu
 	return m
 }
@@ -149,9 +150,9 @@ func TestGaussNewtonMatrixOfLikelihoods(t *testing.T) {
 // The mean curvature by log s over data drawn from the model is what the matrix says.
 func TestInformationOfTheNoiseScale(t *testing.T) {
 	for _, nu := range []float64{0, 4} {
-		scale, sky := LogNormal(0, 1), Fixed(0)
+		scale, sky := physics.LogNormal(0, 1), physics.Fixed(0)
 		m := Model{Sky: &sky, NoiseScale: &scale, StudentT: nu, Components: []Component{{Group: GroupLensLight, Name: "g", Kind: "gaussian",
-			Priors: priors{"amp": Fixed(0), "sigma": Fixed(1), "e1": Fixed(0), "e2": Fixed(0), "center_x": Fixed(0), "center_y": Fixed(0)}}}}
+			Priors: priors{"amp": physics.Fixed(0), "sigma": physics.Fixed(1), "e1": physics.Fixed(0), "e2": physics.Fixed(0), "center_x": physics.Fixed(0), "center_y": physics.Fixed(0)}}}}
 		const side = 200
 		o := Observation{W: side, H: side, PixelScale: 1, Sigma: []float64{0.5}, Data: make([]float64, side*side)}
 		src := rand.NewPCG(24, 1)

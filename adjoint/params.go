@@ -106,10 +106,10 @@ func (p *params) scalar(prior Prior, at int) error {
 		p.values[at] = prior.Values[0]
 		return nil
 	}
-	if prior.Family == "multivariate" {
+	if prior.Family == physics.FamilyMultivariate {
 		return fmt.Errorf("found a multivariate prior, expected that of a single parameter")
 	}
-	s, err := prior.scalar()
+	s, err := compile(prior)
 	if err != nil {
 		return err
 	}
@@ -127,12 +127,12 @@ func (p *params) latents(prior Prior, at, n int) error {
 			return fmt.Errorf("found %d fixed values, expected 1 or %d", len(prior.Values), n)
 		}
 		for i := range n {
-			one := Fixed(prior.Values[min(i, len(prior.Values)-1)])
+			one := physics.Fixed(prior.Values[min(i, len(prior.Values)-1)])
 			if err := p.scalar(one, at+i); err != nil {
 				return err
 			}
 		}
-	case prior.Family == "multivariate":
+	case prior.Family == physics.FamilyMultivariate:
 		m, err := newMultivariate(prior, n)
 		if err != nil {
 			return err

@@ -9,9 +9,9 @@ import (
 
 func TestParamsSayWhatNamesAre(t *testing.T) {
 	// a component named z has no latents, whatever ".z." in a name may look like
-	zero := map[string]Prior{"gamma1": Normal(0, 0.1), "gamma2": Fixed(0)}
-	light := map[string]Prior{"amp": Normal(1, 1), "sigma": Fixed(1), "e1": Fixed(0), "e2": Fixed(0), "center_x": Fixed(0), "center_y": Fixed(0)}
-	sky, scale := Normal(0, 1), LogNormal(0, 1)
+	zero := map[string]Prior{"gamma1": physics.Normal(0, 0.1), "gamma2": physics.Fixed(0)}
+	light := map[string]Prior{"amp": physics.Normal(1, 1), "sigma": physics.Fixed(1), "e1": physics.Fixed(0), "e2": physics.Fixed(0), "center_x": physics.Fixed(0), "center_y": physics.Fixed(0)}
+	sky, scale := physics.Normal(0, 1), physics.LogNormal(0, 1)
 	m := Model{
 		Components: []Component{{Group: GroupLens, Name: "z", Kind: "shear", Priors: zero}, {Group: GroupSource, Name: "blob", Kind: "gaussian", Priors: light}},
 		Sky:        &sky, NoiseScale: &scale,
@@ -48,7 +48,7 @@ func TestParamsSayWhatNamesAre(t *testing.T) {
 func TestLatentsOfADecoderAreLatents(t *testing.T) {
 	needRuntime(t)
 	b := Component{Group: GroupSource, Name: "galaxy", Kind: KindDecoder, Decoder: &DecoderSpec{Graph: smallDecoder(t)},
-		Priors: map[string]Prior{"z": Multivariate(nil, nil, 1), "iota": Normal(1, 1), "s": Fixed(1), "x": Fixed(0), "y": Fixed(0)}}
+		Priors: map[string]Prior{"z": physics.Multivariate(nil, nil, 1), "iota": physics.Normal(1, 1), "s": physics.Fixed(1), "x": physics.Fixed(0), "y": physics.Fixed(0)}}
 	p := open(t, Model{Components: []Component{b}}, Observation{W: 4, H: 4, PixelScale: 0.1, Data: make([]float64, 16), Sigma: []float64{1}}, Options{Threads: 1})
 	n := len(p.Names()) - 4
 	for k, q := range p.Params() {

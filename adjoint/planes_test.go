@@ -19,11 +19,11 @@ func planesModel(t testing.TB, freeze ...string) Model {
 	m := paperModel(smallDecoder(t), "bicubic")
 	m.Components[0].Redshift, m.Components[1].Redshift, m.Components[2].Redshift = 0.5, 0.5, 2.5
 	halo := func(thetaE, x, y float64) priors {
-		return priors{"theta_E": LogNormal(math.Log(thetaE), 0.2), "center_x": Normal(x, 0.1), "center_y": Normal(y, 0.1)}
+		return priors{"theta_E": physics.LogNormal(math.Log(thetaE), 0.2), "center_x": physics.Normal(x, 0.1), "center_y": physics.Normal(y, 0.1)}
 	}
 	sersic := func(amp, x float64) priors {
-		return priors{"amp": LogNormal(math.Log(amp), 0.3), "r_sersic": LogNormal(-0.5, 0.2), "n": Uniform(0.8, 3),
-			"e1": Normal(0, 0.2).Bounded(-0.5, 0.5), "e2": Fixed(0.1), "center_x": Normal(x, 0.1), "center_y": Normal(0, 0.1)}
+		return priors{"amp": physics.LogNormal(math.Log(amp), 0.3), "r_sersic": physics.LogNormal(-0.5, 0.2), "n": physics.Uniform(0.8, 3),
+			"e1": physics.Normal(0, 0.2).Bounded(-0.5, 0.5), "e2": physics.Fixed(0.1), "center_x": physics.Normal(x, 0.1), "center_y": physics.Normal(0, 0.1)}
 	}
 	m.Components = append(m.Components,
 		Component{Group: GroupSource, Name: "between", Kind: "sersic", Redshift: 0.9, Priors: sersic(0.7, 0.3)},
@@ -38,9 +38,9 @@ func planesModel(t testing.TB, freeze ...string) Model {
 				continue
 			}
 			for key, p := range c.Priors {
-				if s, err := p.scalar(); err == nil {
+				if s, err := compile(p); err == nil {
 					v, _ := s.push(0.3)
-					c.Priors[key] = Fixed(v)
+					c.Priors[key] = physics.Fixed(v)
 				}
 			}
 		}
@@ -182,7 +182,7 @@ func TestMasslessPlanesChangeNothing(t *testing.T) {
 	m.Components[0].Redshift, m.Components[1].Redshift, m.Components[2].Redshift = 0.5, 0.5, 2.5
 	for _, z := range []float64{0.2, 1} {
 		m.Components = append(m.Components, Component{Group: GroupLens, Name: fmt.Sprint("empty", z*10), Kind: "shear", Redshift: z,
-			Priors: priors{"gamma1": Fixed(0), "gamma2": Fixed(0)}})
+			Priors: priors{"gamma1": physics.Fixed(0), "gamma2": physics.Fixed(0)}})
 	}
 	m.Cosmology = physics.FlatCosmology(70, 0.3)
 	p := open(t, m, richObservation(24, 1), Options{Device: "reference"})

@@ -24,28 +24,28 @@ func smallDecoder(t testing.TB) *onnx.Graph { return convDecoder(t, 3, 4, 8, 6, 
 // richModel has everything a model can have: two lenses with a fixed parameter, three sources, two lens lights, a sky,
 // and each kind of prior.
 func richModel(t testing.TB, interpolation string) Model {
-	sky := Normal(0, 0.1)
+	sky := physics.Normal(0, 0.1)
 	rng := rand.New(rand.NewPCG(11, 1))
 	given := physics.NewImage(6, 5, 1)
 	copy(given.Pix, check.Normals(rng, 30))
 	sersic := func(amp float64) priors {
-		return priors{"amp": LogNormal(math.Log(amp), 0.3), "r_sersic": LogNormal(-0.5, 0.2), "n": Uniform(0.8, 3),
-			"e1": Normal(0, 0.2).Bounded(-0.5, 0.5), "e2": Fixed(0.1), "center_x": Normal(0.1, 0.1), "center_y": Normal(0, 0.1)}
+		return priors{"amp": physics.LogNormal(math.Log(amp), 0.3), "r_sersic": physics.LogNormal(-0.5, 0.2), "n": physics.Uniform(0.8, 3),
+			"e1": physics.Normal(0, 0.2).Bounded(-0.5, 0.5), "e2": physics.Fixed(0.1), "center_x": physics.Normal(0.1, 0.1), "center_y": physics.Normal(0, 0.1)}
 	}
 	cov := mat.NewSymDense(4, []float64{1, 0.3, 0, 0, 0.3, 2, 0, 0, 0, 0, 1, -0.2, 0, 0, -0.2, 0.5})
 	m := paperModel(smallDecoder(t), interpolation)
-	m.Components[0].Priors["gamma"] = Fixed(1.9)
-	m.Components[2].Priors["z"] = Multivariate([]float64{0.1, -0.2, 0.3, 0}, cov, 2)
+	m.Components[0].Priors["gamma"] = physics.Fixed(1.9)
+	m.Components[2].Priors["z"] = physics.Multivariate([]float64{0.1, -0.2, 0.3, 0}, cov, 2)
 	m.Components = append(m.Components,
 		Component{Group: GroupSource, Name: "blob", Kind: "sersic", Priors: sersic(0.5)},
 		Component{Group: GroupSource, Name: "given", Kind: KindPixels, Pixels: &PixelsSpec{given, interpolation},
-			Priors: priors{"iota": Normal(0.3, 0.1), "s": Fixed(2), "x": Normal(0, 0.3), "y": Fixed(0.2)}},
+			Priors: priors{"iota": physics.Normal(0.3, 0.1), "s": physics.Fixed(2), "x": physics.Normal(0, 0.3), "y": physics.Fixed(0.2)}},
 		Component{Group: GroupLensLight, Name: "sersic", Kind: "sersic", Priors: sersic(1)},
 		Component{Group: GroupLensLight, Name: "net", Kind: KindDecoder, Decoder: &DecoderSpec{Graph: smallDecoder(t), Interpolation: interpolation},
-			Priors: priors{"z": Normal(0, 1).Bounded(-3, 3), "iota": Normal(0.5, 0.2), "s": Uniform(2, 4), "x": Fixed(0), "y": Normal(0, 0.1)}},
-		Component{Group: GroupLens, Name: "mass", Kind: "sis", Priors: priors{"theta_E": Fixed(0.1), "center_x": Fixed(1), "center_y": Fixed(-2)}},
-		Component{Group: GroupLensLight, Name: "star", Kind: "sersic", Priors: priors{"amp": Fixed(2), "r_sersic": Fixed(0.3), "n": Fixed(1),
-			"e1": Fixed(0), "e2": Fixed(0), "center_x": Fixed(-2), "center_y": Fixed(2)}})
+			Priors: priors{"z": physics.Normal(0, 1).Bounded(-3, 3), "iota": physics.Normal(0.5, 0.2), "s": physics.Uniform(2, 4), "x": physics.Fixed(0), "y": physics.Normal(0, 0.1)}},
+		Component{Group: GroupLens, Name: "mass", Kind: "sis", Priors: priors{"theta_E": physics.Fixed(0.1), "center_x": physics.Fixed(1), "center_y": physics.Fixed(-2)}},
+		Component{Group: GroupLensLight, Name: "star", Kind: "sersic", Priors: priors{"amp": physics.Fixed(2), "r_sersic": physics.Fixed(0.3), "n": physics.Fixed(1),
+			"e1": physics.Fixed(0), "e2": physics.Fixed(0), "center_x": physics.Fixed(-2), "center_y": physics.Fixed(2)}})
 	m.Sky = &sky
 	return m
 }
@@ -551,7 +551,7 @@ func TestARayOnABorderTakesTheCellToTheRight(t *testing.T) {
 		src.Pix[i] = float64((i % 4) * (i % 4))
 	}
 	m := Model{Components: []Component{{Group: GroupSource, Name: "s", Kind: KindPixels, Pixels: &PixelsSpec{Image: src},
-		Priors: priors{"iota": Fixed(1), "s": Fixed(4), "x": Normal(0, 1), "y": Fixed(0)}}}}
+		Priors: priors{"iota": physics.Fixed(1), "s": physics.Fixed(4), "x": physics.Normal(0, 1), "y": physics.Fixed(0)}}}}
 	mask := make([]bool, 16)
 	mask[5] = true // source pixel (1, 1), of value 1; its right neighbour has 4
 	p := open(t, m, Observation{W: 4, H: 4, PixelScale: 1, Data: make([]float64, 16), Sigma: []float64{1}, Mask: mask}, Options{})
@@ -566,14 +566,14 @@ func TestAllZeroImageAndFixedModel(t *testing.T) {
 	for i := range m.Components {
 		for name, p := range m.Components[i].Priors {
 			if name != "z" {
-				s, err := p.scalar()
+				s, err := compile(p)
 				if err != nil {
 					continue // fixed already
 				}
 				v, _ := s.push(0)
-				m.Components[i].Priors[name] = Fixed(v)
+				m.Components[i].Priors[name] = physics.Fixed(v)
 			} else {
-				m.Components[i].Priors[name] = Fixed(0)
+				m.Components[i].Priors[name] = physics.Fixed(0)
 			}
 		}
 	}
@@ -647,26 +647,28 @@ func TestBadModelsAreErrors(t *testing.T) {
 	}{
 		"no prior":            {func(m *Model, o *Observation) { delete(m.Components[0].Priors, "q") }, []string{"lens.sple.q", "no prior"}},
 		"prior of nothing":    {func(m *Model, o *Observation) { m.Components[0].Priors["q2"] = wide }, []string{"lens.sple.q2", "expected one of"}},
-		"no width":            {func(m *Model, o *Observation) { m.Components[0].Priors["q"] = Normal(1, 0) }, []string{"lens.sple.q", "width"}},
-		"multivariate scalar": {func(m *Model, o *Observation) { m.Components[0].Priors["q"] = Multivariate(nil, nil, 1) }, []string{"lens.sple.q"}},
+		"no width":            {func(m *Model, o *Observation) { m.Components[0].Priors["q"] = physics.Normal(1, 0) }, []string{"lens.sple.q", "width"}},
+		"multivariate scalar": {func(m *Model, o *Observation) { m.Components[0].Priors["q"] = physics.Multivariate(nil, nil, 1) }, []string{"lens.sple.q"}},
 		"unknown lens":        {func(m *Model, o *Observation) { m.Components[0].Kind = "spel" }, []string{"spel", "sple"}},
 		"unknown light":       {func(m *Model, o *Observation) { m.Components[2].Kind = "vae" }, []string{"vae"}},
 		"unknown group":       {func(m *Model, o *Observation) { m.Components[0].Group = "lenses" }, []string{"lenses"}},
 		"twice a name":        {func(m *Model, o *Observation) { m.Components[1].Name = "sple" }, []string{"sple"}},
-		"latents":             {func(m *Model, o *Observation) { m.Components[2].Priors["z"] = Multivariate([]float64{0}, nil, 1) }, []string{"source.decoder.z", "1 latents", "4"}},
-		"interpolation":       {func(m *Model, o *Observation) { m.Components[2].Decoder.Interpolation = "cubic" }, []string{"cubic", "bicubic"}},
-		"no graph":            {func(m *Model, o *Observation) { m.Components[2].Decoder = nil }, []string{"graph"}},
-		"input rank 3":        {func(m *Model, o *Observation) { shaped(m, dims(1, 16, 1), nil) }, []string{"bad.onnx", `"z"`, "[1 16 1]", "[N, L]"}},
-		"input batch 2":       {func(m *Model, o *Observation) { shaped(m, dims(2, 16), nil) }, []string{"bad.onnx", "[2 16]"}},
-		"output not square":   {func(m *Model, o *Observation) { shaped(m, dims(1, 15), nil) }, []string{"bad.onnx", "[1 15]", "square"}},
-		"output of colours":   {func(m *Model, o *Observation) { shaped(m, dims(1, 48), dims(1, 3, 4, 4)) }, []string{"bad.onnx", "[1 3 4 4]"}},
-		"data short":          {func(m *Model, o *Observation) { o.Data = o.Data[1:] }, []string{"143", "12 x 12"}},
-		"mask short":          {func(m *Model, o *Observation) { o.Mask = make([]bool, 7) }, []string{"7", "144"}},
-		"all masked":          {func(m *Model, o *Observation) { o.Mask = make([]bool, 144) }, []string{"all 144 pixels are masked"}},
-		"zero noise":          {func(m *Model, o *Observation) { o.Sigma = []float64{0} }, []string{"sigma 0"}},
-		"no scale":            {func(m *Model, o *Observation) { o.PixelScale = 0 }, []string{"scale"}},
-		"large psf":           {func(m *Model, o *Observation) { o.PSF.Kernel = randomKernel(13, 5) }, []string{"13 x 5", "12 x 12"}},
-		"negative threads":    {func(m *Model, o *Observation) {}, []string{"threads"}},
+		"latents": {func(m *Model, o *Observation) {
+			m.Components[2].Priors["z"] = physics.Multivariate([]float64{0}, nil, 1)
+		}, []string{"source.decoder.z", "1 latents", "4"}},
+		"interpolation":     {func(m *Model, o *Observation) { m.Components[2].Decoder.Interpolation = "cubic" }, []string{"cubic", "bicubic"}},
+		"no graph":          {func(m *Model, o *Observation) { m.Components[2].Decoder = nil }, []string{"graph"}},
+		"input rank 3":      {func(m *Model, o *Observation) { shaped(m, dims(1, 16, 1), nil) }, []string{"bad.onnx", `"z"`, "[1 16 1]", "[N, L]"}},
+		"input batch 2":     {func(m *Model, o *Observation) { shaped(m, dims(2, 16), nil) }, []string{"bad.onnx", "[2 16]"}},
+		"output not square": {func(m *Model, o *Observation) { shaped(m, dims(1, 15), nil) }, []string{"bad.onnx", "[1 15]", "square"}},
+		"output of colours": {func(m *Model, o *Observation) { shaped(m, dims(1, 48), dims(1, 3, 4, 4)) }, []string{"bad.onnx", "[1 3 4 4]"}},
+		"data short":        {func(m *Model, o *Observation) { o.Data = o.Data[1:] }, []string{"143", "12 x 12"}},
+		"mask short":        {func(m *Model, o *Observation) { o.Mask = make([]bool, 7) }, []string{"7", "144"}},
+		"all masked":        {func(m *Model, o *Observation) { o.Mask = make([]bool, 144) }, []string{"all 144 pixels are masked"}},
+		"zero noise":        {func(m *Model, o *Observation) { o.Sigma = []float64{0} }, []string{"sigma 0"}},
+		"no scale":          {func(m *Model, o *Observation) { o.PixelScale = 0 }, []string{"scale"}},
+		"large psf":         {func(m *Model, o *Observation) { o.PSF.Kernel = randomKernel(13, 5) }, []string{"13 x 5", "12 x 12"}},
+		"negative threads":  {func(m *Model, o *Observation) {}, []string{"threads"}},
 	} {
 		m, o := good()
 		c.change(&m, &o)

@@ -8,56 +8,12 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/mathext"
+
+	"lenskit/physics"
 )
 
-// Prior is what is known of a parameter beforehand, as data. Make one with Normal, Uniform, LogNormal, Fixed or
-// Multivariate.
-//
-// The latents of a decoder, its parameter "z", take a Multivariate prior of their number, a Fixed one with a value for
-// each or one for all, or a scalar one that holds for each of them independently. Other parameters take a scalar prior.
-type Prior struct {
-	Family string        // a name in the table of families, "fixed" or "multivariate"
-	A, B   float64       // the family's parameters
-	Lo, Hi float64       // bounds; none when both are zero, ±Inf where there is none on one side
-	Values []float64     // fixed: one value, or one for each latent
-	Mean   []float64     // multivariate
-	Cov    *mat.SymDense // multivariate: the covariance before Scale; nil is the identity
-	Scale  float64       // multivariate: what the covariance is multiplied by; 0 is 1
-}
-
-// Normal is the normal prior with that mean and standard deviation.
-func Normal(mean, sigma float64) Prior { return Prior{Family: "normal", A: mean, B: sigma} }
-
-// Uniform is the uniform prior on [a, b].
-func Uniform(a, b float64) Prior { return Prior{Family: "uniform", A: a, B: b} }
-
-// LogNormal is the prior of a positive parameter whose logarithm is normal with mean mu and standard deviation sigma.
-func LogNormal(mu, sigma float64) Prior { return Prior{Family: "lognormal", A: mu, B: sigma} }
-
-// Fixed holds a parameter, or latents, at values.
-func Fixed(values ...float64) Prior { return Prior{Family: "fixed", Values: values} }
-
-// Multivariate is the normal prior of latents with that mean and scale times that covariance (nil: the identity).
-func Multivariate(mean []float64, cov *mat.SymDense, scale float64) Prior {
-	return Prior{Family: "multivariate", Mean: mean, Cov: cov, Scale: scale}
-}
-
-// Bounded truncates the prior to [lo, hi]; either may be infinite. The density is normalised over the bounds.
-func (p Prior) Bounded(lo, hi float64) Prior {
-	p.Lo, p.Hi = lo, hi
-	return p
-}
-
-// IsFixed tells whether the prior leaves nothing free.
-func (p Prior) IsFixed() bool { return p.Family == "fixed" }
-
-// bounds are Lo and Hi, infinite where there is none.
-func (p Prior) bounds() (lo, hi float64) {
-	if p.Lo == 0 && p.Hi == 0 {
-		return math.Inf(-1), math.Inf(1)
-	}
-	return p.Lo, p.Hi
-}
+// Prior is what is known of a parameter beforehand, as physics has it.
+type Prior = physics.Prior
 
 // scalarPrior maps a standard normal coordinate to a parameter.
 type scalarPrior interface {
@@ -75,30 +31,30 @@ type scalarPrior interface {
 const uMax = 8
 
 // families is the table of scalar priors: each checks its parameters and compiles.
-var families = map[string]func(p Prior) (scalarPrior, error){
-	"normal":    compileNormal,
-	"uniform":   compileUniform,
-	"lognormal": compileLogNormal,
+var families = map[physics.Family]func(p Prior) (scalarPrior, error){
+	physics.FamilyNormal:    compileNormal,
+	physics.FamilyUniform:   compileUniform,
+	physics.FamilyLogNormal: compileLogNormal,
 }
 
-// scalar compiles a scalar prior that is not fixed.
-func (p Prior) scalar() (scalarPrior, error) {
-	if lo, hi := p.bounds(); !(lo < hi) {
+// compile makes the map of a scalar prior that is not fixed.
+func compile(p Prior) (scalarPrior, error) {
+	if lo, hi := p.Bounds(); !(lo < hi) {
 		return nil, fmt.Errorf("found bounds [%g, %g], expected a lower and a higher one", lo, hi)
 	}
-	if compile, ok := families[p.Family]; ok {
-		return compile(p)
+	if family, ok := families[p.Family]; ok {
+		return family(p)
 	}
-	names := []string{"fixed", "multivariate"}
+	names := []string{string(physics.FamilyFixed), string(physics.FamilyMultivariate)}
 	for name := range families {
-		names = append(names, name)
+		names = append(names, string(name))
 	}
 	sort.Strings(names)
 	return nil, fmt.Errorf("found prior %q, expected one of %s", p.Family, strings.Join(names, ", "))
 }
 
 func compileNormal(p Prior) (scalarPrior, error) {
-	lo, hi := p.bounds()
+	lo, hi := p.Bounds()
 	if lo == math.Inf(-1) && hi == math.Inf(1) {
 		if err := checkNormal(p.A, p.B); err != nil {
 			return nil, err
@@ -239,8 +195,7 @@ func (p truncated) precision(float64) float64 { return 1 / (p.sigma * p.sigma) }
 type uniform struct{ lo, hi float64 }
 
 func compileUniform(p Prior) (scalarPrior, error) {
-	lo, hi := p.bounds()
-	lo, hi = math.Max(lo, p.A), math.Min(hi, p.B)
+	lo, hi := p.Support()
 	if !finite(p.A) || !finite(p.B) || !(lo < hi) || !finite(hi-lo) {
 		return nil, fmt.Errorf("found a uniform prior on [%g, %g], expected a lower and a higher finite number", lo, hi)
 	}
@@ -286,11 +241,11 @@ type logNormal struct {
 }
 
 func compileLogNormal(p Prior) (scalarPrior, error) {
-	lo, hi := p.bounds()
+	lo, hi := p.Bounds()
 	if !(hi > 0) {
 		return nil, fmt.Errorf("found a lognormal prior with bounds [%g, %g], expected room above 0", lo, hi)
 	}
-	q := Normal(p.A, p.B)
+	q := physics.Normal(p.A, p.B)
 	if lo > 0 || !math.IsInf(hi, 1) {
 		q = q.Bounded(math.Log(math.Max(lo, 0)), math.Log(hi))
 		if q.Lo == 0 && q.Hi == 0 { // both bounds at 1
@@ -344,12 +299,12 @@ type multivariate struct {
 }
 
 func newMultivariate(p Prior, n int) (*multivariate, error) {
-	scale := p.Scale
+	scale := p.A
 	if scale == 0 {
 		scale = 1
 	}
 	if !(scale > 0) || !finite(scale) {
-		return nil, fmt.Errorf("found a covariance scale of %g, expected a positive number", p.Scale)
+		return nil, fmt.Errorf("found a covariance scale of %g, expected a positive number", p.A)
 	}
 	if p.Mean != nil && len(p.Mean) != n {
 		return nil, fmt.Errorf("found a prior of %d latents, expected %d", len(p.Mean), n)

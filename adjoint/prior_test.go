@@ -9,29 +9,30 @@ import (
 	"gonum.org/v1/gonum/mat"
 
 	"lenskit/internal/check"
+	"lenskit/physics"
 )
 
 var inf = math.Inf(1)
 
 var scalarPriors = map[string]Prior{
-	"normal":                     Normal(1.5, 0.5),
-	"normal, bounded":            Normal(0.7, 0.2).Bounded(0.2, 0.999),
-	"normal, bounded below":      Normal(1, 3).Bounded(0, inf),
-	"normal, bounded above":      Normal(1, 3).Bounded(-inf, 0.5),
-	"normal, far lower tail":     Normal(0, 1).Bounded(-12, -10),
-	"normal, far upper tail":     Normal(0, 1).Bounded(20, inf),
-	"normal, narrow bounds":      Normal(0, 1).Bounded(3, 3+1e-6),
-	"normal, bounds far outside": Normal(0, 1).Bounded(-1e3, 1e3),
-	"uniform":                    Uniform(-1.5, 4),
-	"uniform, bounded":           Uniform(-1.5, 4).Bounded(0, inf),
-	"lognormal":                  LogNormal(0.3, 0.8),
-	"lognormal, bounded":         LogNormal(0.3, 0.8).Bounded(0.5, 3),
-	"lognormal, bounded below":   LogNormal(0.3, 0.8).Bounded(0.5, inf),
+	"normal":                     physics.Normal(1.5, 0.5),
+	"normal, bounded":            physics.Normal(0.7, 0.2).Bounded(0.2, 0.999),
+	"normal, bounded below":      physics.Normal(1, 3).Bounded(0, inf),
+	"normal, bounded above":      physics.Normal(1, 3).Bounded(-inf, 0.5),
+	"normal, far lower tail":     physics.Normal(0, 1).Bounded(-12, -10),
+	"normal, far upper tail":     physics.Normal(0, 1).Bounded(20, inf),
+	"normal, narrow bounds":      physics.Normal(0, 1).Bounded(3, 3+1e-6),
+	"normal, bounds far outside": physics.Normal(0, 1).Bounded(-1e3, 1e3),
+	"uniform":                    physics.Uniform(-1.5, 4),
+	"uniform, bounded":           physics.Uniform(-1.5, 4).Bounded(0, inf),
+	"lognormal":                  physics.LogNormal(0.3, 0.8),
+	"lognormal, bounded":         physics.LogNormal(0.3, 0.8).Bounded(0.5, 3),
+	"lognormal, bounded below":   physics.LogNormal(0.3, 0.8).Bounded(0.5, inf),
 }
 
 func TestPriorsAreNormalised(t *testing.T) {
 	for name, p := range scalarPriors {
-		s, err := p.scalar()
+		s, err := compile(p)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -54,7 +55,7 @@ func TestPriorsAreNormalised(t *testing.T) {
 
 func TestPriorCoordinateIsAStandardNormal(t *testing.T) {
 	for name, p := range scalarPriors {
-		s, err := p.scalar()
+		s, err := compile(p)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -102,7 +103,7 @@ func TestPriorCoordinateIsAStandardNormal(t *testing.T) {
 
 func TestTruncatedTailsAreAccurate(t *testing.T) {
 	// An exponential law is the limit of a normal one beyond a far bound: θ − 30 is close to −ln Q(u)/30.
-	s, err := Normal(0, 1).Bounded(30, inf).scalar()
+	s, err := compile(physics.Normal(0, 1).Bounded(30, inf))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,15 +128,15 @@ func TestPriorSupport(t *testing.T) {
 		theta float64
 		u     float64 // NaN: outside
 	}{
-		"on a lower bound": {Uniform(0, 1), 0, -8},
-		"on an upper one":  {Normal(0, 1).Bounded(-1, 1), 1, 8},
-		"below":            {Normal(0, 1).Bounded(-1, 1), -1.001, math.NaN()},
-		"above":            {Uniform(0, 1), 1.001, math.NaN()},
-		"zero, lognormal":  {LogNormal(0, 1), 0, math.NaN()},
-		"nan":              {Uniform(0, 1), math.NaN(), math.NaN()},
-		"far, unbounded":   {Normal(0, 1), 30, 30},
+		"on a lower bound": {physics.Uniform(0, 1), 0, -8},
+		"on an upper one":  {physics.Normal(0, 1).Bounded(-1, 1), 1, 8},
+		"below":            {physics.Normal(0, 1).Bounded(-1, 1), -1.001, math.NaN()},
+		"above":            {physics.Uniform(0, 1), 1.001, math.NaN()},
+		"zero, lognormal":  {physics.LogNormal(0, 1), 0, math.NaN()},
+		"nan":              {physics.Uniform(0, 1), math.NaN(), math.NaN()},
+		"far, unbounded":   {physics.Normal(0, 1), 30, 30},
 	} {
-		s, err := c.p.scalar()
+		s, err := compile(c.p)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -147,17 +148,17 @@ func TestPriorSupport(t *testing.T) {
 		}
 	}
 	for name, p := range map[string]Prior{
-		"no width":          Normal(0, 0),
-		"nan mean":          Normal(math.NaN(), 1),
-		"bounds reversed":   Normal(0, 1).Bounded(1, -1),
-		"bounds unreached":  Normal(0, 1).Bounded(50, 60),
-		"uniform, reversed": Uniform(1, 0),
-		"uniform, infinite": Uniform(0, inf),
-		"lognormal below 0": LogNormal(0, 1).Bounded(-2, -1),
+		"no width":          physics.Normal(0, 0),
+		"nan mean":          physics.Normal(math.NaN(), 1),
+		"bounds reversed":   physics.Normal(0, 1).Bounded(1, -1),
+		"bounds unreached":  physics.Normal(0, 1).Bounded(50, 60),
+		"uniform, reversed": physics.Uniform(1, 0),
+		"uniform, infinite": physics.Uniform(0, inf),
+		"lognormal below 0": physics.LogNormal(0, 1).Bounded(-2, -1),
 		"unknown":           {Family: "cauchy"},
 		"empty":             {},
 	} {
-		if _, err := p.scalar(); err == nil {
+		if _, err := compile(p); err == nil {
 			t.Errorf("%s is accepted", name)
 		}
 	}
@@ -173,7 +174,7 @@ func TestMultivariatePrior(t *testing.T) {
 		cov.SetSym(i, i, cov.At(i, i)+0.1)
 	}
 	mean := check.Normals(rng, n)
-	for name, p := range map[string]Prior{"covariance": Multivariate(mean, &cov, 9), "identity": Multivariate(mean, nil, 9)} {
+	for name, p := range map[string]Prior{"covariance": physics.Multivariate(mean, &cov, 9), "identity": physics.Multivariate(mean, nil, 9)} {
 		m, err := newMultivariate(p, n)
 		if err != nil {
 			t.Fatal(err)
@@ -230,12 +231,12 @@ func TestMultivariatePrior(t *testing.T) {
 	}
 	bad := mat.NewSymDense(n, nil) // singular
 	for name, p := range map[string]Prior{
-		"singular":     Multivariate(mean, bad, 1),
-		"short mean":   Multivariate(mean[:3], &cov, 1),
-		"small cov":    Multivariate(mean, mat.NewSymDense(2, []float64{1, 0, 0, 1}), 1),
-		"scale":        Multivariate(mean, &cov, -1),
-		"nan in mean":  Multivariate([]float64{0, 0, math.NaN(), 0, 0}, &cov, 1),
-		"infinite cov": Multivariate(mean, mat.NewSymDense(5, []float64{inf, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1}), 1),
+		"singular":     physics.Multivariate(mean, bad, 1),
+		"short mean":   physics.Multivariate(mean[:3], &cov, 1),
+		"small cov":    physics.Multivariate(mean, mat.NewSymDense(2, []float64{1, 0, 0, 1}), 1),
+		"scale":        physics.Multivariate(mean, &cov, -1),
+		"nan in mean":  physics.Multivariate([]float64{0, 0, math.NaN(), 0, 0}, &cov, 1),
+		"infinite cov": physics.Multivariate(mean, mat.NewSymDense(5, []float64{inf, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1}), 1),
 	} {
 		if _, err := newMultivariate(p, n); err == nil {
 			t.Errorf("%s is accepted", name)

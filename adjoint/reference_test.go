@@ -31,7 +31,7 @@ var pipelineNames = strings.Fields(`source.decoder.z.1 source.decoder.z.2 source
 	lens.epl.center_x lens.epl.center_y lens.epl.theta_E lens.epl.q lens.epl.phi lens.epl.gamma lens.shear.gamma1 lens.shear.gamma2`)
 
 // wide is a prior that is no constraint, for parameters that are given.
-var wide = Normal(0, 10)
+var wide = physics.Normal(0, 10)
 
 func wideModel(t testing.TB) Model {
 	g, err := onnx.Load(check.Shared(t, "reference/public/decoder_small.onnx"))
@@ -182,7 +182,7 @@ func TestImagesAgainstReference(t *testing.T) {
 		fix := func(from params, names ...string) priors {
 			p := priors{}
 			for k := 0; k < len(names); k += 2 {
-				p[names[k]] = Fixed(from[names[k+1]])
+				p[names[k]] = physics.Fixed(from[names[k+1]])
 			}
 			return p
 		}
@@ -200,7 +200,7 @@ func TestImagesAgainstReference(t *testing.T) {
 		} else {
 			source.Kind, source.Pixels = KindPixels, &PixelsSpec{Image: src}
 			source.Priors = fix(c.Kwargs, "iota", "amp", "x", "center_x", "y", "center_y")
-			source.Priors["s"] = Fixed(c.Kwargs["pixel_scale"] * float64(src.W))
+			source.Priors["s"] = physics.Fixed(c.Kwargs["pixel_scale"] * float64(src.W))
 		}
 		m := Model{Components: []Component{
 			{Group: GroupLens, Name: "epl", Kind: "epl", Priors: fix(c.EPL, same("theta_E", "gamma", "e1", "e2", "center_x", "center_y")...)},

@@ -156,8 +156,8 @@ func BenchmarkScaling(b *testing.B) {
 			m := paper(64)()
 			for k := range n {
 				m.Components = append(m.Components, Component{Group: GroupLensLight, Name: fmt.Sprintf("light%d", k), Kind: "sersic", Priors: priors{
-					"amp": Normal(1, 0.5), "r_sersic": Normal(1, 0.2).Bounded(0.1, 5), "n": Normal(3, 0.5).Bounded(0.5, 8),
-					"e1": Normal(0, 0.1).Bounded(-0.5, 0.5), "e2": Normal(0, 0.1).Bounded(-0.5, 0.5), "center_x": Normal(0, 0.5), "center_y": Normal(0, 0.5)}})
+					"amp": physics.Normal(1, 0.5), "r_sersic": physics.Normal(1, 0.2).Bounded(0.1, 5), "n": physics.Normal(3, 0.5).Bounded(0.5, 8),
+					"e1": physics.Normal(0, 0.1).Bounded(-0.5, 0.5), "e2": physics.Normal(0, 0.1).Bounded(-0.5, 0.5), "center_x": physics.Normal(0, 0.5), "center_y": physics.Normal(0, 0.5)}})
 			}
 			return m
 		}, 256, 1)

@@ -3,7 +3,7 @@ package physics
 // convergence is a sheet of constant convergence, α = κ (x, y) about the origin, with parameter kappa.
 type convergence struct{ kappa float64 }
 
-var convergenceParams = []Param{anywhere("kappa", RoleConvergence, One).likely(normal(0, 0.05))}
+var convergenceParams = []Param{anywhere("kappa", RoleConvergence, One).likely(Normal(0, 0.05))}
 
 func (l *convergence) Params() []Param { return convergenceParams }
 

@@ -29,7 +29,7 @@ func newMultipole(kind string, order int) *multipole {
 // multipoleAmplitude is what is held likely of a_cos and a_sin. About a round lens of slope 2 they are the a_m/a by which
 // contours of the convergence depart from ellipses: a percent or so in the light of elliptical galaxies (Hao et al. 2006)
 // and in the mass of lenses (Stacey et al. 2024).
-var multipoleAmplitude = normal(0, 0.01)
+var multipoleAmplitude = Normal(0, 0.01)
 
 var multipoleParams = slices.Concat([]Param{einsteinRadius("theta_E"), massSlope("gamma"),
 	anywhere("a_cos", RoleMultipoleCos, One).likely(multipoleAmplitude), anywhere("a_sin", RoleMultipoleSin, One).likely(multipoleAmplitude)},

@@ -9,7 +9,7 @@ import "lenskit/physics/internal/kern"
 // with parameters gamma1, gamma2.
 type shear struct{ k kern.Shear }
 
-var shearParams = []Param{anywhere("gamma1", RoleShear1, One).likely(normal(0, 0.05)), anywhere("gamma2", RoleShear2, One).likely(normal(0, 0.05))}
+var shearParams = []Param{anywhere("gamma1", RoleShear1, One).likely(Normal(0, 0.05)), anywhere("gamma2", RoleShear2, One).likely(Normal(0, 0.05))}
 
 func (l *shear) Params() []Param { return shearParams }
 

@@ -19,7 +19,7 @@ func newSPLE() *sple {
 	return l
 }
 
-var spleParams = slices.Concat([]Param{einsteinRadius("r_ein"), between("q", RoleAxisRatio, 0, unitHi).likely(normal(0.7, 0.2).within(0.2, 0.999)),
+var spleParams = slices.Concat([]Param{einsteinRadius("r_ein"), between("q", RoleAxisRatio, 0, unitHi).likely(Normal(0.7, 0.2).Bounded(0.2, 0.999)),
 	direction("phi"), massSlope("gamma")}, centre("x", "y"))
 
 func (l *sple) Params() []Param { return spleParams }

@@ -24,7 +24,7 @@ func newCoreSersic() *coreSersic {
 }
 
 var coreSersicParams = ellipseParams(append(sersicOwn(), positive("r_break", RoleCoreRadius, Arcsec).likely(logNormal(0.05, 1)),
-	anywhere("gamma", RoleSlope, One).likely(normal(0.2, 0.2).within(0, 1)), positive("alpha", RoleSharpness, One).likely(fixed(3)))...)
+	anywhere("gamma", RoleSlope, One).likely(Normal(0.2, 0.2).Bounded(0, 1)), positive("alpha", RoleSharpness, One).likely(Fixed(3)))...)
 
 func (l *coreSersic) Params() []Param { return coreSersicParams }
 

@@ -40,7 +40,7 @@ func (l *ellipse) setEllipse(p []float64) {
 
 // amplitude is the amplitude of a whole profile.
 func amplitude(unit Unit) Param {
-	return anywhere("amp", RoleAmplitude, unit).likely(logNormal(0.5, 2).ofBrightness()).inSource(logNormal(0.5, 1.5).ofBrightness())
+	return anywhere("amp", RoleAmplitude, unit).likely(logNormal(0.5, 2).OfBrightness()).inSource(logNormal(0.5, 1.5).OfBrightness())
 }
 
 // ellipseParams appends the parameters that every elliptical light profile ends with. A source need not stand behind the
@@ -48,7 +48,7 @@ func amplitude(unit Unit) Param {
 func ellipseParams(own ...Param) []Param {
 	at := centre("center_x", "center_y")
 	for i, p := range at {
-		at[i] = p.inSource(normal(0, 0.3))
+		at[i] = p.inSource(Normal(0, 0.3))
 	}
 	return slices.Concat(own, ellipticity(), at)
 }

@@ -44,7 +44,7 @@ const (
 // the prior is wide, and a term that is not needed goes towards zero.
 func mgeAmplitude(k int, narrow, wide float64) Prior {
 	width := narrow * math.Pow(wide/narrow, float64(k)/(mgeTerms-1))
-	return logNormal(0.1*2*math.Pi*width, 2).ofBrightness()
+	return logNormal(0.1*2*math.Pi*width, 2).OfBrightness()
 }
 
 var mgeParams = func() []Param {

@@ -25,7 +25,7 @@ func sersicOwn() []Param {
 	return []Param{
 		amplitude(Brightness),
 		positive("r_sersic", RoleHalfLightRadius, Arcsec).likely(logNormal(1, 0.7)).inSource(logNormal(0.3, 0.7)),
-		positive("n", RoleSersicIndex, One).likely(normal(3, 1.5).within(0.3, 8)).inSource(normal(1.5, 1).within(0.3, 6)),
+		positive("n", RoleSersicIndex, One).likely(Normal(3, 1.5).Bounded(0.3, 8)).inSource(Normal(1.5, 1).Bounded(0.3, 6)),
 	}
 }
 

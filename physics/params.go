@@ -53,7 +53,7 @@ func between(name string, role Role, lo, hi float64) Param {
 
 // direction is the direction of an axis: half a turn more is the same.
 func direction(name string) Param {
-	p := anywhere(name, RoleAngle, Radian).likely(normal(0, 1))
+	p := anywhere(name, RoleAngle, Radian).likely(Normal(0, 1))
 	p.Period = math.Pi
 	return p
 }
@@ -61,20 +61,20 @@ func direction(name string) Param {
 // The parameters that several profiles have.
 
 func einsteinRadius(name string) Param {
-	return positive(name, RoleEinsteinRadius, Arcsec).likely(normal(1.5, 0.5).within(0.1, 5))
+	return positive(name, RoleEinsteinRadius, Arcsec).likely(Normal(1.5, 0.5).Bounded(0.1, 5))
 }
 
 func massSlope(name string) Param {
-	return between(name, RoleSlope, 1, 3).likely(normal(2, 0.2).within(1.2, 2.8))
+	return between(name, RoleSlope, 1, 3).likely(Normal(2, 0.2).Bounded(1.2, 2.8))
 }
 
 func ellipticity() []Param {
-	d := normal(0, 0.2).within(-0.6, 0.6)
+	d := Normal(0, 0.2).Bounded(-0.6, 0.6)
 	return []Param{between("e1", RoleEllipticity1, -1, 1).likely(d), between("e2", RoleEllipticity2, -1, 1).likely(d)}
 }
 
 func centre(x, y string) []Param {
-	d := normal(0, 0.1)
+	d := Normal(0, 0.1)
 	return []Param{anywhere(x, RoleCentreX, Arcsec).likely(d), anywhere(y, RoleCentreY, Arcsec).likely(d)}
 }
 
@@ -85,12 +85,12 @@ func ofHalo() []Param {
 
 // Parameters of a model that belong to no profile.
 var (
-	Sky        = anywhere("sky", RoleSky, Brightness).likely(normal(0, 0.1).ofBrightness())
+	Sky        = anywhere("sky", RoleSky, Brightness).likely(Normal(0, 0.1).OfBrightness())
 	NoiseScale = positive("noise_scale", RoleNoiseScale, One).likely(logNormal(1, 0.3))
 )
 
 // Latents is the parameter of a decoder's latents, one by one or all together. Their default prior is the decoder's own,
 // nine times as wide in variance (Chianese et al. 2020, §2.3).
 func Latents(name string) Param {
-	return anywhere(name, RoleLatent, One).likely(prior(FamilyDecoder, 9, 0))
+	return anywhere(name, RoleLatent, One).likely(unbounded(FamilyDecoder, 9, 0))
 }

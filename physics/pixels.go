@@ -53,8 +53,8 @@ func NewPixels(interpolation string, w, h int) (*Pixels, error) {
 func (p *Pixels) Size() (w, h int) { return p.w, p.h }
 
 var pixelsParams = append([]Param{
-	anywhere("iota", RoleAmplitude, Brightness).likely(logNormal(1, 1).ofBrightness()).inSource(normal(1, 0.5).within(0, math.Inf(1)).ofBrightness()),
-	positive("s", RoleSize, Arcsec).likely(normal(5, 2).within(0.5, 40)).inSource(normal(5, 1).within(0.2, 20)),
+	anywhere("iota", RoleAmplitude, Brightness).likely(logNormal(1, 1).OfBrightness()).inSource(Normal(1, 0.5).Bounded(0, math.Inf(1)).OfBrightness()),
+	positive("s", RoleSize, Arcsec).likely(Normal(5, 2).Bounded(0.5, 40)).inSource(Normal(5, 1).Bounded(0.2, 20)),
 }, centre("x", "y")...)
 
 // Params are iota, the factor of the image; s, its width; and x, y, its centre.

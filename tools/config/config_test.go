@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"lenskit/internal/check"
+	"lenskit/physics"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/internal/termtest"
 )
@@ -23,20 +24,20 @@ func TestConfigIsReadWithDefaultsFilledIn(t *testing.T) {
 		t.Errorf("got %s", c.Path("mock.fits"))
 	}
 	sple := c.Lens[0]
-	if p := sple.Params[0].Prior; p.Kind != PriorNormal || p.A != 1.5 || p.Lo != 0.1 || p.Hi != 5 {
+	if p := sple.Params[0].Prior; p.Family != physics.FamilyNormal || p.A != 1.5 || p.Lo != 0.1 || p.Hi != 5 {
 		t.Errorf("r_ein: got %+v", p)
 	}
-	if p := sple.Params[1].Prior; p.Kind != PriorNormal || p.A != 0.7 || p.Lo != 0.2 || p.Truth[0] != 0.8 {
+	if p := sple.Params[1].Prior; p.Family != physics.FamilyNormal || p.A != 0.7 || p.Lo != 0.2 || p.Truth[0] != 0.8 {
 		t.Errorf("q: got %+v", p)
 	}
-	if p := sple.Params[3].Prior; p.Kind != PriorFixed || p.Fixed[0] != 2 {
+	if p := sple.Params[3].Prior; !p.IsFixed() || p.Values[0] != 2 {
 		t.Errorf("gamma: got %+v", p)
 	}
 	z := c.Source[0].Params[0]
-	if !z.Vector || z.Prior.Kind != PriorBundle || z.Prior.A != 4 || !reflect.DeepEqual(z.Prior.Truth, []float64{0.5, -1e-3}) {
+	if !z.Vector || z.Prior.Family != physics.FamilyDecoder || z.Prior.A != 4 || !reflect.DeepEqual(z.Prior.Truth, []float64{0.5, -1e-3}) {
 		t.Errorf("z: got %+v", z)
 	}
-	if c.Source[1].Name != "disc" || c.Source[1].Key("n") != "source.disc.n" || c.Sky.Kind != PriorUniform {
+	if c.Source[1].Name != "disc" || c.Source[1].Key("n") != "source.disc.n" || c.Sky.Family != physics.FamilyUniform {
 		t.Errorf("got %+v", c.Source[1])
 	}
 }

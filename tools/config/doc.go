@@ -6,5 +6,8 @@
 //
 //	cfg, err := config.Load("lens.yaml")
 //
+// Each mapping of the config is a table of its keys, by which it is read, written and explained: Reference lists them all, as
+// docs/config.md does.
+//
 // Formats other than YAML register themselves, as that of lenskit/tools/coolest does when it is imported.
 package config

@@ -20,8 +20,8 @@ source:
 	}
 	for _, c := range cfg.Components() {
 		for i := range c.Params {
-			if p := &c.Params[i]; p.Prior.Kind != config.PriorFixed {
-				fmt.Println(c.NameOf(p, 0), p.Prior.Kind)
+			if p := &c.Params[i]; !p.Prior.IsFixed() {
+				fmt.Println(c.NameOf(p, 0), p.Prior.Family)
 			}
 		}
 	}

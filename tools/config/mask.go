@@ -1,13 +1,10 @@
 package config
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // MaskConfig is a region of pixels, those that are used; or everything, when Kind is "".
 type MaskConfig struct {
-	Kind       string // one of maskKinds
+	Kind       string // a key of maskFields, not center
 	Size       [2]float64
 	Center     [2]float64
 	File       string
@@ -15,9 +12,32 @@ type MaskConfig struct {
 	Neighbours NeighbourConfig
 }
 
-// maskKinds are the keys of a region: a shape; the pixels where a file is not 0; the pixels in all or in any of several
-// regions or not in one; and those that show no neighbour of the lens. A list of regions stands for all of them.
-var maskKinds = []string{"circle", "annulus", "box", "file", "all", "any", "not", "neighbours"}
+// maskFields are the keys of a region, at a depth within others: its centre, or what makes it one of a kind. A list of regions
+// stands for all of them.
+func maskFields(depth int) mapping[MaskConfig] {
+	parts := func(m *MaskConfig, e entry) error { return m.parseParts(e.node, depth) }
+	return mapping[MaskConfig]{
+		field[MaskConfig]{key: "center", value: "[x, y] in arcsec", without: "[0, 0]", help: "centre of a circle, annulus or box"}.
+			pair(func(m *MaskConfig) *[2]float64 { return &m.Center }, nil),
+		field[MaskConfig]{key: "circle", value: "a radius in arcsec above 0", help: "pixels within a circle"}.
+			number(func(m *MaskConfig) *float64 { return &m.Size[1] }, above0),
+		field[MaskConfig]{key: "annulus", value: "an inner and a larger outer radius in arcsec", help: "pixels between two circles"}.
+			pair(func(m *MaskConfig) *[2]float64 { return &m.Size }, func(a, b float64) bool { return 0 <= a && a < b }),
+		field[MaskConfig]{key: "box", value: "width and height in arcsec above 0", help: "pixels within a box"}.
+			pair(func(m *MaskConfig) *[2]float64 { return &m.Size }, func(a, b float64) bool { return a > 0 && b > 0 }),
+		field[MaskConfig]{key: "file", value: "PATH or PATH[EXT]", help: "pixels where a FITS image is not 0"}.
+			path(func(m *MaskConfig) *string { return &m.File }),
+		field[MaskConfig]{key: "all", value: "a list of regions", help: "pixels in all of them"}.with(parts, (*MaskConfig).partsText),
+		field[MaskConfig]{key: "any", value: "a list of regions", help: "pixels in any of them"}.with(parts, (*MaskConfig).partsText),
+		field[MaskConfig]{key: "not", value: "a region", help: "pixels outside of it"}.with(func(m *MaskConfig, e entry) error {
+			m.Parts = make([]MaskConfig, 1)
+			return m.Parts[0].parse(e.node, depth+1)
+		}, func(m *MaskConfig, moved func(string) string) string { return m.Parts[0].text(moved) }),
+		field[MaskConfig]{key: "neighbours", value: "auto, or a mapping", help: "pixels that show no neighbour of the lens", sub: neighbourFields}.with(
+			func(m *MaskConfig, e entry) error { return m.Neighbours.parse(e.node) },
+			func(m *MaskConfig, _ func(string) string) string { return m.Neighbours.text() }),
+	}
+}
 
 // maxMaskDepth bounds regions within regions.
 const maxMaskDepth = 16
@@ -30,52 +50,22 @@ func (m *MaskConfig) parse(n node, depth int) error {
 		m.Kind = "all"
 		return m.parseParts(n, depth)
 	}
-	keys, err := n.entries(append([]string{"center"}, maskKinds...))
+	fields := maskFields(depth)
+	keys, err := n.entries(fields.keys())
 	if err != nil {
 		return err
 	}
 	centered := false
 	for _, e := range keys {
-		if e.name != "center" {
-			if m.Kind != "" {
-				return e.fail("stands beside %s, expected one of %s, or a list of regions", m.Kind, strings.Join(maskKinds, ", "))
-			}
+		switch {
+		case e.name == "center":
+			centered = true
+		case m.Kind != "":
+			return e.fail("stands beside %s, expected one of %s, or a list of regions", m.Kind, strings.Join(fields[1:].keys(), ", "))
+		default:
 			m.Kind = e.name
 		}
-		var v []float64
-		switch e.name {
-		case "circle":
-			if m.Size[1], err = e.number(); err == nil && m.Size[1] <= 0 {
-				err = e.fail("found %g, expected a radius in arcsec above 0", m.Size[1])
-			}
-		case "annulus":
-			if v, err = e.numbers(2, false); err == nil {
-				if m.Size = [2]float64(v); !(0 <= v[0] && v[0] < v[1]) {
-					err = e.fail("found [%g, %g], expected an inner and a larger outer radius in arcsec", v[0], v[1])
-				}
-			}
-		case "box":
-			if v, err = e.numbers(2, false); err == nil {
-				if m.Size = [2]float64(v); !(v[0] > 0 && v[1] > 0) {
-					err = e.fail("found [%g, %g], expected width and height in arcsec above 0", v[0], v[1])
-				}
-			}
-		case "file":
-			m.File, err = e.text()
-		case "all", "any":
-			err = m.parseParts(e.node, depth)
-		case "not":
-			m.Parts = make([]MaskConfig, 1)
-			err = m.Parts[0].parse(e.node, depth+1)
-		case "neighbours":
-			err = m.Neighbours.parse(e.node)
-		case "center":
-			centered = true
-			if v, err = e.numbers(2, false); err == nil {
-				m.Center = [2]float64(v)
-			}
-		}
-		if err != nil {
+		if err := fields.field(e.name).read(m, e); err != nil {
 			return err
 		}
 	}
@@ -104,32 +94,22 @@ func (m *MaskConfig) parseParts(n node, depth int) error {
 
 // text is the region as YAML; moved rewrites paths.
 func (m *MaskConfig) text(moved func(string) string) string {
-	var s string
-	switch m.Kind {
-	case "file":
-		s = moved(m.File)
-	case "circle":
-		s = yamlNumber(m.Size[1])
-	case "all", "any":
-		parts := make([]string, len(m.Parts))
-		for i := range parts {
-			parts[i] = m.Parts[i].text(moved)
-		}
-		s = "[" + strings.Join(parts, ", ") + "]"
-		if m.Kind == "all" {
-			return s
-		}
-	case "not":
-		s = m.Parts[0].text(moved)
-	case "neighbours":
-		s = m.Neighbours.text()
-	default:
-		s = yamlNumbers(m.Size[:])
+	s := maskFields(0).field(m.Kind).write(m, moved)
+	if m.Kind == "all" {
+		return s
 	}
 	if m.Center != [2]float64{} {
 		s += ", center: " + yamlNumbers(m.Center[:])
 	}
 	return "{" + m.Kind + ": " + s + "}"
+}
+
+func (m *MaskConfig) partsText(moved func(string) string) string {
+	parts := make([]string, len(m.Parts))
+	for i := range parts {
+		parts[i] = m.Parts[i].text(moved)
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
 }
 
 // NeighbourConfig says what counts as a neighbour of the lens. The zero value is auto.
@@ -158,24 +138,25 @@ func (q NeighbourConfig) Defaults() NeighbourConfig {
 	return q
 }
 
+// neighbourFields are the keys of a mask of neighbours.
+var neighbourFields = mapping[NeighbourConfig]{
+	field[NeighbourConfig]{key: "beyond", value: "a number above 0", without: yamlNumber(neighbourBeyond), help: "arcsec from the image's centre, beyond which the brightest pixel of a neighbour lies"}.
+		number(func(q *NeighbourConfig) *float64 { return &q.Beyond }, above0),
+	field[NeighbourConfig]{key: "threshold", value: "a number above 0", without: yamlNumber(neighbourThreshold), help: "signal to noise of its brightest pixel in the smoothed image"}.
+		number(func(q *NeighbourConfig) *float64 { return &q.Threshold }, above0),
+	field[NeighbourConfig]{key: "margin", value: "a number above 0", without: yamlNumber(neighbourMargin), help: "arcsec around what is seen that are masked as well"}.
+		number(func(q *NeighbourConfig) *float64 { return &q.Margin }, above0),
+}
+
 func (q *NeighbourConfig) parse(n node) error {
 	if s, err := n.text(); err == nil && s == "auto" {
 		return nil
 	}
-	keys, err := n.entries([]string{"beyond", "threshold", "margin"})
+	keys, err := n.entries(neighbourFields.keys())
 	if err != nil {
 		return n.fail("found %s, expected auto, or a mapping of beyond, threshold, margin", n.describe())
 	}
-	for _, e := range keys {
-		v := map[string]*float64{"beyond": &q.Beyond, "threshold": &q.Threshold, "margin": &q.Margin}[e.name]
-		if *v, err = e.number(); err == nil && *v <= 0 {
-			err = e.fail("found %g, expected a number above 0", *v)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return neighbourFields.fill(q, keys, nil)
 }
 
 func (q NeighbourConfig) text() string {
@@ -183,5 +164,5 @@ func (q NeighbourConfig) text() string {
 		return "auto"
 	}
 	q = q.Defaults()
-	return fmt.Sprintf("{beyond: %s, threshold: %s, margin: %s}", yamlNumber(q.Beyond), yamlNumber(q.Threshold), yamlNumber(q.Margin))
+	return neighbourFields.flow(&q, nil)
 }

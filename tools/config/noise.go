@@ -1,9 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"strings"
-
 	"lenskit/physics"
 )
 
@@ -25,51 +22,65 @@ type Quantity struct {
 
 func (q Quantity) IsSet() bool { return q.Value != 0 || q.File != "" }
 
-// positive reads a quantity: a number above 0, or a path.
-func (n node) positive(what string) (q Quantity, err error) {
+// positive reads a quantity: a number above 0, or a path, as value says.
+func (n node) positive(value string) (q Quantity, err error) {
 	if s, terr := n.text(); terr == nil && !LooksNumeric(s) {
 		if s == "" {
-			return q, n.fail("found an empty path, expected %s above 0 or a FITS path", what)
+			return q, n.fail("found an empty path, expected %s", value)
 		}
 		return Quantity{File: s}, nil
 	}
 	if q.Value, err = n.number(); err == nil && q.Value <= 0 {
-		err = n.fail("found %g, expected %s above 0 or a FITS path", q.Value, what)
+		err = n.fail("found %g, expected %s", q.Value, value)
 	}
 	return q, err
 }
 
+func (q Quantity) text(moved func(string) string) string {
+	if q.File != "" {
+		return moved(q.File)
+	}
+	return yamlNumber(q.Value)
+}
+
+// quantity completes a field by where its quantity goes.
+func (f field[T]) quantity(at func(*T) *Quantity) field[T] {
+	return f.with(func(t *T, e entry) (err error) {
+		*at(t), err = e.positive(f.value)
+		return err
+	}, func(t *T, moved func(string) string) string { return at(t).text(moved) })
+}
+
+// sigmaOrFile is what may stand for the noise of a pixel.
+const sigmaOrFile = "a standard deviation above 0 or a FITS path"
+
+// noiseFields are the keys of data.noise: sigma, or exposure and background, which counts have.
+var noiseFields = mapping[noiseConfig]{
+	field[noiseConfig]{key: "sigma", value: sigmaOrFile, help: "standard deviation of a pixel, in image units",
+		omit: func(d *noiseConfig) bool { return !d.Sigma.IsSet() },
+	}.quantity(func(d *noiseConfig) *Quantity { return &d.Sigma }),
+	field[noiseConfig]{key: "exposure", value: "seconds above 0 or a FITS path", help: "exposure of an image in counts per second",
+		omit: func(d *noiseConfig) bool { return d.Sigma.IsSet() },
+	}.quantity(func(d *noiseConfig) *Quantity { return &d.Exposure }),
+	field[noiseConfig]{key: "background", value: sigmaOrFile, help: "standard deviation of a pixel without light, in image units",
+		omit: func(d *noiseConfig) bool { return d.Sigma.IsSet() },
+	}.quantity(func(d *noiseConfig) *Quantity { return &d.Background }),
+	field[noiseConfig]{key: "gain", value: "electrons per count above 0", without: "1", help: "gain of the detector",
+		omit: func(d *noiseConfig) bool { return d.Sigma.IsSet() || d.Gain == 1 },
+	}.number(func(d *noiseConfig) *float64 { return &d.Gain }, above0),
+	field[noiseConfig]{key: "fraction", value: "a fraction of the light, 0 to 1", without: "0", help: "of a pixel's light: an error of models, added in quadrature",
+		omit: func(d *noiseConfig) bool { return d.Fraction == 0 },
+	}.number(func(d *noiseConfig) *float64 { return &d.Fraction }, func(v float64) bool { return v >= 0 && v < 1 }),
+}
+
 func (d *noiseConfig) parse(n node, place func(entry)) (err error) {
 	if !n.isMapping() {
-		d.Sigma, err = n.positive("a standard deviation")
-		return err
-	}
-	keys, err := n.entries([]string{"sigma", "exposure", "background", "gain", "fraction"})
-	if err != nil {
+		d.Sigma, err = n.positive(sigmaOrFile)
 		return err
 	}
 	d.Gain = 1
-	for _, e := range keys {
-		place(e)
-		switch e.name {
-		case "sigma":
-			d.Sigma, err = e.positive("a standard deviation")
-		case "fraction":
-			if d.Fraction, err = e.number(); err == nil && !(d.Fraction >= 0 && d.Fraction < 1) {
-				err = e.fail("found %g, expected a fraction of the light, 0 to 1", d.Fraction)
-			}
-		case "exposure":
-			d.Exposure, err = e.positive("seconds")
-		case "background":
-			d.Background, err = e.positive("a standard deviation")
-		case "gain":
-			if d.Gain, err = e.number(); err == nil && d.Gain <= 0 {
-				err = e.fail("found %g, expected electrons per count above 0", d.Gain)
-			}
-		}
-		if err != nil {
-			return err
-		}
+	if err := noiseFields.read(d, n, place); err != nil {
+		return err
 	}
 	if d.Sigma.IsSet() {
 		if d.Exposure.IsSet() || d.Background.IsSet() {
@@ -90,30 +101,28 @@ func (d *noiseConfig) parse(n node, place func(entry)) (err error) {
 
 // text is the noise as YAML; moved rewrites paths.
 func (d *noiseConfig) text(moved func(string) string) string {
-	one := func(q Quantity) string {
-		if q.File != "" {
-			return moved(q.File)
-		}
-		return yamlNumber(q.Value)
+	if d.Sigma.IsSet() && d.Fraction == 0 {
+		return d.Sigma.text(moved)
 	}
-	if d.Sigma.IsSet() {
-		if d.Fraction == 0 {
-			return one(d.Sigma)
-		}
-		return fmt.Sprintf("{sigma: %s, fraction: %s}", one(d.Sigma), yamlNumber(d.Fraction))
-	}
-	s := fmt.Sprintf("{exposure: %s, background: %s", one(d.Exposure), one(d.Background))
-	if d.Gain != 1 {
-		s += ", gain: " + yamlNumber(d.Gain)
-	}
-	if d.Fraction != 0 {
-		s += ", fraction: " + yamlNumber(d.Fraction)
-	}
-	return s + "}"
+	return noiseFields.flow(d, moved)
 }
 
 // defaultNu is the degrees of freedom of Student's t where a config states none.
 const defaultNu = 4
+
+// likelihoodFields are the keys of likelihood.
+var likelihoodFields = mapping[Config]{
+	field[Config]{key: "student_t", value: "a mapping", help: "Student's t, whose tails are heavier than a Gaussian's", sub: studentFields}.with(
+		func(c *Config, e entry) error {
+			c.StudentT = defaultNu
+			return studentFields.read(c, e.node, nil)
+		}, func(c *Config, moved func(string) string) string { return studentFields.flow(c, moved) }),
+}
+
+var studentFields = mapping[Config]{
+	field[Config]{key: "nu", value: "1 to 1000 degrees of freedom", without: yamlNumber(defaultNu), help: "degrees of freedom"}.
+		number(func(c *Config) *float64 { return &c.StudentT }, func(v float64) bool { return v >= 1 && v <= 1000 }),
+}
 
 // parseLikelihood reads how residuals are distributed: gaussian, or Student's t.
 func (c *Config) parseLikelihood(n node) error {
@@ -127,26 +136,7 @@ func (c *Config) parseLikelihood(n node) error {
 		}
 		return n.fail("found %q, expected gaussian or student_t", s)
 	}
-	keys, err := n.entries([]string{"student_t"})
-	if err != nil {
-		return err
-	}
-	for _, e := range keys {
-		c.StudentT = defaultNu
-		inner, err := e.entries([]string{"nu"})
-		if err != nil {
-			return err
-		}
-		for _, nu := range inner {
-			if c.StudentT, err = nu.number(); err == nil && !(c.StudentT >= 1 && c.StudentT <= 1000) {
-				err = nu.fail("found %g, expected 1 to 1000 degrees of freedom", c.StudentT)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return likelihoodFields.read(c, n, nil)
 }
 
 // Scalar is a parameter that belongs to no component.
@@ -176,16 +166,4 @@ func (c *Config) Scalars() []Scalar {
 		out = append(out, Scalar{"noise.scale", physics.NoiseScale.Name, physics.RoleNoiseScale, c.NoiseScale})
 	}
 	return out
-}
-
-// likelihoodText is the likelihood as lines of YAML.
-func (c *Config) likelihoodText() string {
-	var b strings.Builder
-	if c.NoiseScale != nil {
-		fmt.Fprintf(&b, "noise_scale: %s\n", c.NoiseScale.text())
-	}
-	if c.StudentT > 0 {
-		fmt.Fprintf(&b, "likelihood: {student_t: {nu: %s}}\n", yamlNumber(c.StudentT))
-	}
-	return b.String()
 }

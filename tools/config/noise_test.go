@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"lenskit/physics"
 )
 
 func TestNoiseAndMasksAreWrittenAsTheyAreRead(t *testing.T) {
@@ -44,7 +46,7 @@ func TestNoiseAndMasksAreWrittenAsTheyAreRead(t *testing.T) {
 	if c.Data.Supersampling != 1 {
 		t.Errorf("got supersampling %d", c.Data.Supersampling)
 	}
-	if p := c.NoiseScale; c.StudentT != defaultNu || p.Kind != PriorLognormal || p.A != 0 || p.B != 0.3 {
+	if p := c.NoiseScale; c.StudentT != defaultNu || p.Family != physics.FamilyLogNormal || p.A != 0 || p.B != 0.3 {
 		t.Errorf("got ν = %g, noise_scale %+v", c.StudentT, p)
 	}
 }

@@ -220,8 +220,8 @@ func (p *Prior) Start(out, mean []float64) error {
 	if given == nil {
 		given, what = p.Init, "init"
 	}
-	if p.Kind == PriorFixed {
-		given, what = p.Fixed, "fixed"
+	if p.IsFixed() {
+		given, what = p.Values, "fixed"
 	}
 	switch {
 	case len(given) == 1:
@@ -232,12 +232,12 @@ func (p *Prior) Start(out, mean []float64) error {
 		return fmt.Errorf("%s has %d values, expected %d", what, len(given), len(out))
 	case given != nil:
 		copy(out, given)
-	case p.Kind == PriorBundle:
+	case p.Family == physics.FamilyDecoder:
 		if mean != nil {
 			copy(out, mean)
 		}
 	default:
-		m := math.Min(math.Max(p.Centre1(), p.Lo), p.Hi)
+		m := math.Min(math.Max(p.Centre(), p.Lo), p.Hi)
 		for i := range out {
 			out[i] = m
 		}

@@ -39,27 +39,22 @@ func (c *Config) lenses(path string, named Named) ([]physics.Lens, error) {
 // defaultCosmology is the universe of a config that names none.
 func defaultCosmology() physics.Cosmology { return physics.FlatCosmology(70, 0.3) }
 
-// parseCosmology reads H0 (km/s/Mpc), Omega_m and Omega_lambda; without the last the universe is flat.
+// cosmologyFields are the keys of cosmology.
+var cosmologyFields = mapping[physics.Cosmology]{
+	field[physics.Cosmology]{key: "H0", value: "km/s/Mpc above 0", without: yamlNumber(defaultCosmology().H0), help: "Hubble constant"}.
+		number(func(u *physics.Cosmology) *float64 { return &u.H0 }, nil),
+	field[physics.Cosmology]{key: "Omega_m", value: "more than 0 and at most 1", without: yamlNumber(defaultCosmology().OmegaM), help: "density of matter"}.
+		number(func(u *physics.Cosmology) *float64 { return &u.OmegaM }, nil),
+	field[physics.Cosmology]{key: "Omega_lambda", value: "0 or more", without: "that of a flat universe", help: "density of dark energy"}.
+		number(func(u *physics.Cosmology) *float64 { return &u.OmegaLambda }, nil),
+}
+
+// parseCosmology reads a universe; without Omega_lambda it is flat.
 func parseCosmology(n node) (physics.Cosmology, error) {
 	c := defaultCosmology()
-	keys, err := n.entries([]string{"H0", "Omega_m", "Omega_lambda"})
-	if err != nil {
-		return c, err
-	}
 	flat := true
-	for _, e := range keys {
-		switch e.name {
-		case "H0":
-			c.H0, err = e.number()
-		case "Omega_m":
-			c.OmegaM, err = e.number()
-		case "Omega_lambda":
-			flat = false
-			c.OmegaLambda, err = e.number()
-		}
-		if err != nil {
-			return c, err
-		}
+	if err := cosmologyFields.read(&c, n, func(e entry) { flat = flat && e.name != "Omega_lambda" }); err != nil {
+		return c, err
 	}
 	if flat {
 		c = physics.FlatCosmology(c.H0, c.OmegaM)

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -245,46 +244,41 @@ func (c *Config) Settings() Settings {
 	return all
 }
 
+// searchFields are the keys of search.
+var searchFields = func() (m mapping[Config]) {
+	for i := range settingList {
+		s := &settingList[i]
+		f := field[Config]{key: s.Key, value: fmt.Sprintf("a number from %g to %g (unit: %s)", s.Lo, s.Hi, s.Unit)}
+		f.read = func(c *Config, e entry) (err error) {
+			o := Override{Key: s.Key}
+			if s.Whole {
+				var v int
+				v, err = e.whole(int(s.Lo), int(s.Hi))
+				o.Value = float64(v)
+			} else if o.Value, err = e.number(); err == nil && (o.Value < s.Lo || o.Value > s.Hi) {
+				err = e.fail("found %s, expected %s", e.describe(), f.value)
+			}
+			c.Search = append(c.Search, o)
+			return err
+		}
+		m = append(m, f)
+	}
+	return m
+}()
+
 // parseSearch reads the settings that a config states.
 func (c *Config) parseSearch(n node) error {
-	names := make([]string, len(settingList))
-	for i, s := range settingList {
-		names[i] = s.Key
-	}
 	if !n.isMapping() {
 		return n.fail("found %s, expected a mapping of settings such as {draw_steps: 12}", n.describe())
 	}
-	keys, err := n.entries(names)
-	if err != nil {
-		return err
-	}
-	for _, e := range keys {
-		s := settingList[slices.Index(names, e.name)]
-		var v float64
-		if s.Whole {
-			var whole int
-			whole, err = e.whole(int(s.Lo), int(s.Hi))
-			v = float64(whole)
-		} else if v, err = e.number(); err == nil && (v < s.Lo || v > s.Hi) {
-			err = e.fail("found %s, expected a number from %g to %g (unit: %s)", e.describe(), s.Lo, s.Hi, s.Unit)
-		}
-		if err != nil {
-			return err
-		}
-		c.Search = append(c.Search, Override{e.name, v})
-	}
-	return nil
+	return searchFields.read(c, n, nil)
 }
 
-// searchText is the settings that the config states, as lines of YAML.
-func (c *Config) searchText() string {
-	if len(c.Search) == 0 {
-		return ""
-	}
+// searchText is the settings that the config states, as lines of YAML behind indent, in its order.
+func (c *Config) searchText(indent string) string {
 	var b strings.Builder
-	b.WriteString("search:\n")
 	for _, o := range c.Search {
-		fmt.Fprintf(&b, "  %s: %s\n", o.Key, yamlNumber(o.Value))
+		b.WriteString(indent + line(o.Key, yamlNumber(o.Value)))
 	}
 	return b.String()
 }

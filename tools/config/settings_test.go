@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -68,8 +67,6 @@ func TestBadSettingsAreRefused(t *testing.T) {
 		}
 	}
 }
-
-var update = flag.Bool("update", false, "write the rows of docs/search.md anew")
 
 // settingRows are the rows of docs/search.md by key: what settings.go says of each field, with keys in place of fields.
 func settingRows(t *testing.T) map[string]string {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"io"
 	"math"
 	"path/filepath"
@@ -11,7 +10,7 @@ import (
 	"lenskit/tools/internal/rundir"
 )
 
-// writeConfig writes c to path, atomically, with defaults filled in and its paths made relative to path's folder.
+// Save writes c to path, atomically, with defaults filled in and its paths made relative to path's folder.
 func (c *Config) Save(path string) error {
 	return rundir.WriteAtomic(path, func(w io.Writer) error {
 		_, err := io.WriteString(w, c.Text(filepath.Dir(path)))
@@ -21,85 +20,7 @@ func (c *Config) Save(path string) error {
 
 // Text is the config as YAML for a file in folder dir.
 func (c *Config) Text(dir string) string {
-	var b strings.Builder
-	d := &c.Data
-	b.WriteString("data:\n")
-	if d.Image != "" {
-		fmt.Fprintf(&b, "  image: %s\n", c.moved(d.Image, dir))
-	}
-	if d.Size[0] > 0 {
-		fmt.Fprintf(&b, "  size: [%d, %d]\n", d.Size[0], d.Size[1])
-	}
-	moved := func(p string) string { return c.moved(p, dir) }
-	if d.Noise != (noiseConfig{}) {
-		fmt.Fprintf(&b, "  noise: %s\n", d.Noise.text(moved))
-	}
-	sampling := ""
-	if d.PSFSampling > 1 {
-		sampling = fmt.Sprintf(", supersampling: %d", d.PSFSampling)
-	}
-	switch {
-	case d.PSFFile != "":
-		fmt.Fprintf(&b, "  psf: {file: %s%s}\n", moved(d.PSFFile), sampling)
-	case d.PSFSigma > 0:
-		fmt.Fprintf(&b, "  psf: {gaussian: %s%s}\n", yamlNumber(d.PSFSigma), sampling)
-	}
-	if d.PixelScale > 0 {
-		fmt.Fprintf(&b, "  pixel_scale: %s\n", yamlNumber(d.PixelScale))
-	}
-	switch {
-	case d.Tolerance > 0:
-		fmt.Fprintf(&b, "  supersampling: {adaptive: %d, tolerance: %s}\n", d.Supersampling, yamlNumber(d.Tolerance))
-	case d.Supersampling > 1:
-		fmt.Fprintf(&b, "  supersampling: %d\n", d.Supersampling)
-	}
-	if d.Mask.Kind != "" {
-		fmt.Fprintf(&b, "  mask: %s\n", d.Mask.text(moved))
-	}
-	for _, g := range []struct {
-		name  string
-		parts []Component
-	}{{"lens", c.Lens}, {"source", c.Source}, {"lens_light", c.LensLight}} {
-		if len(g.parts) == 0 {
-			continue
-		}
-		fmt.Fprintf(&b, "%s:\n", g.name)
-		for i := range g.parts {
-			c.writeComponent(&b, &g.parts[i], dir)
-		}
-	}
-	if c.Sky != nil {
-		fmt.Fprintf(&b, "sky: %s\n", c.Sky.text())
-	}
-	b.WriteString(c.likelihoodText())
-	if c.HasRedshifts() {
-		u := c.Cosmology
-		fmt.Fprintf(&b, "cosmology: {H0: %s, Omega_m: %s, Omega_lambda: %s}\n", yamlNumber(u.H0), yamlNumber(u.OmegaM), yamlNumber(u.OmegaLambda))
-	}
-	b.WriteString(c.searchText())
-	return b.String()
-}
-
-func (c *Config) writeComponent(b *strings.Builder, p *Component, dir string) {
-	fmt.Fprintf(b, "  - type: %s\n", p.Type)
-	if p.Name != p.Type {
-		fmt.Fprintf(b, "    name: %s\n", p.Name)
-	}
-	if p.Redshift > 0 {
-		fmt.Fprintf(b, "    redshift: %s\n", yamlNumber(p.Redshift))
-	}
-	if p.Model != "" {
-		fmt.Fprintf(b, "    model: %s\n", c.moved(p.Model, dir))
-	}
-	if p.Interpolation != "" {
-		fmt.Fprintf(b, "    interpolation: %s\n", p.Interpolation)
-	}
-	if len(p.Params) > 0 {
-		b.WriteString("    priors:\n")
-	}
-	for i := range p.Params {
-		fmt.Fprintf(b, "      %s: %s\n", p.Params[i].Name, p.Params[i].Prior.text())
-	}
+	return topFields.block(c, "", func(p string) string { return c.moved(p, dir) })
 }
 
 // moved rewrites a path of the config for a file in folder dir, quoted for YAML.
@@ -122,27 +43,7 @@ func (c *Config) moved(p, dir string) string {
 }
 
 // text is the prior as a YAML mapping.
-func (p *Prior) text() string {
-	var s string
-	switch p.Kind {
-	case PriorFixed:
-		s = "fixed: " + yamlValues(p.Fixed)
-	case PriorBundle:
-		s = "bundle: {scale: " + yamlNumber(p.A) + "}"
-	default:
-		s = string(p.Kind) + ": " + yamlNumbers([]float64{p.A, p.B})
-	}
-	if !math.IsInf(p.Lo, -1) || !math.IsInf(p.Hi, 1) {
-		s += ", bounds: " + yamlNumbers([]float64{p.Lo, p.Hi})
-	}
-	if p.Truth != nil {
-		s += ", truth: " + yamlValues(p.Truth)
-	}
-	if p.Init != nil {
-		s += ", init: " + yamlValues(p.Init)
-	}
-	return "{" + s + "}"
-}
+func (p *Prior) text() string { return priorFields.flow(&Param{Prior: *p}, nil) }
 
 func yamlValues(v []float64) string {
 	if len(v) == 1 {
@@ -157,6 +58,12 @@ func yamlNumbers(v []float64) string {
 		s[i] = yamlNumber(v[i])
 	}
 	return "[" + strings.Join(s, ", ") + "]"
+}
+
+// LooksNumeric tells whether a text reads as a number.
+func LooksNumeric(s string) bool {
+	_, err := strconv.ParseFloat(s, 64)
+	return err == nil
 }
 
 // yamlNumber is the shortest text that reads back as v.

@@ -384,10 +384,12 @@ func (n node) whole(lo, hi int) (int, error) {
 		return 0, err
 	}
 	if v != math.Trunc(v) || v < float64(lo) || v > float64(hi) {
-		return 0, n.fail("found %s, expected a whole number from %d to %d", n.describe(), lo, hi)
+		return 0, n.fail("found %s, expected %s", n.describe(), wholeFrom(lo, hi))
 	}
 	return int(v), nil
 }
+
+func wholeFrom(lo, hi int) string { return fmt.Sprintf("a whole number from %d to %d", lo, hi) }
 
 // numbers returns a list of count numbers (any count when count < 0). With inf, ±Inf may be among them.
 func (n node) numbers(count int, inf bool) ([]float64, error) {

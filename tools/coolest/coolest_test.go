@@ -231,7 +231,7 @@ func TestTheCOOLESTPackageFindsOurDeflectionsAndSamples(t *testing.T) {
 		comp := map[string]config.Component{"lens_light": cfg.LensLight[0], "source": cfg.Source[0]}[group]
 		p := make([]float64, len(comp.Params))
 		for i := range p {
-			p[i] = comp.Params[i].Prior.Centre1()
+			p[i] = comp.Params[i].Prior.Centre()
 			if v := comp.Params[i].Prior.Truth; v != nil {
 				p[i] = v[0]
 			}
@@ -508,10 +508,10 @@ func TestBadCOOLESTTemplatesAreRefusedInOneLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := find(&c.Lens[0], "theta_E").Prior; p.Kind != config.PriorUniform || p.A != 0.5 || p.B != 2 || p.Init[0] != 1.1 {
+	if p := find(&c.Lens[0], "theta_E").Prior; p.Family != physics.FamilyUniform || p.A != 0.5 || p.B != 2 || p.Init[0] != 1.1 {
 		t.Errorf("theta_E: got %+v", p)
 	}
-	if p := find(&c.Lens[0], "center_y").Prior; p.Kind != config.PriorFixed {
+	if p := find(&c.Lens[0], "center_y").Prior; !p.IsFixed() {
 		t.Errorf("center_y: got %+v", p)
 	}
 	if e1, e2 := find(&c.Lens[0], "e1").Prior.Init[0], find(&c.Lens[0], "e2").Prior.Init[0]; math.Abs(e1+1./18) > 1e-12 || math.Abs(e2+math.Sqrt(3)/18) > 1e-12 {

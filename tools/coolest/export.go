@@ -448,7 +448,7 @@ func (x *Exporter) profile(comp *config.Component, f *coolestForm, prefix string
 		p := coolestParameter{Fixed: true, ID: out.ID + "-" + r.name}
 		p.Point.Value = &v
 		for _, i := range r.uses {
-			p.Fixed = p.Fixed && comp.Params[i].Prior.Kind == config.PriorFixed
+			p.Fixed = p.Fixed && comp.Params[i].Prior.IsFixed()
 		}
 		if r.angle {
 			for i := range drawn[k] {
@@ -463,7 +463,7 @@ func (x *Exporter) profile(comp *config.Component, f *coolestForm, prefix string
 			p.Posterior = x.gaussian(comp.Key(comp.Params[r.uses[0]].Name), v, r.factor(x.scale))
 		}
 		if r.factor != nil && len(r.uses) == 1 {
-			p.Prior = coolest(&comp.Params[r.uses[0]].Prior, r.factor(x.scale))
+			p.Prior = coolest(&comp.Params[r.uses[0]].Prior.Prior, r.factor(x.scale))
 		}
 		text, err := json.Marshal(p)
 		if err != nil {
@@ -506,16 +506,16 @@ func (x *Exporter) gaussian(name string, v, factor float64) coolestPosterior {
 
 // coolest is the prior of the parameter times factor; a fixed one, or one the standard has no name for, is null. The
 // standard has no truncated priors: bounds are left out.
-func coolest(p *config.Prior, factor float64) coolestPrior {
-	name := map[config.Kind]string{config.PriorNormal: "GaussianPrior", config.PriorUniform: "UniformPrior", config.PriorLognormal: "LogNormalPrior"}[p.Kind]
+func coolest(p *physics.Prior, factor float64) coolestPrior {
+	name := map[physics.Family]string{physics.FamilyNormal: "GaussianPrior", physics.FamilyUniform: "UniformPrior", physics.FamilyLogNormal: "LogNormalPrior"}[p.Family]
 	if name == "" {
 		return coolestPrior{}
 	}
 	a, b := p.A*factor, p.B*factor
-	switch p.Kind {
-	case config.PriorUniform:
+	switch p.Family {
+	case physics.FamilyUniform:
 		return coolestPrior{Type: &name, Min: &a, Max: &b}
-	case config.PriorLognormal:
+	case physics.FamilyLogNormal:
 		a, b = p.A+math.Log(factor), p.B
 	}
 	return coolestPrior{Type: &name, Mean: &a, Width: &b}

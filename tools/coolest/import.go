@@ -367,13 +367,13 @@ func (m *coolestImport) point(p *config.Param, v float64, isFixed bool) error {
 	pr := &p.Prior
 	switch {
 	case isFixed:
-		*pr = config.Fixed(v)
-	case pr.Kind == config.PriorFixed:
-		*pr = config.Generic(p.Param)
+		*pr = config.Prior{Prior: physics.Fixed(v)}
+	case pr.IsFixed():
+		*pr = config.Prior{Prior: config.Generic(p.Param)}
 		fallthrough
 	default:
 		pr.Lo, pr.Hi = math.Min(pr.Lo, v), math.Max(pr.Hi, v)
-		if pr.Kind == config.PriorUniform {
+		if pr.Family == physics.FamilyUniform {
 			pr.A, pr.B = math.Min(pr.A, v), math.Max(pr.B, v)
 		}
 		if m.mock {
@@ -397,25 +397,25 @@ func take(p *config.Param, c *coolestPrior, factor float64) error {
 	if a == nil || b == nil {
 		return fmt.Errorf("%s: found a null, expected two numbers", *c.Type)
 	}
-	out := config.Prior{A: *a * factor, B: *b * factor, Lo: p.Lo, Hi: p.Hi}
+	out := physics.Prior{A: *a * factor, B: *b * factor, Lo: p.Lo, Hi: p.Hi}
 	switch *c.Type {
 	case "GaussianPrior":
-		out.Kind = config.PriorNormal
+		out.Family = physics.FamilyNormal
 	case "LogNormalPrior":
-		out.Kind, out.A, out.B = config.PriorLognormal, *a+math.Log(factor), *b
+		out.Family, out.A, out.B = physics.FamilyLogNormal, *a+math.Log(factor), *b
 	case "UniformPrior":
-		out.Kind = config.PriorUniform
+		out.Family = physics.FamilyUniform
 		if out.A, out.B = math.Max(out.A, p.Lo), math.Min(out.B, p.Hi); !(out.A < out.B) {
 			return fmt.Errorf("UniformPrior: found [%g, %g], expected an interval within %s", *a, *b, p.RangeText(p.Lo, p.Hi))
 		}
 		out.Lo, out.Hi = math.Inf(-1), math.Inf(1)
 	}
-	if out.Kind != config.PriorUniform && !(out.B > 0) {
+	if out.Family != physics.FamilyUniform && !(out.B > 0) {
 		return fmt.Errorf("%s: found width %g, expected more than 0", *c.Type, *b)
 	}
-	if m := out.Centre1(); m < p.Lo || m > p.Hi {
+	if m := out.Centre(); m < p.Lo || m > p.Hi {
 		return fmt.Errorf("%s: found its centre %g outside the range %s", *c.Type, m, p.RangeText(p.Lo, p.Hi))
 	}
-	p.Prior = out
+	p.Prior = config.Prior{Prior: out}
 	return nil
 }

@@ -256,7 +256,7 @@ func (f *MGE) Place(comp *config.Component, c int, names []string, theta []float
 	for i := range comp.Params {
 		p := &comp.Params[i]
 		v, ok := at[p.Role]
-		if k := slices.Index(names, comp.Key(p.Name)); ok && k >= 0 && p.Prior.Kind != config.PriorFixed {
+		if k := slices.Index(names, comp.Key(p.Name)); ok && k >= 0 && !p.Prior.IsFixed() {
 			theta[k] = math.Max(p.Prior.Lo+0.01, math.Min(p.Prior.Hi-0.01, v))
 		}
 	}

@@ -456,11 +456,11 @@ func twoDigits(v float64) float64 {
 // ScalePriors turns default priors of fluxes into the image's unit.
 func ScalePriors(c *config.Config, brightness float64) {
 	scale := func(p *config.Prior) {
-		if !p.Scaled {
+		if !p.Relative {
 			return
 		}
-		p.Scaled = false
-		if p.Kind == config.PriorLognormal {
+		p.Relative = false
+		if p.Family == physics.FamilyLogNormal {
 			p.A += math.Log(brightness)
 			return
 		}

@@ -3,6 +3,7 @@ package problem
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -115,29 +116,28 @@ func Bare(b BareOptions) (*config.Config, error) {
 		d.Mask.Parts = d.Mask.Parts[:1]
 		c.LensLight = nil
 		for _, role := range []physics.Role{physics.RoleCentreX, physics.RoleCentreY} {
-			c.Lens[0].ByRole(role).Prior = config.Normal(0, bareUnseen).Within(-5*bareUnseen, 5*bareUnseen) // no light tells it
+			c.Lens[0].ByRole(role).Prior = config.Prior{Prior: physics.Normal(0, bareUnseen).Bounded(-5*bareUnseen, 5*bareUnseen)} // no light tells it
 		}
 	}
 	if b.Neighbours {
 		d.Mask.Parts = append(d.Mask.Parts, config.MaskConfig{Kind: "neighbours"})
 	}
 	// the image's brightness is that of the lens
-	iota := config.Lognormal(0.05, 1.5).OfBrightness()
+	iota := physics.LogNormal(math.Log(0.05), 1.5).OfBrightness()
 	if b.Subtracted {
-		iota = config.Lognormal(1, 0.7).OfBrightness() // or of the arcs
+		iota = physics.LogNormal(0, 0.7).OfBrightness() // or of the arcs
 	}
-	c.Source[0].ByRole(physics.RoleAmplitude).Prior = iota
-	sky := config.Normal(0, bareSky).OfBrightness()
-	c.Sky = &sky
+	c.Source[0].ByRole(physics.RoleAmplitude).Prior = config.Prior{Prior: iota}
+	c.Sky = &config.Prior{Prior: physics.Normal(0, bareSky).OfBrightness()}
 	for i := range c.LensLight {
 		for k := range c.LensLight[i].Params {
 			switch p := &c.LensLight[i].Params[k]; p.Role {
 			case physics.RoleLeastSize: // the amplitudes' default priors are for these widths
-				p.Prior = config.Fixed(bareNarrow)
+				p.Prior = config.Prior{Prior: physics.Fixed(bareNarrow)}
 			case physics.RoleLargestSize:
-				p.Prior = config.Fixed(bareWide)
+				p.Prior = config.Prior{Prior: physics.Fixed(bareWide)}
 			case physics.RoleCentreX, physics.RoleCentreY:
-				p.Prior = config.Normal(0, 0.05).Within(-0.2, 0.2)
+				p.Prior = config.Prior{Prior: physics.Normal(0, 0.05).Bounded(-0.2, 0.2)}
 			}
 		}
 	}
@@ -164,18 +164,18 @@ func followLight(c *config.Config, obs *observation.Observation) error {
 		return err
 	}
 	e1, e2 := light.Ellipticity(observation.BareField / 2)
-	at := map[physics.Role]config.Prior{
-		physics.RoleCentreX: config.Normal(x0, bareCentre).Within(x0-5*bareCentre, x0+5*bareCentre),
-		physics.RoleCentreY: config.Normal(y0, bareCentre).Within(y0-5*bareCentre, y0+5*bareCentre),
+	at := map[physics.Role]physics.Prior{
+		physics.RoleCentreX: physics.Normal(x0, bareCentre).Bounded(x0-5*bareCentre, x0+5*bareCentre),
+		physics.RoleCentreY: physics.Normal(y0, bareCentre).Bounded(y0-5*bareCentre, y0+5*bareCentre),
 	}
-	mass := map[physics.Role]config.Prior{physics.RoleEllipticity1: config.Normal(e1, bareEllipse).Within(-0.5, 0.5), physics.RoleEllipticity2: config.Normal(e2, bareEllipse).Within(-0.5, 0.5)}
+	mass := map[physics.Role]physics.Prior{physics.RoleEllipticity1: physics.Normal(e1, bareEllipse).Bounded(-0.5, 0.5), physics.RoleEllipticity2: physics.Normal(e2, bareEllipse).Bounded(-0.5, 0.5)}
 	for _, comp := range slices.Concat(c.Lens[:1], c.LensLight) {
 		for k := range comp.Params {
 			p := &comp.Params[k]
 			if q, ok := at[p.Role]; ok {
-				p.Prior = q
+				p.Prior = config.Prior{Prior: q}
 			} else if q, ok := mass[p.Role]; ok && comp.Group == "lens" {
-				p.Prior = q
+				p.Prior = config.Prior{Prior: q}
 			}
 		}
 	}

@@ -98,8 +98,8 @@ func TestNewLeavesTheConfigAlone(t *testing.T) {
 		p.SetTruth(theta)
 		for _, comp := range p.Config.Components() {
 			for k := range comp.Params {
-				for i := range comp.Params[k].Prior.Fixed {
-					comp.Params[k].Prior.Fixed[i]++
+				for i := range comp.Params[k].Prior.Values {
+					comp.Params[k].Prior.Values[i]++
 				}
 			}
 		}

@@ -106,7 +106,7 @@ func checkLatents(c *config.Config, comp *config.Component, b *config.Bundle) er
 		if !p.Vector {
 			continue
 		}
-		for what, v := range map[string][]float64{"fixed": p.Prior.Fixed, "truth": p.Prior.Truth, "init": p.Prior.Init} {
+		for what, v := range map[string][]float64{"fixed": p.Prior.Values, "truth": p.Prior.Truth, "init": p.Prior.Init} {
 			if len(v) > 1 && len(v) != b.Latents || v != nil && len(v) == 0 {
 				return c.Fail(comp.Key(p.Name), "%s has %d values, expected %d, the latents of %s", what, len(v), b.Latents, b.Path)
 			}
@@ -155,30 +155,19 @@ func Model(c *config.Config, bundles map[string]*config.Bundle) (adjoint.Model, 
 }
 
 // priorOf is the prior as the posterior takes it; b is the decoder's bundle, if it is one's.
-func priorOf(p *config.Prior, b *config.Bundle) (adjoint.Prior, error) {
-	var a adjoint.Prior
-	switch p.Kind {
-	case config.PriorNormal:
-		a = adjoint.Normal(p.A, p.B)
-	case config.PriorUniform:
-		a = adjoint.Uniform(p.A, p.B)
-	case config.PriorLognormal:
-		a = adjoint.LogNormal(p.A, p.B)
-	case config.PriorFixed:
-		if b == nil && len(p.Fixed) != 1 || b != nil && len(p.Fixed) != 1 && len(p.Fixed) != b.Latents {
-			return a, fmt.Errorf("found %d fixed values, expected one for each parameter", len(p.Fixed))
+func priorOf(p *config.Prior, b *config.Bundle) (physics.Prior, error) {
+	switch p.Family {
+	case physics.FamilyFixed:
+		if b == nil && len(p.Values) != 1 || b != nil && len(p.Values) != 1 && len(p.Values) != b.Latents {
+			return p.Prior, fmt.Errorf("found %d fixed values, expected one for each parameter", len(p.Values))
 		}
-		return adjoint.Fixed(p.Fixed...), nil
-	case config.PriorBundle:
+	case physics.FamilyDecoder:
 		if !math.IsInf(p.Lo, -1) || !math.IsInf(p.Hi, 1) {
-			return a, fmt.Errorf("found bounds beside the bundle's prior, expected none")
+			return p.Prior, fmt.Errorf("found bounds beside the bundle's prior, expected none")
 		}
-		return adjoint.Multivariate(b.Mean, b.Cov, p.A), nil
+		return physics.Multivariate(b.Mean, b.Cov, p.A), nil
 	}
-	if !math.IsInf(p.Lo, -1) || !math.IsInf(p.Hi, 1) {
-		a = a.Bounded(p.Lo, p.Hi)
-	}
-	return a, nil
+	return p.Prior, nil
 }
 
 // Start are the named parameters that a config and P.json state: the value in named, else truth, init or the prior's

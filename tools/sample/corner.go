@@ -90,7 +90,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 				key := c.Key(p.Name)
 				ofLens[key] = c.Group == adjoint.GroupLens
 				units[key], bounds[key] = p.Unit, [2]float64{p.Prior.Lo, p.Prior.Hi}
-				if p.Prior.Kind == config.PriorUniform {
+				if p.Prior.Family == physics.FamilyUniform {
 					bounds[key] = [2]float64{p.Prior.A, p.Prior.B}
 				}
 				if len(p.Prior.Truth) == 1 {

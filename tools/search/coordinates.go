@@ -91,19 +91,16 @@ func clampToPriors(post *adjoint.Posterior, cfg *config.Config, theta []float64)
 	}
 	for k, name := range post.Names() {
 		p := bounds[name]
-		if p == nil || p.Kind == config.PriorFixed {
+		if p == nil || p.IsFixed() {
 			continue
 		}
-		lo, hi := p.Lo, p.Hi
-		if p.Kind == config.PriorUniform {
-			lo, hi = math.Max(lo, p.A), math.Min(hi, p.B)
-		}
+		lo, hi := p.Support()
 		margin := 1e-3 * (hi - lo)
 		if math.IsInf(margin, 0) {
 			margin = 1e-3 * math.Abs(p.B)
 		}
 		theta[k] = math.Max(lo+margin, math.Min(hi-margin, theta[k]))
-		if p.Kind == config.PriorLognormal {
+		if p.Family == physics.FamilyLogNormal {
 			theta[k] = math.Max(theta[k], math.Exp(p.A-5*p.B))
 		}
 	}

@@ -2,6 +2,7 @@ package search
 
 import (
 	"errors"
+	"fmt"
 	"math"
 
 	"lenskit/adjoint"
@@ -17,6 +18,7 @@ type sources struct {
 	cfg      *config.Config
 	set      *Settings
 	decoders []decoderSource
+	widths   []float64                    // of the first decoder's frame, to try
 	leftOut  func(part string, err error) // notes what is left out because of an error
 }
 
@@ -40,6 +42,11 @@ func (c *Climber) newSources(obs *observation.Observation) (*sources, error) {
 		b := c.Problem.Bundles[comp.Group+"."+comp.Name]
 		var err error
 		d := decoderSource{comp: comp, prefix: "source." + comp.Name + ".", latents: b.Latents}
+		if len(src.decoders) == 0 {
+			if src.widths, err = frameWidths(src.cfg, comp, c.Settings.FrameWidths); err != nil {
+				return nil, err
+			}
+		}
 		if d.w, d.h, err = adjoint.ImageSize(b.Decoder); err != nil {
 			return nil, term.AsBadInput(err)
 		}
@@ -57,40 +64,41 @@ func (s *sources) close() {
 	}
 }
 
-// widths are the frames' widths to try: those the prior of s holds likely.
-func (s *sources) widths() []float64 {
-	d := &s.decoders[0]
-	for i := range d.comp.Params {
-		if p := &d.comp.Params[i]; p.Role == physics.RoleSize {
-			if p.Prior.Kind == config.PriorFixed {
-				return []float64{p.Prior.Fixed[0]}
-			}
-			lo, hi := likely(&p.Prior)
-			out := make([]float64, s.set.FrameWidths)
-			for k := range out {
-				out[k] = lo * math.Pow(hi/lo, float64(k)/float64(s.set.FrameWidths-1))
-			}
-			return out
-		}
+// frameWidths are n widths of a decoder's frame to try, those that its prior holds likely; one where it is fixed.
+func frameWidths(cfg *config.Config, comp *config.Component, n int) ([]float64, error) {
+	p := comp.ByRole(physics.RoleSize)
+	switch {
+	case p == nil:
+		return nil, nil
+	case p.Prior.IsFixed():
+		return []float64{p.Prior.Values[0]}, nil
 	}
-	return nil
+	lo, hi, err := likely(&p.Prior.Prior)
+	if err != nil {
+		return nil, cfg.Fail(comp.Key(p.Name), "%v", err)
+	}
+	out := make([]float64, n)
+	for k := range out {
+		out[k] = lo * math.Pow(hi/lo, float64(k)/float64(n-1))
+	}
+	return out, nil
 }
 
 // likely is the range between about the 5th and 95th percentile of a positive parameter's prior.
-func likely(p *config.Prior) (lo, hi float64) {
-	switch p.Kind {
-	case config.PriorNormal:
+func likely(p *physics.Prior) (lo, hi float64, err error) {
+	switch p.Family {
+	case physics.FamilyNormal:
 		lo, hi = p.A-1.6*p.B, p.A+1.6*p.B
-	case config.PriorUniform:
+	case physics.FamilyUniform:
 		lo, hi = p.A+0.05*(p.B-p.A), p.B-0.05*(p.B-p.A)
-	case config.PriorLognormal:
+	case physics.FamilyLogNormal:
 		lo, hi = math.Exp(p.A-1.6*p.B), math.Exp(p.A+1.6*p.B)
 	default:
-		lo, hi = p.Fixed[0], p.Fixed[0]
+		return 0, 0, fmt.Errorf("found the prior %q, expected one of %s, %s, %s", p.Family, physics.FamilyNormal, physics.FamilyUniform, physics.FamilyLogNormal)
 	}
 	hi = math.Min(hi, p.Hi)
 	lo = math.Max(math.Max(lo, p.Lo), hi/20)
-	return lo, math.Max(lo, hi)
+	return lo, math.Max(lo, hi), nil
 }
 
 // trace makes a start for each width: the first decoder takes the image traced back through the lens of theta. named is

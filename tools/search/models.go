@@ -42,21 +42,21 @@ func simplified(c *config.Config, brightness float64, set *Settings) *config.Con
 				if p.Role == physics.RoleAmplitude {
 					peak = &p.Prior
 				}
-				if (p.Role == physics.RoleCentreX || p.Role == physics.RoleCentreY) && p.Prior.Kind != config.PriorFixed {
+				if (p.Role == physics.RoleCentreX || p.Role == physics.RoleCentreY) && !p.Prior.IsFixed() {
 					centre[p.Role] = p.Prior
 				}
 			}
 			r := config.Component{Group: d.Group, Name: d.Name, Type: simpleLight, Redshift: d.Redshift, Params: config.DefaultParams(d.Group, simpleLight)}
 			for k := range r.Params {
 				p := &r.Params[k].Prior
-				if r.Params[k].Role == physics.RoleAmplitude && peak != nil && peak.Kind == config.PriorLognormal {
+				if r.Params[k].Role == physics.RoleAmplitude && peak != nil && peak.Family == physics.FamilyLogNormal {
 					// a galaxy has less at its half-light radius than at its peak
 					*p = *peak
 					p.A -= math.Log(set.PeakRatio)
 				}
-				if q, ok := centre[r.Params[k].Role]; ok && q.Kind == config.PriorNormal {
+				if q, ok := centre[r.Params[k].Role]; ok && q.Family == physics.FamilyNormal {
 					// galaxies need not stand in the middle of their frames
-					*p = config.Normal(q.A, math.Hypot(q.B, set.FrameOffset))
+					*p = config.Prior{Prior: physics.Normal(q.A, math.Hypot(q.B, set.FrameOffset))}
 				}
 			}
 			list[i] = r
@@ -76,9 +76,9 @@ func restrained(c *config.Config, set *Settings) *config.Config {
 	for i := range out.Lens {
 		l := &out.Lens[i]
 		for k := range l.Params {
-			if p := &l.Params[k]; p.Role == physics.RoleSlope && p.Prior.Kind == config.PriorNormal {
-				p.Prior = config.Fixed(p.Prior.A)
-			} else if (p.Role == physics.RoleShear1 || p.Role == physics.RoleShear2) && p.Prior.Kind == config.PriorNormal {
+			if p := &l.Params[k]; p.Role == physics.RoleSlope && p.Prior.Family == physics.FamilyNormal {
+				p.Prior = config.Prior{Prior: physics.Fixed(p.Prior.A)}
+			} else if (p.Role == physics.RoleShear1 || p.Role == physics.RoleShear2) && p.Prior.Family == physics.FamilyNormal {
 				p.Prior.B = min(p.Prior.B, set.SimpleShear)
 			}
 		}
@@ -86,7 +86,7 @@ func restrained(c *config.Config, set *Settings) *config.Config {
 	for i := range out.Source {
 		l := &out.Source[i]
 		for k := range l.Params {
-			if p := &l.Params[k]; p.Role == physics.RoleHalfLightRadius && p.Prior.Kind != config.PriorFixed {
+			if p := &l.Params[k]; p.Role == physics.RoleHalfLightRadius && !p.Prior.IsFixed() {
 				p.Prior.Hi = min(p.Prior.Hi, set.SimpleRadius)
 			}
 		}

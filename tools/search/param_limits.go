@@ -52,21 +52,18 @@ func Bounds(p *problem.Problem) [][2]float64 {
 		out[i] = [2]float64{math.Inf(-1), math.Inf(1)}
 	}
 	set := func(q *config.Prior, name string) {
-		lo, hi := q.Lo, q.Hi
-		if q.Kind == config.PriorUniform {
-			lo, hi = math.Max(lo, q.A), math.Min(hi, q.B)
-		}
+		lo, hi := q.Support()
 		out[p.Index[name]] = [2]float64{lo, hi}
 	}
 	for _, comp := range p.Config.Components() {
 		for i := range comp.Params {
-			if q := &comp.Params[i]; !q.Vector && q.Prior.Kind != config.PriorFixed {
+			if q := &comp.Params[i]; !q.Vector && !q.Prior.IsFixed() {
 				set(&q.Prior, comp.Key(q.Name))
 			}
 		}
 	}
 	for _, l := range p.Config.Scalars() {
-		if l.Prior.Kind != config.PriorFixed {
+		if !l.Prior.IsFixed() {
 			set(l.Prior, l.Name)
 		}
 	}

@@ -124,17 +124,16 @@ func skies(c *config.Config) (lo, hi float64) {
 		return 0, 0
 	}
 	const wide = 5 // standard deviations
-	switch p := c.Sky; p.Kind {
-	case config.PriorNormal:
-		return math.Max(p.A-wide*p.B, p.Lo), math.Min(p.A+wide*p.B, p.Hi)
-	case config.PriorUniform:
-		return math.Max(p.A, p.Lo), math.Min(p.B, p.Hi)
-	case config.PriorLognormal:
-		return math.Max(math.Exp(p.A-wide*p.B), p.Lo), math.Min(math.Exp(p.A+wide*p.B), p.Hi)
-	case config.PriorFixed:
-		return p.Fixed[0], p.Fixed[0]
+	lo, hi = c.Sky.Support()
+	switch p := c.Sky; p.Family {
+	case physics.FamilyNormal:
+		return math.Max(p.A-wide*p.B, lo), math.Min(p.A+wide*p.B, hi)
+	case physics.FamilyLogNormal:
+		return math.Max(math.Exp(p.A-wide*p.B), lo), math.Min(math.Exp(p.A+wide*p.B), hi)
+	case physics.FamilyFixed:
+		return p.Values[0], p.Values[0]
 	}
-	return math.Inf(-1), math.Inf(1)
+	return lo, hi
 }
 
 func skyInWords(c *config.Config) string {

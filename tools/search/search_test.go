@@ -3,13 +3,18 @@ package search
 import (
 	"context"
 	"encoding/json"
+	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
 	"lenskit/adjoint"
 	"lenskit/internal/check"
+	"lenskit/physics"
 	"lenskit/samplers"
+	"lenskit/tools/config"
+	"lenskit/tools/internal/term"
 	"lenskit/tools/observation"
 )
 
@@ -112,4 +117,33 @@ func viaJSON(t *testing.T, v *Record) *Record {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func TestFrameWidthsFollowThePrior(t *testing.T) {
+	comp := config.Component{Group: "source", Name: "galaxy", Params: config.DefaultParams("source", "decoder")}
+	cfg := &config.Config{File: "c.yaml"}
+	size := &comp.ByRole(physics.RoleSize).Prior
+	for _, row := range []struct {
+		prior physics.Prior
+		want  []float64
+	}{
+		{physics.Fixed(4), []float64{4}},
+		{physics.Uniform(0, 20), []float64{1, math.Sqrt(19), 19}},
+		{physics.Normal(5, 1), []float64{3.4, math.Sqrt(3.4 * 6.6), 6.6}},
+		{physics.Normal(5, 1).Bounded(4, 6), []float64{4, math.Sqrt(24), 6}},
+		{physics.LogNormal(math.Log(5), 0.25), []float64{5 * math.Exp(-0.4), 5, 5 * math.Exp(0.4)}},
+	} {
+		size.Prior = row.prior
+		got, err := frameWidths(cfg, &comp, 3)
+		if err != nil || len(got) != len(row.want) {
+			t.Fatalf("%+v: got %v (%v), want %v", row.prior, got, err, row.want)
+		}
+		for k := range got {
+			check.Close(t, "width", got[k], row.want[k], 1e-12, 0)
+		}
+	}
+	size.Prior = physics.Prior{Family: physics.FamilyDecoder, A: 1}
+	if _, err := frameWidths(cfg, &comp, 3); err == nil || term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), `c.yaml: source.galaxy.s: found the prior "bundle"`) {
+		t.Errorf("the latents' prior: got %v", err)
+	}
 }

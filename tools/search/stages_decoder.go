@@ -45,7 +45,7 @@ func placeDecoder(ctx context.Context, c *Climber, found []Found) ([]Found, erro
 	steps := (set.FrameWidths+3)*set.SourceSteps + (set.FramesKept+1)*set.JointSteps
 	return c.place(ctx, found, steps, func(post *adjoint.Posterior, src *sources, key string, f Found) (*StageEnd, error) {
 		theta := LaidOut(post, f.Theta)
-		best, err := c.bestFrame(ctx, post, src, key, theta, f.Theta, src.widths(), func(key string, u []float64) (*StageEnd, error) {
+		best, err := c.bestFrame(ctx, post, src, key, theta, f.Theta, src.widths, func(key string, u []float64) (*StageEnd, error) {
 			return c.lm(ctx, key, post, c.joint(post), u, set.JointSteps)
 		})
 		if err != nil {
@@ -79,7 +79,7 @@ func placeDecoderHeld(ctx context.Context, c *Climber, found []Found) ([]Found, 
 	steps := (set.FrameWidths+1)/2*set.SourceSteps + set.FramesKept*set.JointSteps
 	return c.place(ctx, found, steps, func(post *adjoint.Posterior, src *sources, key string, f Found) (*StageEnd, error) {
 		var widths []float64
-		for k, w := range src.widths() { // every second: the middle of a large image is quick enough to be taken as it is
+		for k, w := range src.widths { // every second: the middle of a large image is quick enough to be taken as it is
 			if k%2 == 0 {
 				widths = append(widths, w)
 			}

@@ -20,7 +20,7 @@ func (s *Search) given() ([]float64, error) {
 	lacking := map[string]bool{}
 	set := func(pr *config.Prior, role physics.Role, names ...string) bool {
 		switch {
-		case pr.Kind == config.PriorFixed:
+		case pr.IsFixed():
 		case pr.Init == nil:
 			lacking[names[0]] = true
 			return role.IsAmplitude()

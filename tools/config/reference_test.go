@@ -1,0 +1,107 @@
+package config
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the tables of docs/config.md and docs/search.md anew")
+
+// The tables of docs/config.md, from its first one on, are those that configs are read by.
+func TestReferenceIsDocumented(t *testing.T) {
+	const file = "../../docs/config.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, _ := bytes.Cut(text, []byte("\n## "))
+	want := string(head) + "\n" + Reference()
+	if *update {
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if string(text) != want {
+		t.Errorf("docs/config.md is not what configs are read by: go test ./tools/config -run Reference -update")
+	}
+}
+
+// every calls f for the rows of a mapping and of all below it.
+func every(s section, f func(r row)) {
+	for _, r := range s.rows() {
+		f(r)
+		if r.sub != nil {
+			every(r.sub, f)
+		}
+	}
+}
+
+func TestEveryKeyIsExplained(t *testing.T) {
+	keys := map[string]bool{}
+	every(topFields, func(r row) {
+		keys[r.key] = true
+		if r.value == "" || r.help == "" || strings.ContainsAny(r.value+r.without+r.help, "|\n") {
+			t.Errorf("%s: found the value %q and the meaning %q, expected both on one line", r.key, r.value, r.help)
+		}
+	})
+	// keys of the documents that users start from
+	text, err := os.ReadFile("../../docs/noise.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Join(regexp.MustCompile("(?s)```yaml.*?```").FindAllString(string(text), -1), "\n")
+	blocks = regexp.MustCompile(`#.*`).ReplaceAllString(blocks, "")
+	said := regexp.MustCompile(`(?m)(?:[{ ]|^)([a-z_]+): `).FindAllStringSubmatch(blocks, -1)
+	if len(said) < 20 {
+		t.Fatalf("docs/noise.md: found %d keys", len(said))
+	}
+	for _, m := range said {
+		if !keys[m[1]] {
+			t.Errorf("docs/noise.md has the key %s, which no table has", m[1])
+		}
+	}
+}
+
+// A default that the tables state is what a config gets where it leaves the key out.
+func TestDefaultsAreAsStated(t *testing.T) {
+	for _, d := range []struct{ key, with, without string }{
+		{"gain", "data: {noise: {exposure: 1, background: 1, gain: DEFAULT}}", "data: {noise: {exposure: 1, background: 1}}"},
+		{"fraction", "data: {noise: {sigma: 1, fraction: DEFAULT}}", "data: {noise: {sigma: 1}}"},
+		{"tolerance", "data: {supersampling: {adaptive: 4, tolerance: DEFAULT}}", "data: {supersampling: {adaptive: 4}}"},
+		{"psf", "data: {psf: DEFAULT}", "data: {}"},
+		{"center", "data: {mask: {circle: 1, center: DEFAULT}}", "data: {mask: {circle: 1}}"},
+		{"nu", "likelihood: {student_t: {nu: DEFAULT}}", "likelihood: {student_t: {}}"},
+		{"likelihood", "likelihood: DEFAULT", ""},
+		{"H0", "cosmology: {H0: DEFAULT}", ""},
+		{"Omega_m", "cosmology: {Omega_m: DEFAULT}", ""},
+		{"interpolation", "source: [{type: decoder, interpolation: DEFAULT}]", "source: [{type: decoder}]"},
+		{"scale", "source: [{type: decoder, priors: {z: {bundle: {scale: DEFAULT}}}}]", "source: [{type: decoder, priors: {z: {bundle: }}}]"},
+	} {
+		stated := ""
+		every(topFields, func(r row) {
+			if r.key == d.key {
+				stated = r.without
+			}
+		})
+		if stated == "" {
+			t.Errorf("%s: found no default", d.key)
+			continue
+		}
+		var read []*Config
+		for _, text := range []string{strings.Replace(d.with, "DEFAULT", stated, 1), d.without} {
+			c, err := Parse("c.yaml", []byte("lens: [{type: sis}]\n"+text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Where = nil
+			read = append(read, c)
+		}
+		if !reflect.DeepEqual(read[0], read[1]) {
+			t.Errorf("%s: %s is not what %q leaves out", d.key, stated, d.without)
+		}
+	}
+}
