@@ -9,6 +9,8 @@ import (
 
 	"gonum.org/v1/gonum/mathext"
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"lenskit/internal/stats"
 )
 
 // Diagnostics of Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), "Rank-normalization, folding, and localization:
@@ -56,7 +58,7 @@ func ESSQuantile(draws [][]float64, p float64) float64 {
 	if !usable(s) {
 		return math.NaN()
 	}
-	q := quantile(sorted(flatten(draws)), p)
+	q := stats.Quantile(sorted(flatten(draws)), p)
 	return ess(mapDraws(s, func(v float64) float64 {
 		if v <= q {
 			return 1
@@ -148,7 +150,7 @@ func Summarize(name string, draws [][]float64) Summary {
 	s := Summary{Name: name, Draws: len(all), ChainCount: len(draws)}
 	s.Mean, s.SD = meanSD(all)
 	order := sorted(all)
-	s.Q5, s.Q50, s.Q95 = quantile(order, 0.05), quantile(order, 0.5), quantile(order, 0.95)
+	s.Q5, s.Q50, s.Q95 = stats.Quantile(order, 0.05), stats.Quantile(order, 0.5), stats.Quantile(order, 0.95)
 	s.Constant = len(order) > 0 && order[0] == order[len(order)-1]
 	s.MCSEMean, s.MCSESD = MCSEMean(draws), MCSESD(draws)
 	s.ESSBulk, s.ESSTail, s.RHat = ESSBulk(draws), ESSTail(draws), RHat(draws)
@@ -402,19 +404,6 @@ func sorted(v []float64) []float64 {
 func median(v []float64) float64 {
 	o := sorted(v)
 	return (o[(len(o)-1)/2] + o[len(o)/2]) / 2
-}
-
-// quantile interpolates between the order statistics: Hyndman & Fan's type 7.
-func quantile(order []float64, p float64) float64 {
-	if len(order) == 0 {
-		return math.NaN()
-	}
-	h := p * float64(len(order)-1)
-	i := int(h)
-	if i+1 >= len(order) {
-		return order[len(order)-1]
-	}
-	return order[i] + (h-float64(i))*(order[i+1]-order[i])
 }
 
 // String is one line: name, mean ± sd, ESS and R̂.

@@ -523,5 +523,5 @@ func datasetPrepare(c *cli.Context) error {
 	} else if err := galaxies.EachInCube(args[0], c.String("catalog"), report, add); err != nil {
 		return err
 	}
-	return galaxies.WritePrepared(c, set, left, path, held, hold, c.Uint64("seed"), report)
+	return galaxies.WritePrepared(set, left, galaxies.WriteOptions{Input: args[0], Output: path, Held: held, Hold: hold, Seed: c.Uint64("seed"), JSON: c.Bool("json")}, c.App.Writer, report)
 }

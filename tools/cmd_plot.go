@@ -33,7 +33,20 @@ func plotCommand() *cli.Command {
 				return err
 			}
 			if vae.IsBundle(args[0]) {
-				return vae.DrawBundle(c, args[0])
+				made, numbers, err := vae.Plot(c.Context, vae.PlotOptions{Bundle: args[0], Data: c.String("data"), Output: c.String("o"), Refine: c.Bool("refine")})
+				if err != nil {
+					return err
+				}
+				if c.Bool("json") {
+					return rundir.EncodeJSON(c.App.Writer, map[string]any{"figures": made, "numbers": numbers})
+				}
+				for _, path := range made {
+					fmt.Fprintln(c.App.Writer, path)
+				}
+				if numbers != nil {
+					fmt.Fprintln(c.App.Writer, numbers)
+				}
+				return nil
 			}
 			if c.IsSet("data") || c.IsSet("refine") || c.IsSet("o") {
 				return term.BadInput("%s: --data, --refine and -o go with a decoder bundle, found none", args[0])

@@ -57,7 +57,8 @@ func TestWidenHalf(t *testing.T) {
 		bits uint16
 		want float32
 	}{
-		{onnx.Float16, 0x3c00, 1}, {onnx.Float16, 0xc000, -2}, {onnx.Float16, 0x7bff, 65504}, {onnx.Float16, 0x0001, 1.0 / (1 << 24)},
+		{onnx.Float16, 0x3c00, 1}, {onnx.Float16, 0xc000, -2}, {onnx.Float16, 0x7bff, 65504}, {onnx.Float16, 0x0001, 1.0 / (1 << 24)}, {onnx.Float16, 0x0000, 0},
+		{onnx.Float16, 0x03ff, 1023.0 / (1 << 24)}, {onnx.Float16, 0x3555, 0.333251953125}, {onnx.Float16, 0xfc00, float32(math.Inf(-1))},
 		{onnx.Float16, 0x8001, -1.0 / (1 << 24)}, {onnx.Float16, 0x0400, 1.0 / (1 << 14)}, {onnx.Float16, 0x7c00, float32(math.Inf(1))},
 		{onnx.BFloat16, 0x3f80, 1}, {onnx.BFloat16, 0xc040, -3},
 	}

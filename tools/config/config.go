@@ -2,7 +2,9 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/token"
@@ -33,6 +35,46 @@ type Config struct {
 	Notices []string // what was chosen without being asked for
 
 	Follow bool // priors of the lens's centre and ellipticity are still to be taken from its light
+}
+
+// Clone is a copy of a config that shares nothing with it which could be changed: what Where points to is read only.
+func (c *Config) Clone() *Config {
+	d := *c
+	d.Where, d.Flags = maps.Clone(c.Where), maps.Clone(c.Flags)
+	d.Data.Mask = c.Data.Mask.clone()
+	d.Lens, d.Source, d.LensLight = cloneComponents(c.Lens), cloneComponents(c.Source), cloneComponents(c.LensLight)
+	d.Sky, d.NoiseScale = c.Sky.clone(), c.NoiseScale.clone()
+	d.Search, d.Notices = slices.Clone(c.Search), slices.Clone(c.Notices)
+	return &d
+}
+
+func cloneComponents(list []Component) []Component {
+	out := slices.Clone(list)
+	for i := range out {
+		out[i].Params = slices.Clone(out[i].Params)
+		for k := range out[i].Params {
+			p := &out[i].Params[k]
+			p.Prior = *p.Prior.clone()
+		}
+	}
+	return out
+}
+
+func (p *Prior) clone() *Prior {
+	if p == nil {
+		return nil
+	}
+	q := *p
+	q.Values, q.Truth, q.Init = slices.Clone(p.Values), slices.Clone(p.Truth), slices.Clone(p.Init)
+	return &q
+}
+
+func (m MaskConfig) clone() MaskConfig {
+	m.Parts = slices.Clone(m.Parts)
+	for i := range m.Parts {
+		m.Parts[i] = m.Parts[i].clone()
+	}
+	return m
 }
 
 // topFields are the keys of a config.

@@ -143,6 +143,7 @@ func (c *Config) parseLikelihood(n node) error {
 type Scalar struct {
 	Name  string // of the parameter
 	Key   string // of the config
+	Role  physics.Role
 	Prior *Prior
 }
 
@@ -159,10 +160,10 @@ func scalarParam(key string) Param {
 func (c *Config) Scalars() []Scalar {
 	var out []Scalar
 	if c.Sky != nil {
-		out = append(out, Scalar{"sky", physics.Sky.Name, c.Sky})
+		out = append(out, Scalar{"sky", physics.Sky.Name, physics.RoleSky, c.Sky})
 	}
 	if c.NoiseScale != nil {
-		out = append(out, Scalar{"noise.scale", physics.NoiseScale.Name, c.NoiseScale})
+		out = append(out, Scalar{"noise.scale", physics.NoiseScale.Name, physics.RoleNoiseScale, c.NoiseScale})
 	}
 	return out
 }

@@ -208,9 +208,11 @@ func (c *Component) KeyOf(role physics.Role) string {
 	return ""
 }
 
-// IsElement tells whether a full name, as NameOf writes it, is that of one of several values of a parameter: that of a
-// latent. It is for tables of results, which have no config; a config's parameters say their roles.
-func IsElement(name string) bool { return strings.Count(name, ".") == 3 }
+// IsLatent tells whether a full name, as NameOf writes it, is that of a latent of one of the config's decoders.
+func (c *Config) IsLatent(name string) bool {
+	dot := strings.LastIndexByte(name, '.')
+	return dot > 0 && slices.ContainsFunc(c.Components(), func(comp *Component) bool { return comp.KeyOf(physics.RoleLatent) == name[:dot] })
+}
 
 // Start writes the fixed value, else truth, else init, else the centre of the prior.
 func (p *Prior) Start(out, mean []float64) error {

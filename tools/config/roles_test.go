@@ -6,12 +6,17 @@ import (
 	"lenskit/physics"
 )
 
-// A name is that of a latent by its last number, not by a letter: components may be named z.
-func TestElementsAreToldByTheirNumber(t *testing.T) {
+// A name is that of a latent by the role of its parameter, not by a letter or a number: components may be named z.
+func TestLatentsAreToldByTheirRole(t *testing.T) {
+	c := &Config{Source: []Component{
+		{Group: "source", Name: "z", Type: "decoder", Params: DefaultParams("source", "decoder")},
+		{Group: "source", Name: "host", Type: "sersic", Params: DefaultParams("source", "sersic")},
+	}, Lens: []Component{{Group: "lens", Name: "z", Type: "sie", Params: DefaultParams("lens", "sie")}}}
 	for name, want := range map[string]bool{
-		"source.decoder.z.1": true, "source.z.z.64": true, "lens.z.theta_E": false, "source.decoder.iota": false, "sky": false, "noise.scale": false,
+		"source.z.z.1": true, "source.z.z.64": true, "source.z.iota": false, "lens.z.theta_E": false, "lens.z.z.1": false, "source.host.z.1": false,
+		"sky": false, "noise.scale": false, "": false,
 	} {
-		if got := IsElement(name); got != want {
+		if got := c.IsLatent(name); got != want {
 			t.Errorf("%s: found %v, expected %v", name, got, want)
 		}
 	}

@@ -365,8 +365,10 @@ func (x *Exporter) entities(t *coolestTemplate) error {
 		t.Entities = append(t.Entities, field)
 	}
 	t.Entities = append(t.Entities, lens, source)
-	if x.cfg.Sky != nil {
-		x.meta["sky_background"] = term.JSONFloat(x.values["sky"])
+	for _, l := range x.cfg.Scalars() {
+		if l.Role == physics.RoleSky {
+			x.meta["sky_background"] = term.JSONFloat(x.values[l.Name])
+		}
 	}
 	return nil
 }

@@ -10,11 +10,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
 
 	"lenskit/internal/disk"
+	"lenskit/internal/stats"
 	"lenskit/internal/task"
 	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/fits"
@@ -121,8 +121,7 @@ func Normalised(pix []float32, w, h int) []float64 {
 	for j := range h {
 		border = append(border, float64(pix[j*w]), float64(pix[j*w+w-1]))
 	}
-	slices.Sort(border)
-	floor := border[len(border)/2]
+	floor := stats.Percentile(border, 0.5)
 	out, peak := make([]float64, len(pix)), 0.0
 	for i, v := range pix {
 		out[i] = float64(v) - floor

@@ -92,7 +92,10 @@ func PrincipalComponents(ctx context.Context, set *Cube, count int, seed uint64,
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		v = orthonormal(product(v))
+		var err error
+		if v, err = orthonormal(product(v)); err != nil {
+			return nil, err
+		}
 		report.Say("principal components: iteration %d of %d", k+1, iterations)
 	}
 	// Within the subspace the components are the eigenvectors of vᵀ C v (Rayleigh and Ritz).
@@ -135,8 +138,9 @@ func PrincipalComponents(ctx context.Context, set *Cube, count int, seed uint64,
 	return p, nil
 }
 
-// orthonormal returns an orthonormal basis of the columns of a.
-func orthonormal(a *mat.Dense) *mat.Dense {
+// orthonormal returns as many orthonormal columns as a has, a basis of these where they are independent. Where they are not, as
+// those of few images or of images that are alike, the left singular vectors are, of which those of the value 0 are any.
+func orthonormal(a *mat.Dense) (*mat.Dense, error) {
 	rows, cols := a.Dims()
 	// Q = A R⁻¹ needs no square matrix; a second round takes off what rounding left of a first.
 	var qr mat.QR
@@ -153,12 +157,18 @@ func orthonormal(a *mat.Dense) *mat.Dense {
 		}
 		var t mat.Dense
 		if err := t.Solve(tri.T(), q.T()); err != nil {
-			return q
+			var svd mat.SVD
+			if !svd.Factorize(a, mat.SVDThinU) {
+				return nil, term.Numerical("dataset bundle: the principal components could not be found")
+			}
+			var u mat.Dense
+			svd.UTo(&u)
+			return &u, nil
 		}
 		q = mat.NewDense(rows, cols, nil)
 		q.Copy(t.T())
 	}
-	return q
+	return q, nil
 }
 
 // HeldBack is the rms, over pixels and held-back images, of the difference between image and reconstruction.

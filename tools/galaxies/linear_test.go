@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
@@ -111,5 +112,63 @@ func TestPrincipalComponentsAreEigenvectorsOfTheCovariance(t *testing.T) {
 	}
 	if _, err := PrincipalComponents(context.Background(), set, 5, 1, term.NewProgress(&bytes.Buffer{}, true)); err == nil || term.ExitCode(err) != term.ExitBadInput {
 		t.Errorf("five components of three: got %v, want an error of bad input", err)
+	}
+}
+
+// TestBasisOfDependentColumnsIsOrthonormal: also where columns are multiples of each other, or zero, and it still spans them.
+func TestBasisOfDependentColumnsIsOrthonormal(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for name, combine := range map[string]func(x, y float64) []float64{
+		"independent": func(x, y float64) []float64 { return []float64{x, y, rng.NormFloat64(), rng.NormFloat64()} },
+		"dependent":   func(x, y float64) []float64 { return []float64{x, y, 2 * x, 0} },
+		"zero":        func(x, y float64) []float64 { return make([]float64, 4) },
+	} {
+		const rows, cols = 30, 4
+		a := mat.NewDense(rows, cols, nil)
+		for i := range rows {
+			a.SetRow(i, combine(rng.NormFloat64(), rng.NormFloat64()))
+		}
+		q, err := orthonormal(a)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		var gram, on, back mat.Dense
+		gram.Mul(q.T(), q)
+		on.Mul(q.T(), a)
+		back.Mul(q, &on)
+		for i := range cols {
+			for j := range cols {
+				want := 0.0
+				if i == j {
+					want = 1
+				}
+				if math.Abs(gram.At(i, j)-want) > 1e-12 {
+					t.Errorf("%s: columns %d and %d have the product %g", name, i, j, gram.At(i, j))
+				}
+			}
+		}
+		if !mat.EqualApprox(&back, a, 1e-12) {
+			t.Errorf("%s: the basis does not span the columns", name)
+		}
+	}
+}
+
+// TestComponentsOfFewIndependentImages: a set in the span of three vectors has three components, asked for with a basis of more
+// columns than that, and no fourth.
+func TestComponentsOfFewIndependentImages(t *testing.T) {
+	set := mixture(rand.New(rand.NewPCG(5, 6)), 60)
+	p, err := PrincipalComponents(context.Background(), set, 3, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(p.Kept-1) > 1e-9 {
+		t.Errorf("three components keep %.12f of the variance, want all", p.Kept)
+	}
+	if rms := p.HeldBack(set); rms > 1e-5 {
+		t.Errorf("images held back are off by %g", rms)
+	}
+	clear(set.Pix)
+	if _, err := PrincipalComponents(context.Background(), set, 1, 1, nil); err == nil || !strings.Contains(err.Error(), "only 0 independent components") {
+		t.Errorf("dark images: got %v", err)
 	}
 }

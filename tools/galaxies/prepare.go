@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/urfave/cli/v2"
+	"lenskit/internal/stats"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
@@ -158,13 +158,11 @@ func borderStatistics(pix []float64, n int) (median, sigma float64) {
 			}
 		}
 	}
-	slices.Sort(v)
-	median = v[len(v)/2]
+	median = stats.Percentile(v, 0.5)
 	for i := range v {
 		v[i] = math.Abs(v[i] - median)
 	}
-	slices.Sort(v)
-	return median, 1.4826 * v[len(v)/2] // of a normal distribution
+	return median, 1.4826 * stats.Percentile(v, 0.5) // of a normal distribution
 }
 
 // Fade multiplies an image by half a period of a cosine over its outermost width pixels.
@@ -183,8 +181,19 @@ func Fade(pix []float64, n, width int) {
 	}
 }
 
-// WritePrepared writes the set, the galaxies held back into a file of their own, and tells the counts.
-func WritePrepared(c *cli.Context, set *PreparedSet, left map[string]int, path, held string, hold float64, seed uint64, report *term.Progress) error {
+// WriteOptions say where a prepared set goes.
+type WriteOptions struct {
+	Input  string  // where its cut-outs come from
+	Output string  // the FITS file to write
+	Held   string  // that of the galaxies held back; "": none
+	Hold   float64 // the share of galaxies held back, all planes of a galaxy together
+	Seed   uint64  // of their choice
+	JSON   bool    // tell the counts so
+}
+
+// WritePrepared writes the set, the galaxies held back into a file of their own, and tells the counts: the files' on stdout, and
+// by report what was left out of the set, by the reasons that Prepare has given. A file that would have no image is an error.
+func WritePrepared(set *PreparedSet, left map[string]int, opt WriteOptions, stdout io.Writer, report *term.Progress) error {
 	report = report.OrSilent()
 	whys := make([]string, 0, len(left))
 	for why := range left {
@@ -195,21 +204,21 @@ func WritePrepared(c *cli.Context, set *PreparedSet, left map[string]int, path, 
 		report.Say("left out %d images: %s", left[why], why)
 	}
 	if len(set.IDs) == 0 {
-		return term.BadInput("%s: no image is left, expected some that pass the cuts", c.Args().First())
+		return term.BadInput("%s: no image is left, expected some that pass the cuts", opt.Input)
 	}
 	names := slices.Compact(slices.Sorted(slices.Values(set.IDs)))
-	rand.New(rand.NewPCG(seed, 0x686f6c64)).Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	rand.New(rand.NewPCG(opt.Seed, 0x686f6c64)).Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	out := map[string]bool{}
-	for _, id := range names[:int(math.Round(hold*float64(len(names))))] {
+	for _, id := range names[:int(math.Round(opt.Hold*float64(len(names))))] {
 		out[id] = true
 	}
 	counts := map[string]any{"galaxies": len(names), "galaxies_held_back": len(out), "left_out": left}
-	origin := fmt.Sprintf("dataset %s %s", c.Command.Name, filepath.Base(c.Args().First()))
+	origin := "dataset prepare " + filepath.Base(opt.Input)
 	for _, part := range []struct {
 		path string
 		held bool
 		key  string
-	}{{path, false, "images"}, {held, true, "images_held_back"}} {
+	}{{opt.Output, false, "images"}, {opt.Held, true, "images_held_back"}} {
 		if part.path == "" {
 			continue
 		}
@@ -240,12 +249,12 @@ func WritePrepared(c *cli.Context, set *PreparedSet, left map[string]int, path, 
 			return err
 		}
 		counts[part.key] = n
-		if !c.Bool("json") {
-			fmt.Fprintf(c.App.Writer, "%s: %d images of %d x %d pixels\n", part.path, n, set.Size, set.Size)
+		if !opt.JSON {
+			fmt.Fprintf(stdout, "%s: %d images of %d x %d pixels\n", part.path, n, set.Size, set.Size)
 		}
 	}
-	if c.Bool("json") {
-		return rundir.EncodeJSON(c.App.Writer, counts)
+	if opt.JSON {
+		return rundir.EncodeJSON(stdout, counts)
 	}
 	return nil
 }

@@ -80,6 +80,7 @@ func Simulate(ctx context.Context, opt Options, pr *term.Progress) (Files, error
 		return made, err
 	}
 	defer p.Close()
+	cfg = p.Config
 	for _, in := range p.Inputs {
 		file, _ := fits.SplitExtension(in.Path)
 		for _, path := range made.all() {

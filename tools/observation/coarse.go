@@ -59,15 +59,12 @@ func binning(w, h, extent, side int) int {
 }
 
 // Coarsen averages the observation over k x k pixels, cut to whole blocks around its centre. A block's value is the mean
-// of its used pixels, and it is used when at least half of them are.
-func (o *Observation) Coarsen(k int) *Observation {
+// of its used pixels, and it is used when at least half of them are; where no block is, that is an error.
+func (o *Observation) Coarsen(k int) (*Observation, error) {
 	if k <= 1 {
-		return o
+		return o, nil
 	}
-	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
-	if err != nil { // observe has made it once already
-		panic("tools: coarsen: " + err.Error())
-	}
+	noise := o.Noise
 	c := &Observation{W: o.W / k, H: o.H / k, Scale: o.Scale * float64(k), Brightness: o.Brightness, Header: o.Header}
 	x0, y0 := (o.W-c.W*k)/2, (o.H-c.H*k)/2
 	c.Data = make([]float64, c.W*c.H)
@@ -93,7 +90,7 @@ func (o *Observation) Coarsen(k int) *Observation {
 		}
 	}
 	c.PSF = coarsePSF(o.PSF, k)
-	return c
+	return c, c.Weigh()
 }
 
 // GaussianPSF is a Gaussian about as wide as the middle of the PSF's kernel, which is quicker to blur with.
@@ -158,6 +155,3 @@ func coarsePSF(spec physics.PSFSpec, k int) physics.PSFSpec {
 	}
 	return physics.PSFSpec{Kernel: out}
 }
-
-// LightError is the share of the lens's light in a pixel that profiles may be off by: they follow galaxies no better.
-const LightError = 0.02

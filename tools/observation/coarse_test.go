@@ -3,6 +3,7 @@ package observation
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"lenskit/internal/check"
@@ -21,7 +22,13 @@ func TestBinningKeepsTheCentre(t *testing.T) {
 
 func TestCoarsenAveragesDataAndNoise(t *testing.T) {
 	o := &Observation{W: 4, H: 2, Scale: 0.1, Sigma: []float64{0.2}, Data: []float64{1, 2, 5, 5, 3, 4, 5, math.NaN()}}
-	c := o.Coarsen(2)
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := o.Coarsen(2)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if c.W != 2 || c.H != 1 || !c.Mask[0] || !c.Mask[1] {
 		t.Fatalf("got %+v", c)
 	}
@@ -30,6 +37,23 @@ func TestCoarsenAveragesDataAndNoise(t *testing.T) {
 	check.Close(t, "mean beside a bad pixel", c.Data[1], 5, 1e-15, 0)
 	check.Close(t, "noise beside a bad pixel", c.Sigma[1], 0.2/math.Sqrt(3), 1e-15, 0)
 	check.Close(t, "scale", c.Scale, 0.2, 1e-15, 0)
+}
+
+// Where less than half of every block can be used there is no coarser view, and what is said names why.
+func TestCoarsenSaysThatNothingIsLeft(t *testing.T) {
+	o := &Observation{W: 4, H: 2, Scale: 0.1, Sigma: []float64{0.2}, Data: make([]float64, 8), Mask: []bool{true, false, false, true, false, false, false, false}}
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
+	if o.Noise.Pixels != 2 {
+		t.Errorf("%d pixels in use, want 2", o.Noise.Pixels)
+	}
+	if _, err := o.Coarsen(2); err == nil || !strings.Contains(err.Error(), "all 2 pixels are masked") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := o.With([]float64{1, 2}, o.Sigma); err == nil || !strings.Contains(err.Error(), "found 2 pixels, expected 4 x 2") {
+		t.Errorf("data of another size: got %v", err)
+	}
 }
 
 func TestCoarsePSFKeepsWeightAndCentre(t *testing.T) {

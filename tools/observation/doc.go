@@ -3,4 +3,5 @@
 //
 //	cfg, err := config.Load("lens.yaml")
 //	obs, err := observation.Read(cfg)
+//	obs.Noise.Weight[k] // 1/σ of a pixel, 0 where it is not used
 package observation

@@ -20,13 +20,11 @@ const (
 
 // FitMGE is the light of a lens as a sum of Gaussians with positive amplitudes on two sets of ellipses around a
 // centre (Emsellem, Monnet & Bacon 1994, with two ellipticities), and a sky. It falls outward everywhere and is the same
-// at opposite sides, so that arcs are not in it; pixels that stand above it count the less the more they do.
-func (o *Observation) FitMGE(x0, y0 float64) (*MGE, []float64, error) {
-	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
-	if err != nil {
-		return nil, nil, err
-	}
-	f := &MGE{X0: x0, Y0: y0}
+// at opposite sides, so that arcs are not in it; pixels that stand above it count the less the more they do. lightError is the
+// share of the light in a pixel that profiles may be off by, which counts as noise.
+func (o *Observation) FitMGE(x0, y0, lightError float64) (*MGE, []float64, error) {
+	noise := o.Noise
+	f := &MGE{X0: x0, Y0: y0, lightError: lightError}
 	inner, outer := math.Inf(1), 0.0
 	for j := range o.H {
 		for i := range o.W {
@@ -67,10 +65,7 @@ func (o *Observation) FitMGE(x0, y0 float64) (*MGE, []float64, error) {
 // is masked, as the core of a galaxy often is, tells it too.
 func (o *Observation) BrightCentre() (x0, y0 float64) {
 	const reach = 0.5
-	noise, err := physics.NewNoise(o.Data, o.Sigma, nil)
-	if err != nil { // observe has made it once already
-		panic("tools: bright centre: " + err.Error())
-	}
+	noise := o.whole
 	for range 5 {
 		floor := math.Inf(1)
 		each := func(visit func(k int, x, y float64)) {
@@ -109,6 +104,7 @@ type MGE struct {
 	x, y, d     []float64  // of the used pixels
 	sigma       []float64
 	weight      []float64
+	lightError  float64 // of the light in a pixel
 	allX, allY  []float64
 	widths, Amp []float64 // amp: those of either ellipticity, then the sky
 }
@@ -216,7 +212,7 @@ func (f *MGE) reweigh(shape []float64) {
 		}
 	}
 	for i, m := range model {
-		s := math.Hypot(f.sigma[i], LightError*m)
+		s := math.Hypot(f.sigma[i], f.lightError*m)
 		w := 1 / s
 		if t := (f.d[i] - m) / s; t > mgeTail {
 			w *= mgeTail / t * math.Sqrt(mgeTail/t)

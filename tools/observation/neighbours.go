@@ -5,9 +5,9 @@ import (
 	"math"
 	"slices"
 
+	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/tools/config"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 )
 
@@ -72,7 +72,7 @@ func (o *Observation) neighbours(q config.NeighbourConfig) (*neighbourhood, erro
 // asymmetry is by how many standard deviations of its noise each pixel of the smoothed image stands above the symmetric light
 // and its surroundings, and how far the pixel is from the image's centre.
 func (o *Observation) asymmetry() (snr, radius []float64, err error) {
-	noise, err := physics.NewNoise(o.Data, o.Sigma, nil)
+	noise, err := o.unmasked()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -156,7 +156,7 @@ func (o *Observation) local(v []float64) []float64 {
 				near = append(near, v[j*o.W+i])
 			}
 		}
-		nodes[n] = figure.Percentile(near, 0.5)
+		nodes[n] = stats.Percentile(near, 0.5)
 	}
 	out := make([]float64, len(v))
 	for k := range out {
@@ -186,7 +186,7 @@ func ringMedians(signal, radius []float64, scale float64) []float64 {
 		for m := max(0, n-1); m <= min(len(rings)-1, n+1); m++ {
 			near = append(near, rings[m]...)
 		}
-		out[n] = figure.Percentile(near, 0.5)
+		out[n] = stats.Percentile(near, 0.5)
 	}
 	return out
 }

@@ -40,6 +40,9 @@ func TestNeighboursDoNotHangOnTheOrderOfPixels(t *testing.T) {
 		for k := range p.Data {
 			p.Data[k], p.Sigma[k] = o.Data[from(k%n, k/n)], o.Sigma[from(k%n, k/n)]
 		}
+		if err := p.Weigh(); err != nil {
+			t.Fatal(err)
+		}
 		got, _, err := p.asymmetry()
 		if err != nil {
 			t.Fatal(err)

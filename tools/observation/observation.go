@@ -17,7 +17,8 @@ const (
 	BareCore  = 0.2 // arcsec: no profile follows the cusp of an elliptical galaxy, nor does the PSF
 )
 
-// Observation is what the data section of a config names, read and checked.
+// Observation is what the data section of a config names, read and checked. One that is not made by Read is to be weighed
+// before its methods are called.
 type Observation struct {
 	W, H   int
 	Scale  float64               // arcsec per pixel
@@ -25,6 +26,7 @@ type Observation struct {
 	Sigma  []float64             // one value, or W*H
 	Counts *physics.PoissonNoise // where Sigma comes from, if from counts
 	Mask   []bool                // true where the config's mask leaves a pixel in use; nil: everywhere
+	Noise  *physics.Noise        // of the pixels in use, as Weigh makes it of the three above
 	PSF    physics.PSFSpec
 	Rays   []int       // along a pixel's side: one value, or W*H; nil: as many as the PSF has pixels there
 	Header fits.Header // of the image; nil where the config has none
@@ -33,6 +35,46 @@ type Observation struct {
 	Brightness float64
 	Notices    []string // what was found amiss and what was made of it
 	Inputs     []rundir.Input
+
+	whole *physics.Noise // what unmasked has made
+}
+
+// Weigh makes Noise of Data, Sigma and Mask, as Read does: whoever sets or changes one of these calls it. Sizes that differ, a
+// single sigma that is not positive, and an observation without a pixel of use are errors.
+func (o *Observation) Weigh() error {
+	o.whole = nil
+	return o.weigh()
+}
+
+// weigh is Weigh where unmasked, if it has been asked for, still holds.
+func (o *Observation) weigh() (err error) {
+	if len(o.Data) != o.W*o.H {
+		return fmt.Errorf("observation: found %d pixels, expected %d x %d", len(o.Data), o.W, o.H)
+	}
+	if o.Mask == nil {
+		o.Noise, err = o.unmasked()
+		return err
+	}
+	if o.Noise, err = physics.NewNoise(o.Data, o.Sigma, o.Mask); err != nil {
+		return err
+	}
+	_, err = o.unmasked()
+	return err
+}
+
+// unmasked is the noise of every pixel of use, whether the mask leaves it or not, made when it is first asked for.
+func (o *Observation) unmasked() (_ *physics.Noise, err error) {
+	if o.whole == nil {
+		o.whole, err = physics.NewNoise(o.Data, o.Sigma, nil)
+	}
+	return o.whole, err
+}
+
+// With is the observation with other data and noise, of one value or one for each pixel.
+func (o *Observation) With(data, sigma []float64) (*Observation, error) {
+	out := *o
+	out.Data, out.Sigma = data, sigma
+	return &out, out.Weigh()
 }
 
 // Read reads the files of the data section. Without an image (for a mock) the data are zeros of the size given.
@@ -324,13 +366,13 @@ func (o *Observation) check(c *config.Config) error {
 	if err := o.findHuge(c); err != nil {
 		return err
 	}
-	n, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
-	if err != nil {
+	if err := o.weigh(); err != nil {
 		if err := o.hugeNoise(c); err != nil {
 			return err
 		}
 		return c.Fail("data", "no pixel can be used: %s", term.OneLine(err.Error()))
 	}
+	n := o.Noise
 	if n.BadData > 0 {
 		o.Notices = append(o.Notices, fmt.Sprintf("%d pixels of the image are NaN or infinite: masked", n.BadData))
 	}

@@ -27,7 +27,7 @@ func (o *Observation) ChooseRays(d *config.DataConfig) {
 	if d.Tolerance == 0 || d.Image == "" {
 		return
 	}
-	noise, err := physics.NewNoise(o.Data, o.Sigma, nil) // masked pixels too: the PSF spreads their light
+	noise, err := o.unmasked() // masked pixels too: the PSF spreads their light
 	if err != nil {
 		return // the whole image is bad, which check says
 	}

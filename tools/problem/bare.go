@@ -153,9 +153,13 @@ func followLight(c *config.Config, obs *observation.Observation) error {
 		return nil
 	}
 	c.Follow = false
-	small := obs.Coarsen(obs.Binning(config.DefaultSettings().LightSide))
+	set := c.Settings()
+	small, err := obs.Coarsen(obs.Binning(set.LightSide))
+	if err != nil {
+		return err
+	}
 	x0, y0 := obs.BrightCentre()
-	light, _, err := small.FitMGE(x0, y0)
+	light, _, err := small.FitMGE(x0, y0, set.LightError)
 	if err != nil {
 		return err
 	}

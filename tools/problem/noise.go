@@ -8,8 +8,8 @@ import (
 
 // NoiseScale is the factor of the noise among named parameters.
 func (p *Problem) NoiseScale(theta []float64) float64 {
-	if i, ok := p.Index["noise.scale"]; ok {
-		return theta[i]
+	if v, ok := p.Scalar(physics.RoleNoiseScale, theta); ok {
+		return v
 	}
 	return 1
 }

@@ -17,7 +17,7 @@ import (
 
 // Problem is a config with all that it names, ready to be computed.
 type Problem struct {
-	Config  *config.Config // fluxes of default priors scaled to the image
+	Config  *config.Config // a copy of its own: default priors of fluxes are scaled to the image
 	Obs     *observation.Observation
 	Bundles map[string]*config.Bundle // of each decoder, by group.name
 	Model   adjoint.Model
@@ -26,8 +26,10 @@ type Problem struct {
 	Index   map[string]int
 }
 
-// New reads the files of a config and builds its posterior. Close it.
+// New reads the files of a config and builds its posterior. Close it. The config itself stays as it is: what the image says of
+// its priors, the scale of fluxes and where the light of a bare image's lens is, stands in the problem's Config.
 func New(c *config.Config, opt adjoint.Options) (*Problem, error) {
+	c = c.Clone()
 	obs, err := observation.Read(c)
 	if err != nil {
 		return nil, err
@@ -142,7 +144,7 @@ func Model(c *config.Config, bundles map[string]*config.Bundle) (adjoint.Model, 
 		if err != nil {
 			return m, c.Fail(l.Key, "%v", err)
 		}
-		if l.Prior == c.Sky {
+		if l.Role == physics.RoleSky {
 			m.Sky = &prior
 		} else {
 			m.NoiseScale = &prior
@@ -252,6 +254,16 @@ func (p *Problem) SetTruth(theta []float64) {
 	for _, l := range p.Config.Scalars() {
 		l.Prior.Truth, l.Prior.Init = []float64{theta[p.Index[l.Name]]}, nil
 	}
+}
+
+// Scalar is the value of the parameter of a role that belongs to no component among named parameters theta, and whether the model
+// has one.
+func (p *Problem) Scalar(role physics.Role, theta []float64) (v float64, ok bool) {
+	i := slices.IndexFunc(p.Post.Params(), func(q adjoint.Param) bool { return q.Role == role })
+	if i < 0 {
+		return 0, false
+	}
+	return theta[i], true
 }
 
 // Named gives values their names, in the order of the model.

@@ -90,8 +90,8 @@ func TestAdaptiveSupersamplingFollowsTheLight(t *testing.T) {
 		if want := fmt.Sprintf("supersampling: %.3g rays a pixel, up to 8 x 8", rays); !slices.Contains(p.Notices(), want) {
 			t.Errorf("got notices %q, want %q", p.Notices(), want)
 		}
-		if c := p.Obs.Coarsen(2); c.Rays != nil {
-			t.Error("an image of larger pixels keeps the rays of the smaller ones")
+		if c, err := p.Obs.Coarsen(2); err != nil || c.Rays != nil {
+			t.Errorf("an image of larger pixels keeps the rays of the smaller ones (%v)", err)
 		}
 	}
 }
@@ -109,12 +109,18 @@ func TestRaysAreChosenFromTheImage(t *testing.T) {
 			peak = k
 		}
 	}
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
 	o.ChooseRays(&d)
 	if !slices.Equal(o.Rays, p.Obs.Rays) || o.Rays[peak] != 4 || o.Rays[0] != 1 {
 		t.Errorf("rays are %v with a mask, want %v", o.Rays, p.Obs.Rays)
 	}
 	o.Data = slices.Clone(o.Data)
 	o.Data[peak] = math.NaN()
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
 	if o.ChooseRays(&d); o.Rays[peak] != 4 {
 		t.Errorf("a bad pixel at the peak has %d rays along its side, want 4", o.Rays[peak])
 	}

@@ -56,6 +56,9 @@ func TestBareLensFollowsItsLight(t *testing.T) {
 		o.Mask[k] = r > 0.2 && r < 3.2
 	}
 	light.Brightness(o.Data, x, y)
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	image := filepath.Join(dir, "a.fits")
 	if err := fits.Write(image, fits.Out{Axes: []int{n, n}, Pix: o.Data}); err != nil {

@@ -72,6 +72,7 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 		return err
 	}
 	defer p.Close()
+	cfg = p.Config
 	if err := p.Obs.Fittable(cfg); err != nil {
 		return err
 	}

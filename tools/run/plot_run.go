@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/figure"
@@ -63,7 +64,7 @@ func DrawMoments(dir string) error {
 		}
 		scale := figure.WholeRange
 		if name == "model" { // its brightest part is the lens
-			scale = func(v []float64) figure.ColorScale { return figure.Brightness(v, figure.Percentile(v, 0.5)) }
+			scale = func(v []float64) figure.ColorScale { return figure.Brightness(v, stats.Percentile(v, 0.5)) }
 		}
 		panels = append(panels,
 			panelOf(name+", mean of the draws", mean, mean.Pix, unit, scale(mean.Pix)),
@@ -159,7 +160,7 @@ func Panels(planes map[string]Plane, unit string, reducedChi2 float64) ([]figure
 	}
 	soft := 0.0
 	if hasLight {
-		soft = 2 * figure.Percentile(used(noise.Pix), 0.5)
+		soft = 2 * stats.Percentile(used(noise.Pix), 0.5)
 	}
 	shared := figure.Brightness(used(data.Pix), soft)
 	shared.Lo = math.Min(shared.Lo, 0)

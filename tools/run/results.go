@@ -139,13 +139,13 @@ func WriteImages(p *problem.Problem, path string, theta []float64) error {
 			mask[i] = 1
 		}
 	}
-	plain := append(append([]fits.Key(nil), place...), scale)
+	grid := append(append([]fits.Key(nil), place...), scale)
 	out := []fits.Out{
 		{},
 		{Name: "DATA", Bitpix: -64, Axes: axes, Pix: o.Data, Cards: flux(place)},
 		{Name: "NOISE", Bitpix: -64, Axes: axes, Pix: sigma, Cards: flux(place)},
 		{Name: "MODEL", Bitpix: -64, Axes: axes, Pix: m.Model.Pix, Cards: flux(place)},
-		{Name: "RESIDUAL", Axes: axes, Pix: m.Residual.Pix, Cards: append(append([]fits.Key(nil), plain...), fits.Key{Name: "BUNIT", Value: "sigma", Comment: "(data - model) / sigma"})},
+		{Name: "RESIDUAL", Axes: axes, Pix: m.Residual.Pix, Cards: append(append([]fits.Key(nil), grid...), fits.Key{Name: "BUNIT", Value: "sigma", Comment: "(data - model) / sigma"})},
 	}
 	if s := m.Source; s != nil {
 		cards := append(fits.GridWCS(s.W, s.H, s.Scale, m.SourceX, m.SourceY), fits.Key{Name: "BUNIT", Value: unit, Comment: ""}, fits.Key{Name: "PIXSCALE", Value: s.Scale, Comment: "arcsec per pixel, source plane"})
@@ -153,7 +153,7 @@ func WriteImages(p *problem.Problem, path string, theta []float64) error {
 	}
 	out = append(out,
 		fits.Out{Name: "LENS_LIGHT", Bitpix: -64, Axes: axes, Pix: m.LensLight.Pix, Cards: flux(place)},
-		fits.Out{Name: "MASK", Axes: axes, Pix: mask, Cards: append(append([]fits.Key(nil), plain...), fits.Key{Name: "BUNIT", Value: "", Comment: "1 = used"})})
+		fits.Out{Name: "MASK", Axes: axes, Pix: mask, Cards: append(append([]fits.Key(nil), grid...), fits.Key{Name: "BUNIT", Value: "", Comment: "1 = used"})})
 	return fits.Write(path, out...)
 }
 

@@ -84,23 +84,23 @@ func TestAcceptanceSamplers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		g, err := round(p, context.Background(), forgetful(context.Background()), theta, (&Settings{Seed: 1}).stream(3))
+		g, err := chooseCoordinates(p, context.Background(), forgetful(context.Background()), theta, (&Settings{Seed: 1}).stream(3))
 		if err != nil {
 			t.Fatal(err)
 		}
-		plain, _ := newBend(p.Post)
+		identity, _ := newReparametrisation(p.Post)
 		u := make([]float64, p.Post.Dim())
 		if err := p.Post.U(u, theta); err != nil {
 			t.Fatal(err)
 		}
-		unbent, err := probe(p, context.Background(), forgetful(context.Background()), plain, u, (&Settings{Seed: 1}).stream(3))
+		direct, err := probe(p, context.Background(), forgetful(context.Background()), identity, u, (&Settings{Seed: 1}).stream(3))
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Printf("%s: misfit of the Gaussian in plain coordinates %.4g\n", lookup, unbent.misfit)
+		fmt.Printf("%s: misfit of the Gaussian in plain coordinates %.4g\n", lookup, direct.misfit)
 		for _, way := range ways {
 			way.opt.Warmup, way.opt.Draws = 50, 500
-			target := g.bend.target(p.Post)
+			target := g.coords.target(p.Post)
 			chains, err := samplers.NewChains(1, func(int) (samplers.Target, error) { return target, nil }, samplers.StartNear(g.normal, g.spread), g.normal.Metric, way.opt, 1)
 			if err != nil {
 				t.Fatal(err)

@@ -10,14 +10,14 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
+	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/samplers"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/problem"
 )
 
-// bend is a change of coordinates u = Φ(v) that takes out of the posterior what curvature is known beforehand, so that a
+// reparametrisation is a change of coordinates u = Φ(v) that takes out of the posterior what curvature is known beforehand, so that a
 // linear metric does for the rest. A decoder's amplitude ι and latents z can make up for each other, and so can its
 // latents for the width and the place of the source, over ranges in which the posterior is a thin curved sheet. With η
 // the coordinates that are not latents, Φ leaves η alone and has
@@ -27,7 +27,7 @@ import (
 // with the ratio of amplitudes for each decoder whose Scale is set, and q the second-order term of the latents that
 // are most probable given η. The first makes a linear decoder's image linear in v, as ι (μ + W z) = ι μ + W (ι z); the
 // second has determinant 1. Φ is smooth and invertible whatever q is; the density of v is that of u times |∂u/∂v|.
-type bend struct {
+type reparametrisation struct {
 	Eta    []int // coordinates that are not latents
 	Latent []int // those that are
 	Scale  []amplitude
@@ -49,9 +49,9 @@ type quadratic struct {
 	B      []float64 // for each i ≤ j a row of latents; off-diagonal pairs counted once
 }
 
-// newBend is the identity, with the decoders that could be scaled.
-func newBend(post *adjoint.Posterior) (b *bend, amps []amplitude) {
-	b = &bend{}
+// newReparametrisation is the identity, with the decoders that could be scaled.
+func newReparametrisation(post *adjoint.Posterior) (b *reparametrisation, amps []amplitude) {
+	b = &reparametrisation{}
 	params, free := post.Params(), post.Free()
 	for i, f := range free {
 		switch {
@@ -81,7 +81,7 @@ func newBend(post *adjoint.Posterior) (b *bend, amps []amplitude) {
 }
 
 // check says why b, from a file, cannot be of post's coordinates.
-func (b *bend) check(post *adjoint.Posterior) error {
+func (b *reparametrisation) check(post *adjoint.Posterior) error {
 	if b == nil {
 		return errors.New("found no coordinates")
 	}
@@ -102,9 +102,9 @@ func (b *bend) check(post *adjoint.Posterior) error {
 	return nil
 }
 
-// bent is the density of v. Like the posterior it serves one goroutine at a time.
-type bent struct {
-	*bend
+// reparametrisedPosterior is the density of v. Like the posterior it serves one goroutine at a time.
+type reparametrisedPosterior struct {
+	*reparametrisation
 	post    *adjoint.Posterior
 	view    *adjoint.View
 	u, gu   []float64
@@ -117,22 +117,22 @@ type bent struct {
 	origin  []float64 // u where decoders' Jacobians are computed
 }
 
-func (b *bend) target(post *adjoint.Posterior) *bent {
+func (b *reparametrisation) target(post *adjoint.Posterior) *reparametrisedPosterior {
 	n, m, k := post.Dim(), len(b.Eta), len(b.Scale)
 	f := func(k int) []float64 { return make([]float64, k) }
-	return &bent{bend: b, post: post, view: post.Sampling(), u: f(n), gu: f(n), t: f(m), gt: f(m), q: f(len(b.Latent)), rate: f(k), shrink: f(k)}
+	return &reparametrisedPosterior{reparametrisation: b, post: post, view: post.Sampling(), u: f(n), gu: f(n), t: f(m), gt: f(m), q: f(len(b.Latent)), rate: f(k), shrink: f(k)}
 }
 
 // Dim is the number of coordinates.
-func (b *bent) Dim() int { return b.post.Dim() }
+func (b *reparametrisedPosterior) Dim() int { return b.post.Dim() }
 
 // Join and Leave tell the posteriors whose networks run together with this one's.
-func (b *bent) Join() { b.post.Join() }
+func (b *reparametrisedPosterior) Join() { b.post.Join() }
 
-func (b *bent) Leave() { b.post.Leave() }
+func (b *reparametrisedPosterior) Leave() { b.post.Leave() }
 
 // push writes u = Φ(v) and returns log |∂u/∂v|.
-func (b *bent) push(u, v []float64) float64 {
+func (b *reparametrisedPosterior) push(u, v []float64) float64 {
 	copy(u, v)
 	if q := b.Quad; q != nil {
 		q.place(b.t, v, b.Eta)
@@ -155,7 +155,7 @@ func (b *bent) push(u, v []float64) float64 {
 }
 
 // pull writes v = Φ⁻¹(u).
-func (b *bent) pull(v, u []float64) {
+func (b *reparametrisedPosterior) pull(v, u []float64) {
 	copy(v, u)
 	for i := range b.Scale {
 		a := &b.Scale[i]
@@ -174,7 +174,7 @@ func (b *bent) pull(v, u []float64) {
 }
 
 // LogProb is the log density of v.
-func (b *bent) LogProb(grad, v []float64) (float64, error) {
+func (b *reparametrisedPosterior) LogProb(grad, v []float64) (float64, error) {
 	det := b.push(b.u, v)
 	if math.IsNaN(det) || math.IsInf(det, 0) {
 		return math.Inf(-1), nil
@@ -195,7 +195,7 @@ func (b *bent) LogProb(grad, v []float64) (float64, error) {
 }
 
 // back writes (∂u/∂v)ᵀ g at the point last pushed, whose u is in b.u.
-func (b *bent) back(grad, g []float64) {
+func (b *reparametrisedPosterior) back(grad, g []float64) {
 	copy(grad, g)
 	for i := range b.Scale {
 		a := &b.Scale[i]
@@ -221,12 +221,12 @@ func (b *bent) back(grad, g []float64) {
 }
 
 // LogProbHess is LogProb with the Gauss-Newton matrix of v.
-func (b *bent) LogProbHess(grad []float64, hess *mat.SymDense, v []float64) (float64, error) {
+func (b *reparametrisedPosterior) LogProbHess(grad []float64, hess *mat.SymDense, v []float64) (float64, error) {
 	return b.LogProbHessFrom(grad, hess, v, v)
 }
 
 // LogProbHessFrom is LogProbHess with the decoders' Jacobians computed at origin.
-func (b *bent) LogProbHessFrom(grad []float64, hess *mat.SymDense, v, origin []float64) (float64, error) {
+func (b *reparametrisedPosterior) LogProbHessFrom(grad []float64, hess *mat.SymDense, v, origin []float64) (float64, error) {
 	n := b.Dim()
 	if b.hess == nil {
 		b.hess, b.columns, b.origin = mat.NewSymDense(n, nil), mat.NewDense(n, n, nil), make([]float64, n)
@@ -312,9 +312,9 @@ const quadReach = 1.0
 // measureQuad finds q at the Gaussian g of the coordinates that b has without it: at η₀ ± h along each of the widths of
 // η, and of each two, the latents that are most probable are found by Newton's steps with the curvature of the centre;
 // what the Gaussian foresaw is taken off, and the part even in h is q.
-func (b *bend) measureQuad(post *adjoint.Posterior, notes *journal, g *samplers.Gaussian, hess *mat.SymDense) (*quadratic, samplers.Tally, error) {
-	plain := bend{Eta: b.Eta, Latent: b.Latent, Scale: b.Scale}
-	target := noted{plain.target(post), notes}
+func (b *reparametrisation) measureQuad(post *adjoint.Posterior, notes *journal, g *samplers.Gaussian, hess *mat.SymDense) (*quadratic, samplers.Tally, error) {
+	withoutQuad := reparametrisation{Eta: b.Eta, Latent: b.Latent, Scale: b.Scale}
+	target := noted{withoutQuad.target(post), notes}
 	var tally samplers.Tally
 	m, n := len(b.Eta), len(b.Latent)
 	cov := g.Metric.Cov()
@@ -443,16 +443,16 @@ func (b *bend) measureQuad(post *adjoint.Posterior, notes *journal, g *samplers.
 
 // Steps from the maximum of the named parameters' density to that of the coordinates', and how it is probed.
 const (
-	centreSteps = 12
-	centreGain  = 0.01
-	probes      = 15
-	maxBent     = 60 // coordinates that are not latents up to which a second-order term is measured
-	roundEnough = 3  // misfit up to which no other coordinates are tried
+	centreSteps  = 12
+	centreGain   = 0.01
+	probes       = 15
+	maxQuadratic = 60 // coordinates that are not latents up to which a second-order term is measured
+	nearGaussian = 3  // misfit up to which no other coordinates are tried
 )
 
-// rounded is the posterior in coordinates in which it is nearly a Gaussian.
-type rounded struct {
-	bend   *bend
+// approximation is the posterior in coordinates in which it is nearly a Gaussian.
+type approximation struct {
+	coords *reparametrisation
 	normal *samplers.Gaussian
 	top    *samplers.Result
 	// misfit is by how much the log density at a draw of the Gaussian is typically off the Gaussian's, 0 at best.
@@ -461,21 +461,21 @@ type rounded struct {
 	tally  samplers.Tally
 }
 
-// round finds coordinates for sampling, from the named parameters at a maximum: plain ones where the density is like a
-// Gaussian in them; otherwise plain or with scaled latents, whichever is better, and then bent if that is better still.
+// chooseCoordinates finds coordinates for sampling, from the named parameters at a maximum: those of the prior where the density is like a
+// Gaussian in them; otherwise these or with scaled latents, whichever is better, and then with a second-order term if that is better still.
 // The evaluations are noted.
-func round(p *problem.Problem, ctx context.Context, notes *journal, theta []float64, rng *rand.Rand) (*rounded, error) {
+func chooseCoordinates(p *problem.Problem, ctx context.Context, notes *journal, theta []float64, rng *rand.Rand) (*approximation, error) {
 	u := make([]float64, p.Post.Dim())
 	if err := p.Post.U(u, theta); err != nil {
 		return nil, term.BadInput("%s: %w", p.Config.File, err)
 	}
-	plain, amps := newBend(p.Post)
-	best, err := probe(p, ctx, notes, plain, u, rng)
-	if err != nil || best.misfit <= roundEnough {
+	identity, amps := newReparametrisation(p.Post)
+	best, err := probe(p, ctx, notes, identity, u, rng)
+	if err != nil || best.misfit <= nearGaussian {
 		return best, err
 	}
 	tally := best.tally
-	try := func(b *bend) error {
+	try := func(b *reparametrisation) error {
 		r, err := probe(p, ctx, notes, b, u, rng)
 		if err != nil {
 			if ctx.Err() != nil {
@@ -491,7 +491,7 @@ func round(p *problem.Problem, ctx context.Context, notes *journal, theta []floa
 		return nil
 	}
 	if len(amps) > 0 {
-		scaled := *plain
+		scaled := *identity
 		for _, a := range amps {
 			a.Iota0 = theta[a.Name]
 			if a.Iota0 > 0 {
@@ -504,13 +504,13 @@ func round(p *problem.Problem, ctx context.Context, notes *journal, theta []floa
 			}
 		}
 	}
-	if m := len(plain.Eta); m > 0 && m <= maxBent && len(plain.Latent) > 0 {
-		q, cost, err := best.bend.measureQuad(p.Post, notes, best.normal, best.top.Hess)
+	if m := len(identity.Eta); m > 0 && m <= maxQuadratic && len(identity.Latent) > 0 {
+		q, cost, err := best.coords.measureQuad(p.Post, notes, best.normal, best.top.Hess)
 		tally.Evaluations += cost.Evaluations
 		if err != nil {
 			return nil, err
 		}
-		b := *best.bend
+		b := *best.coords
 		b.Quad = q
 		if err := try(&b); err != nil {
 			return nil, err
@@ -522,7 +522,7 @@ func round(p *problem.Problem, ctx context.Context, notes *journal, theta []floa
 
 // probe approximates the density of b's coordinates by a Gaussian at its maximum, sought from the coordinates u, and
 // tells how good that is.
-func probe(p *problem.Problem, ctx context.Context, notes *journal, b *bend, u []float64, rng *rand.Rand) (*rounded, error) {
+func probe(p *problem.Problem, ctx context.Context, notes *journal, b *reparametrisation, u []float64, rng *rand.Rand) (*approximation, error) {
 	t := noted{b.target(p.Post), notes}
 	v := make([]float64, len(u))
 	t.pull(v, u)
@@ -537,7 +537,7 @@ func probe(p *problem.Problem, ctx context.Context, notes *journal, b *bend, u [
 	if err != nil {
 		return nil, term.Numerical("%s: %w", p.Config.File, err)
 	}
-	r := &rounded{bend: b, normal: g, top: top, tally: top.Tally}
+	r := &approximation{coords: b, normal: g, top: top, tally: top.Tally}
 	eps, x, away := make([]float64, len(u)), make([]float64, len(u)), make([]float64, 0, probes)
 	// shrinking the draws tells how near the centre the posterior is still the Gaussian's
 	for r.spread = 1; ; r.spread /= 2 {
@@ -563,7 +563,7 @@ func probe(p *problem.Problem, ctx context.Context, notes *journal, b *bend, u [
 			}
 			away = append(away, off)
 		}
-		off := figure.Percentile(away, 0.5)
+		off := stats.Percentile(away, 0.5)
 		if r.spread == 1 {
 			r.misfit = off
 			if finite := slices.DeleteFunc(slices.Clone(away), func(v float64) bool { return math.IsInf(v, 0) }); len(finite) <= probes/2 {

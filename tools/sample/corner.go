@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"lenskit/adjoint"
+	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/samplers"
 	"lenskit/tools/config"
@@ -51,6 +52,7 @@ type figured struct {
 	label  label
 	draws  [][]float64 // by chain
 	all    []float64   // of all chains
+	order  []float64   // these, rising
 	ess    float64
 	lo, hi float64 // of the axis
 	truth  float64 // NaN: not known
@@ -77,7 +79,8 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 	}
 	units, truth, bounds := map[string]physics.Unit{}, map[string]float64{}, map[string][2]float64{}
 	ofLens := map[string]bool{}
-	if cfg, err := config.Load(filepath.Join(dir, rundir.ConfigYAML)); err == nil {
+	cfg, err := config.Load(filepath.Join(dir, rundir.ConfigYAML))
+	if err == nil {
 		for _, c := range cfg.Components() {
 			for i := range c.Params {
 				p := &c.Params[i]
@@ -104,6 +107,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 			}
 			f := figured{name: n, draws: d.column(k), truth: math.NaN()}
 			f.all = slices.Concat(f.draws...)
+			f.order = slices.Sorted(slices.Values(f.all))
 			if _, sd := meanAndSD(f.all); !(sd > 0) || math.IsInf(sd, 0) {
 				continue
 			}
@@ -115,7 +119,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 				f.truth = t
 			}
 			f.dens = NewDensity1(f.all, f.ess)
-			f.q = [3]float64{quantileOf(f.all, 0.1587), quantileOf(f.all, 0.5), quantileOf(f.all, 0.8413)}
+			f.q = [3]float64{stats.Quantile(f.order, 0.1587), stats.Quantile(f.order, 0.5), stats.Quantile(f.order, 0.8413)}
 			f.range1(bounds[n])
 			f.label = labelOf(n, units[n])
 			out = append(out, f)
@@ -124,7 +128,7 @@ func figuredDraws(dir string, files []string) (*Draws, []figured, error) {
 	}
 	out := pick(func(n string) bool { return ofLens[n] })
 	if len(out) == 0 {
-		out = pick(func(n string) bool { return !config.IsElement(n) })
+		out = pick(func(n string) bool { return cfg == nil || !cfg.IsLatent(n) })
 	}
 	if len(out) == 0 {
 		out = pick(func(string) bool { return true })
@@ -153,7 +157,7 @@ func labelOf(name string, unit physics.Unit) label {
 
 // range1 chooses the axis: nearly all draws and the truth if it is not far, within the prior's bounds.
 func (f *figured) range1(bounds [2]float64) {
-	lo, hi := quantileOf(f.all, 0.002), quantileOf(f.all, 0.998)
+	lo, hi := stats.Quantile(f.order, 0.002), stats.Quantile(f.order, 0.998)
 	pad := 0.12 * (hi - lo)
 	if !(pad > 0) {
 		_, sd := meanAndSD(f.all)
@@ -171,18 +175,6 @@ func (f *figured) range1(bounds [2]float64) {
 			f.hi = bounds[1]
 		}
 	}
-}
-
-// quantileOf interpolates between the order statistics.
-func quantileOf(v []float64, p float64) float64 {
-	s := slices.Clone(v)
-	slices.Sort(s)
-	h := p * float64(len(s)-1)
-	i := min(int(h), len(s)-2)
-	if i < 0 {
-		return s[0]
-	}
-	return s[i] + (h-float64(i))*(s[i+1]-s[i])
 }
 
 // frame is a cell of a figure with its axes.
@@ -424,7 +416,7 @@ func (f *figured) marginal(c *frame) {
 		}
 		c.FillPolygon(col, append(pts, c.at(hi, 0)))
 	}
-	fill(quantileOf(f.all, 0.025), quantileOf(f.all, 0.975), outerColor)
+	fill(stats.Quantile(f.order, 0.025), stats.Quantile(f.order, 0.975), outerColor)
 	fill(f.q[0], f.q[2], innerColor)
 	var curve []vg.Point
 	for i := range steps + 1 {

@@ -184,7 +184,7 @@ func Smooth(v []float64, stride, n int, sd float64) {
 	}
 }
 
-// meanAndSD are the mean and the standard deviation, divisor n − 1.
+// meanAndSD are the mean and the standard deviation, divisor n − 1, whose sum is finite where the numbers are.
 func meanAndSD(v []float64) (mean, sd float64) {
 	for _, x := range v {
 		mean += x / float64(len(v))

@@ -128,7 +128,7 @@ func (j *journal) take(kind byte, grad []float64, hess *mat.SymDense, evaluate f
 
 // noted is a density whose evaluations are noted in a journal.
 type noted struct {
-	*bent
+	*reparametrisedPosterior
 	*journal
 }
 
@@ -138,17 +138,17 @@ func (n noted) LogProb(grad, v []float64) (float64, error) {
 	if grad != nil {
 		kind = journalGradient
 	}
-	return n.take(kind, grad, nil, func() (float64, error) { return n.bent.LogProb(grad, v) })
+	return n.take(kind, grad, nil, func() (float64, error) { return n.reparametrisedPosterior.LogProb(grad, v) })
 }
 
 // LogProbHess is LogProb with the Gauss-Newton matrix of v.
 func (n noted) LogProbHess(grad []float64, hess *mat.SymDense, v []float64) (float64, error) {
-	return n.take(journalCurvature, grad, hess, func() (float64, error) { return n.bent.LogProbHess(grad, hess, v) })
+	return n.take(journalCurvature, grad, hess, func() (float64, error) { return n.reparametrisedPosterior.LogProbHess(grad, hess, v) })
 }
 
 // LogProbHessFrom is LogProbHess with the decoders' Jacobians computed at origin.
 func (n noted) LogProbHessFrom(grad []float64, hess *mat.SymDense, v, origin []float64) (float64, error) {
-	return n.take(journalCurvature, grad, hess, func() (float64, error) { return n.bent.LogProbHessFrom(grad, hess, v, origin) })
+	return n.take(journalCurvature, grad, hess, func() (float64, error) { return n.reparametrisedPosterior.LogProbHessFrom(grad, hess, v, origin) })
 }
 
 // forgetful is a journal that nothing is to be gone on from.

@@ -12,7 +12,7 @@ import (
 func TestNotedEvaluationsAreNotMadeAgain(t *testing.T) {
 	p, theta := sampleTestProblem(t)
 	made := 0
-	run := func(data []byte, stop int) (*rounded, []byte, error) {
+	run := func(data []byte, stop int) (*approximation, []byte, error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		here := 0
@@ -23,7 +23,7 @@ func TestNotedEvaluationsAreNotMadeAgain(t *testing.T) {
 			}
 			return nil
 		}}
-		g, err := round(p, ctx, notes, theta, (&Settings{Warmup: 10, Draws: 20, Chains: 2, Seed: 1}).stream(3))
+		g, err := chooseCoordinates(p, ctx, notes, theta, (&Settings{Warmup: 10, Draws: 20, Chains: 2, Seed: 1}).stream(3))
 		return g, notes.Data(), err
 	}
 	want, whole, err := run(nil, 0)
@@ -42,7 +42,7 @@ func TestNotedEvaluationsAreNotMadeAgain(t *testing.T) {
 		if made != once || !bytes.Equal(data, whole) {
 			t.Errorf("after %d stops %d evaluations were made, want %d", stops, made, once)
 		}
-		if !reflect.DeepEqual(g.bend, want.bend) || !reflect.DeepEqual(g.normal, want.normal) || g.misfit != want.misfit || !reflect.DeepEqual(g.tally, want.tally) {
+		if !reflect.DeepEqual(g.coords, want.coords) || !reflect.DeepEqual(g.normal, want.normal) || g.misfit != want.misfit || !reflect.DeepEqual(g.tally, want.tally) {
 			t.Errorf("after %d stops the coordinates are others", stops)
 		}
 		break

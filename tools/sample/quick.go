@@ -25,14 +25,14 @@ const (
 // approximate fits a Gaussian to the posterior and writes draws from it, those of all chains into one file. Where the
 // importance weights are to be trusted the draws are taken by weight, and are then draws from the posterior.
 func (r *sampling) approximate(ctx context.Context, pr *term.Progress) error {
-	round, err := r.round(ctx, pr)
+	found, err := r.chooseCoordinates(ctx, pr)
 	if err != nil {
 		return err
 	}
 	pr.Stage(r.opt.Sampler, 0)
-	g := round.normal
-	quick := &quickLook{Tally: round.tally}
-	post := noted{r.saved.Bend.target(r.p.Post), r.notes}
+	g := found.normal
+	quick := &quickLook{Tally: found.tally}
+	post := noted{r.saved.Coordinates.target(r.p.Post), r.notes}
 	if r.opt.Sampler != samplerLaplace {
 		opt := samplers.VariationalOptions{Family: samplers.FullRank, Steps: fullRankSteps}
 		if r.opt.Sampler == samplerADVI {

@@ -40,7 +40,7 @@ type sampling struct {
 	files    []*samplers.StanCSV
 	clones   []*adjoint.Posterior
 	together bool // their networks run as one
-	bents    []*bent
+	posts    []*reparametrisedPosterior
 	scratch  [][]float64 // θ, by chain
 
 	notes *journal // of what is made before the chains
@@ -53,13 +53,13 @@ type sampling struct {
 
 // samplingRecord is what a run needs to go on: each chain after a draw, and how many of its draws its file then held.
 type samplingRecord struct {
-	Chains  []samplers.ChainState `json:",omitempty"`
-	Rows    []int                 `json:",omitempty"`
-	Sums    []string              `json:",omitempty"` // of the files up to there
-	Journal []byte                `json:",omitempty"` // of what is made before there are chains
-	Seconds float64
-	Bend    *bend   // the coordinates
-	Misfit  float64 // of the Gaussian there
+	Chains      []samplers.ChainState `json:",omitempty"`
+	Rows        []int                 `json:",omitempty"`
+	Sums        []string              `json:",omitempty"` // of the files up to there
+	Journal     []byte                `json:",omitempty"` // of what is made before there are chains
+	Seconds     float64
+	Coordinates *reparametrisation `json:"Bend"` // for sampling
+	Misfit      float64            // of the Gaussian there
 	// Centre is what the search for the coordinates and the maximum there cost.
 	Centre samplers.Tally
 }
@@ -136,7 +136,7 @@ func (r *samplingRecord) check(post *adjoint.Posterior, opt Settings) error {
 			return fmt.Errorf("found chain %d with %d draws, expected chain %d with %d", c.ID, r.Rows[i], i, kept)
 		}
 	}
-	return r.Bend.check(post)
+	return r.Coordinates.check(post)
 }
 
 // save writes the state of every chain, or what there is before there are any.
@@ -267,33 +267,33 @@ func (r *sampling) targets() ([]samplers.Target, error) {
 	out := make([]samplers.Target, r.opt.Chains)
 	for i, c := range r.clones {
 		r.scratch = append(r.scratch, make([]float64, len(c.Names())))
-		t := r.saved.Bend.target(c)
-		r.bents = append(r.bents, t)
+		t := r.saved.Coordinates.target(c)
+		r.posts = append(r.posts, t)
 		out[i] = t
 	}
 	return out, nil
 }
 
-// round finds the coordinates of the run.
-func (r *sampling) round(ctx context.Context, pr *term.Progress) (*rounded, error) {
+// chooseCoordinates finds the coordinates of the run.
+func (r *sampling) chooseCoordinates(ctx context.Context, pr *term.Progress) (*approximation, error) {
 	theta, err := r.at.theta(r.p)
 	if err != nil {
 		return nil, err
 	}
 	pr.Stage("coordinates", 0)
-	g, err := round(r.p, ctx, r.notes, theta, r.opt.stream(3))
+	g, err := chooseCoordinates(r.p, ctx, r.notes, theta, r.opt.stream(3))
 	if err != nil {
 		return nil, err
 	}
 	pr.Step(term.ProgressState{Step: g.tally.Evaluations, LogPost: math.NaN(), ReducedChi2: math.NaN(), Evaluations: g.tally.Evaluations, Text: g.describe()})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.saved.Bend, r.saved.Misfit, r.saved.Centre = g.bend, g.misfit, g.tally
+	r.saved.Coordinates, r.saved.Misfit, r.saved.Centre = g.coords, g.misfit, g.tally
 	return g, nil
 }
 
 // describe tells the coordinates in a word or two.
-func (b *bend) describe() string {
+func (b *reparametrisation) describe() string {
 	s := "plain"
 	if len(b.Scale) > 0 {
 		s = "scaled latents"
@@ -305,13 +305,13 @@ func (b *bend) describe() string {
 }
 
 // describe tells the coordinates and how well they do.
-func (g *rounded) describe() string {
-	return fmt.Sprintf("%s, off a Gaussian by %.3g in log density", g.bend.describe(), g.misfit)
+func (g *approximation) describe() string {
+	return fmt.Sprintf("%s, off a Gaussian by %.3g in log density", g.coords.describe(), g.misfit)
 }
 
 // open starts the chains at draws of the Gaussian approximation, in the metric of the curvature at its centre.
 func (r *sampling) open(ctx context.Context, pr *term.Progress) error {
-	g, err := r.round(ctx, pr)
+	g, err := r.chooseCoordinates(ctx, pr)
 	if err != nil {
 		return err
 	}
@@ -398,7 +398,7 @@ func (r *sampling) reopen() (why, err error) {
 
 // values computes the named free parameters from a chain's coordinates.
 func (r *sampling) values(chain int) func(dst, u []float64) error {
-	t, theta := r.bents[chain], r.scratch[chain]
+	t, theta := r.posts[chain], r.scratch[chain]
 	return func(dst, v []float64) error {
 		t.push(t.u, v)
 		t.post.Theta(theta, t.u)

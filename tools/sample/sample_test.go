@@ -54,9 +54,9 @@ func sampleTestProblem(t *testing.T) (*problem.Problem, []float64) {
 	return p, theta
 }
 
-// testBend is a change of coordinates with everything in it.
-func testBend(p *problem.Problem, rng *rand.Rand) *bend {
-	b, amps := newBend(p.Post)
+// testReparametrisation is a change of coordinates with everything in it.
+func testReparametrisation(p *problem.Problem, rng *rand.Rand) *reparametrisation {
+	b, amps := newReparametrisation(p.Post)
 	amps[0].Iota0 = 0.9
 	b.Scale = amps
 	m, n := len(b.Eta), len(b.Latent)
@@ -73,7 +73,7 @@ func testBend(p *problem.Problem, rng *rand.Rand) *bend {
 func TestBentCoordinatesAreInvertibleAndTheirDensityIsTransformed(t *testing.T) {
 	p, theta := sampleTestProblem(t)
 	rng := rand.New(rand.NewPCG(1, 2))
-	b := testBend(p, rng).target(p.Post)
+	b := testReparametrisation(p, rng).target(p.Post)
 	n := b.Dim()
 	u, v, w, back := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
 	if err := p.Post.U(u, theta); err != nil {

@@ -151,18 +151,19 @@ func calibrate(configPath string, seed uint64) (*calibrated, error) {
 		p.Close()
 		return nil, err
 	}
-	obs := *p.Obs
-	obs.Data = slices.Clone(img.Model.Pix)
-	for i := range obs.Data {
-		obs.Data[i] += obs.Sigma[min(i, len(obs.Sigma)-1)] * rng.NormFloat64()
+	data := slices.Clone(img.Model.Pix)
+	for i, sigma := range p.Obs.Sigmas() {
+		data[i] += sigma * rng.NormFloat64()
 	}
 	p.Close()
-	model, err := problem.Model(cfg, p.Bundles)
+	if p.Obs, err = p.Obs.With(data, p.Obs.Sigma); err != nil {
+		return nil, err
+	}
+	model, err := problem.Model(p.Config, p.Bundles)
 	if err != nil {
 		return nil, err
 	}
-	p.Obs = &obs
-	if p.Post, err = adjoint.New(model, problem.DataOf(&obs), adjoint.Options{Threads: 1}); err != nil {
+	if p.Post, err = adjoint.New(model, problem.DataOf(p.Obs), adjoint.Options{Threads: 1}); err != nil {
 		return nil, err
 	}
 	defer p.Close()
@@ -179,11 +180,11 @@ func calibrate(configPath string, seed uint64) (*calibrated, error) {
 	theta := make([]float64, len(truth))
 	p.Post.Theta(theta, top.U)
 	opt := (Settings{Seed: seed + 1, Warmup: 50, Draws: sbcDraws, Chains: 1}).Defaults()
-	g, err := round(p, ctx, forgetful(ctx), theta, opt.stream(3))
+	g, err := chooseCoordinates(p, ctx, forgetful(ctx), theta, opt.stream(3))
 	if err != nil {
 		return nil, err
 	}
-	target := g.bend.target(p.Post)
+	target := g.coords.target(p.Post)
 	chains, err := samplers.NewChains(1, func(int) (samplers.Target, error) { return target, nil }, samplers.StartNear(g.normal, g.spread), g.normal.Metric, opt.chain(), opt.Seed)
 	if err != nil {
 		return nil, err

@@ -298,7 +298,7 @@ func (r *sampling) finish() (*Summary, error) {
 	}
 	sum := &Summary{Draws: len(d.X[0]), Chains: len(d.X), Seconds: term.JSONFloat(spent), Sampler: r.opt.Sampler, Warmup: r.opt.Warmup, Seed: r.opt.Seed,
 		Fit: r.at.fit.Status, Inputs: r.p.Inputs, Versions: run.Versions(), Verdict: []string{}, Limits: map[string]*search.Limit{}, latents: r.p.Latents(), Accept: term.JSONFloat(d.Accept),
-		Coordinates: r.saved.Bend.describe(), GaussianMisfit: term.JSONFloat(r.saved.Misfit)}
+		Coordinates: r.saved.Coordinates.describe(), GaussianMisfit: term.JSONFloat(r.saved.Misfit)}
 	bounds := search.Bounds(r.p)
 	for k, n := range d.Names {
 		sum.Parameters = append(sum.Parameters, samplers.Summarize(n, d.column(k)))

@@ -39,6 +39,7 @@ func drawTrace(dir string, files []string) error {
 	}
 	if lp := (figured{name: "lp__", label: label{symbol: "log p"}, draws: d.LogProb, all: slices.Concat(d.LogProb...), truth: math.NaN()}); FiniteAll(lp.all) {
 		if _, sd := meanAndSD(lp.all); sd > 0 && term.Finite(sd) {
+			lp.order = slices.Sorted(slices.Values(lp.all))
 			lp.range1([2]float64{})
 			params = append(params, lp)
 		}

@@ -66,6 +66,16 @@ func isSource(q *adjoint.Param) bool { return q.Group == adjoint.GroupSource }
 
 func isLens(q *adjoint.Param) bool { return q.Group == adjoint.GroupLens }
 
+// skyOf is the sky among the named parameters of a model, 0 where that has none.
+func skyOf(post *adjoint.Posterior, named config.Named) float64 {
+	for _, q := range post.Params() {
+		if q.Role == physics.RoleSky {
+			return named[q.Name]
+		}
+	}
+	return 0
+}
+
 // isEinsteinRadius tells whether a parameter is the Einstein radius of a galaxy's mass profile.
 func isEinsteinRadius(q *adjoint.Param) bool { return q.Role == physics.RoleEinsteinRadius }
 

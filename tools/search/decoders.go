@@ -133,10 +133,7 @@ func (s *sources) trace(post *adjoint.Posterior, theta []float64, named config.N
 	if err != nil {
 		return nil, err
 	}
-	back, err := newTraceback(s.obs, lens, foreground)
-	if err != nil {
-		return nil, err
-	}
+	back := newTraceback(s.obs, lens, foreground)
 	iota, size, x0, y0 := at[d.comp.KeyOf(physics.RoleAmplitude)], at[d.comp.KeyOf(physics.RoleSize)], at[d.comp.KeyOf(physics.RoleCentreX)], at[d.comp.KeyOf(physics.RoleCentreY)]
 	cx, cy := theta[x0], theta[y0]
 	simple, x, y, err := s.simpleSource(named, d.prefix) // it stands under the decoder's name

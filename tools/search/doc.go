@@ -12,7 +12,7 @@
 // Options are what a user chooses for each fit, Settings the numbers of the strategy: a struct that says unit and reason of each,
 // filled by DefaultSettings, changed by `search:` in a config, written to fit.json, listed in docs/search.md.
 //
-// Result has the maximum, the curvature there and the doubts (search.go, verdict.go; hopeless.go for what is not begun).
+// Result has the maximum, the curvature there and the doubts (search.go, verdict.go; precheck.go for what is not begun).
 //
 //	s := search.Search{Problem: p, Options: search.Options{Seed: 1}.Defaults(), Tell: tell, Saved: &search.Record{}, Save: save}
 //	res, err := s.Find(ctx)

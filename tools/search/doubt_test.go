@@ -72,7 +72,7 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 	nan := math.NaN()
 	begin := func(side int, noise float64, model string, pixel func(x, y, noise float64) float64) func(t *testing.T) Doubts {
 		return func(t *testing.T) Doubts {
-			why, err := hopeless(problemOf(t, side, noise, model, pixel))
+			why, err := precheck(problemOf(t, side, noise, model, pixel))
 			if err != nil || why == nil {
 				t.Fatalf("got %v, %v", why, err)
 			}
@@ -87,7 +87,7 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 	}
 	seen := func(change func(l *Lensed)) func(t *testing.T) Doubts {
 		return func(t *testing.T) Doubts {
-			l := Lensed{Images: 2, Second: 20, Magnification: 8, Radius: 1.2, Free: 1.2, Misfit: 1, Explained: 0.99}
+			l := Lensed{Images: 2, Second: 20, Magnification: 8, Radius: 1.2, Pixelised: 1.2, Misfit: 1, Explained: 0.99}
 			if d := l.doubts(); len(d) > 0 {
 				t.Fatalf("a good lens has the doubts %v", d)
 			}
@@ -254,7 +254,7 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 		},
 		NotFinite: {
 			residuals(func(img *adjoint.Images, shines func(k int) bool) { img.Residual.Pix[40*img.Residual.W+20] = nan }),
-			seen(func(l *Lensed) { l.Radius = jsonNaN }), seen(func(l *Lensed) { l.Free = jsonNaN }), seen(func(l *Lensed) { l.Second = jsonNaN }),
+			seen(func(l *Lensed) { l.Radius = jsonNaN }), seen(func(l *Lensed) { l.Pixelised = jsonNaN }), seen(func(l *Lensed) { l.Second = jsonNaN }),
 			func(t *testing.T) Doubts {
 				end := at(t, nil)
 				end.LogProb = math.Inf(-1)
@@ -263,7 +263,7 @@ func TestEveryDoubtIsRaised(t *testing.T) {
 		},
 		arcsMissed:     {seen(func(l *Lensed) { l.Explained = 0.5 })},
 		arcsMisfit:     {seen(func(l *Lensed) { l.Misfit = 5 })},
-		radiusOfSource: {seen(func(l *Lensed) { l.Free = 1.3 })},
+		radiusOfSource: {seen(func(l *Lensed) { l.Pixelised = 1.3 })},
 		oneImage:       {seen(func(l *Lensed) { l.Images = 1 })},
 		faintImage:     {seen(func(l *Lensed) { l.Second = 3 })},
 		magnification:  {seen(func(l *Lensed) { l.Magnification = 1.5 })},

@@ -29,11 +29,10 @@ func (s *Search) simpleCentre() (x, y string) {
 
 // simplified is the config with a Sersic profile in place of each decoder.
 func simplified(c *config.Config, brightness float64, set *Settings) *config.Config {
-	s := *c
-	replace := func(list []config.Component) []config.Component {
-		out := append([]config.Component(nil), list...)
-		for i := range out {
-			d := &out[i]
+	s := c.Clone()
+	replace := func(list []config.Component) {
+		for i := range list {
+			d := &list[i]
 			if d.Type != "decoder" {
 				continue
 			}
@@ -60,24 +59,22 @@ func simplified(c *config.Config, brightness float64, set *Settings) *config.Con
 					*p = config.Prior{Prior: physics.Normal(q.A, math.Hypot(q.B, set.FrameOffset))}
 				}
 			}
-			out[i] = r
+			list[i] = r
 		}
-		return out
 	}
-	s.Source, s.LensLight = replace(c.Source), replace(c.LensLight)
+	replace(s.Source)
+	replace(s.LensLight)
 	s.NoiseScale, s.StudentT = nil, 0 // far from the truth, a better model is the cure of a misfit
-	observation.ScalePriors(&s, brightness)
-	return &s
+	observation.ScalePriors(s, brightness)
+	return s
 }
 
 // restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not
 // tell, and with simple sources no larger than galaxies are.
 func restrained(c *config.Config, set *Settings) *config.Config {
-	out := *c
-	out.Lens = slices.Clone(c.Lens)
+	out := c.Clone()
 	for i := range out.Lens {
 		l := &out.Lens[i]
-		l.Params = slices.Clone(l.Params)
 		for k := range l.Params {
 			if p := &l.Params[k]; p.Role == physics.RoleSlope && p.Prior.Family == physics.FamilyNormal {
 				p.Prior = config.Prior{Prior: physics.Fixed(p.Prior.A)}
@@ -86,15 +83,13 @@ func restrained(c *config.Config, set *Settings) *config.Config {
 			}
 		}
 	}
-	out.Source = slices.Clone(c.Source)
 	for i := range out.Source {
 		l := &out.Source[i]
-		l.Params = slices.Clone(l.Params)
 		for k := range l.Params {
 			if p := &l.Params[k]; p.Role == physics.RoleHalfLightRadius && !p.Prior.IsFixed() {
 				p.Prior.Hi = min(p.Prior.Hi, set.SimpleRadius)
 			}
 		}
 	}
-	return &out
+	return out
 }

@@ -7,8 +7,8 @@ import (
 
 	"gonum.org/v1/gonum/mat"
 	"gonum.org/v1/gonum/stat/distuv"
+	"lenskit/internal/stats"
 	"lenskit/tools/config"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/problem"
 )
@@ -203,9 +203,9 @@ func PiledUp(draws []float64, b [2]float64) *Limit {
 		if math.IsInf(bound, 0) || len(s) < 20 {
 			continue
 		}
-		q, n := figure.Percentile(s, limitLevel), 0
+		q, n := stats.Percentile(s, limitLevel), 0
 		if side == 1 {
-			q = figure.Percentile(s, 1-limitLevel)
+			q = stats.Percentile(s, 1-limitLevel)
 		}
 		for _, v := range s {
 			if math.Abs(v-bound) <= 0.1*math.Abs(q-bound) {

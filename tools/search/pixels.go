@@ -8,8 +8,7 @@ import (
 
 	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
-	"lenskit/physics"
-	"lenskit/tools/internal/figure"
+	"lenskit/internal/stats"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
@@ -44,21 +43,27 @@ type psfTap struct {
 func newInversion(full *observation.Observation, arcs, weight []float64, set *Settings) (*inversion, error) {
 	w, h := full.Extent()
 	k := max(1, int(math.Round(float64(min(w, h))/float64(set.InversionSide))))
-	o, dark := full.Coarsen(k), full
+	o, err := full.Coarsen(k)
+	if err != nil {
+		return nil, err
+	}
+	dark := o
 	if arcs != nil {
-		dark = subtracted(full, arcs)
+		if dark, err = subtracted(full, arcs); err != nil {
+			return nil, err
+		}
+		if dark, err = dark.Coarsen(k); err != nil {
+			return nil, err
+		}
 	}
 	// whole blocks may have another centre than the image
 	shiftX, shiftY := -0.5*float64((full.W-o.W*k)%2)*full.Scale, -0.5*float64((full.H-o.H*k)%2)*full.Scale
 	x0, y0 := full.BrightCentre()
-	mge, level, err := dark.Coarsen(k).FitMGE(x0-shiftX, y0-shiftY)
+	mge, level, err := dark.FitMGE(x0-shiftX, y0-shiftY, set.LightError)
 	if err != nil {
 		return nil, err
 	}
-	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
-	if err != nil {
-		return nil, err
-	}
+	noise := o.Noise
 	f := &inversion{set: set, taps: psfTaps(o)}
 	margin, rays := 0, set.InversionRays
 	for _, t := range f.taps {
@@ -101,7 +106,7 @@ func newInversion(full *observation.Observation, arcs, weight []float64, set *Se
 	}
 	f.light = mge.Columns(mge.Shape[:], px, py)
 	for k, col := range f.light {
-		sd := set.SkyError * figure.Percentile(o.Sigmas(), 0.5) // of the sky
+		sd := set.SkyError * stats.Percentile(o.Sigmas(), 0.5) // of the sky
 		if k < len(mge.Amp)-1 {
 			// the light where the Gaussian has fallen to its standard deviation
 			sum, n := 0.0, 0.0

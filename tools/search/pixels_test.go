@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"gonum.org/v1/gonum/mat"
@@ -48,6 +49,9 @@ func galaxyWithKnots(t *testing.T) *observation.Observation {
 		u, w := lens.Source([]float64{x}, []float64{y})
 		o.Data[k] = v + knots(u[0], w[0]) + 0.01*rng.NormFloat64()
 	}
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
 	return o
 }
 
@@ -86,6 +90,9 @@ func TestEvidenceOfAPixelisedSourceFallsWithItsFreedom(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	for k, v := range galaxy {
 		o.Data[k] = v + 0.01*rng.NormFloat64()
+	}
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
 	}
 	f, err := newInversion(o, nil, nil, defaults())
 	if err != nil {
@@ -133,20 +140,20 @@ func knotsProblem(t *testing.T, lens string) *problem.Problem {
 	return p
 }
 
-// A lens bent until a simple source fits must not hide the one of the same radius as its priors have it.
-func TestLensOfThePriorsIsTriedBesideABentOne(t *testing.T) {
+// A lens distorted until a simple source fits must not hide the one of the same radius as its priors have it.
+func TestLensOfThePriorsIsTriedBesideADistortedOne(t *testing.T) {
 	p := knotsProblem(t, "sie")
 	c := newClimber(&Search{Problem: p, Saved: &Record{}, Save: func() error { return nil }})
-	bent := Found{Theta: config.Named{}, From: arcsStage}
+	distorted := Found{Theta: config.Named{}, From: arcsStage}
 	for name, k := range p.Index {
 		theta := LaidOut(p.Post)
-		bent.Theta[name] = theta[k]
+		distorted.Theta[name] = theta[k]
 	}
 	for name, v := range map[string]float64{"theta_E": 1.35, "e1": 0.3, "e2": -0.4, "center_x": 0.2, "center_y": 0.2} {
-		bent.Theta["lens.sie."+name] = v
+		distorted.Theta["lens.sie."+name] = v
 	}
-	bent.Theta["source.sersic.center_x"], bent.Theta["source.sersic.center_y"] = 0.8, 0.4
-	ends, err := c.invert(context.Background(), p.Config, p.Obs, []Found{bent})
+	distorted.Theta["source.sersic.center_x"], distorted.Theta["source.sersic.center_y"] = 0.8, 0.4
+	ends, err := c.invert(context.Background(), p.Config, p.Obs, []Found{distorted})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +162,7 @@ func TestLensOfThePriorsIsTriedBesideABentOne(t *testing.T) {
 	for _, name := range []string{"e1", "e2", "center_x", "center_y"} {
 		check.Close(t, name, got["lens.sie."+name], 0, 0.06, 1)
 	}
-	again, err := c.invert(context.Background(), p.Config, p.Obs, []Found{bent})
+	again, err := c.invert(context.Background(), p.Config, p.Obs, []Found{distorted})
 	if err != nil || !maps.Equal(ends[0].Theta, again[0].Theta) {
 		t.Errorf("what is saved gives another lens (%v)", err)
 	}
@@ -175,9 +182,9 @@ func TestRadiusIsHeldBetweenThoseOfTwoSources(t *testing.T) {
 		}
 		return &StageEnd{U: u}
 	}
-	for _, c := range []struct{ free, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
+	for _, c := range []struct{ pixelised, want float64 }{{1.1 * 1.05, 1.1 * math.Sqrt(1.05)}, {1.6, 1.6}} {
 		climber := newClimber(&Search{Problem: p, Saved: &Record{}, Save: func() error { return nil }})
-		end, err := climber.between(context.Background(), p.Post, at(1.1), at(c.free), &Lensed{Radius: 1.1, Free: term.JSONFloat(c.free)})
+		end, err := climber.between(context.Background(), p.Post, at(1.1), at(c.pixelised), &Lensed{Radius: 1.1, Pixelised: term.JSONFloat(c.pixelised)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -213,9 +220,38 @@ func TestLensesThatMultiplyGoFirst(t *testing.T) {
 	}
 }
 
-// The error of profiles is the same where the light of the lens is measured, where it is fitted and where the verdict looks at it.
-func TestErrorOfTheLightIsOne(t *testing.T) {
-	if set := DefaultSettings(); set.LightError != observation.LightError {
-		t.Errorf("the search takes %g, the observation %g", set.LightError, observation.LightError)
+// The error of profiles that a config states is taken where the light of the lens is measured, where what stands out of it is
+// looked for, and where the verdict weighs an image.
+func TestErrorOfTheLightIsThatOfTheSettings(t *testing.T) {
+	p := knotsProblem(t, "sis")
+	type seen struct {
+		mge   []float64
+		more  bool
+		value float64
+	}
+	with := func(share float64) (out seen) {
+		s := &Search{Problem: p, Settings: *defaults(), Saved: &Record{}}
+		s.Settings.LightError = share
+		m, err := newClimber(s).lensMGE()
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := p.Post.Images(LaidOut(p.Post))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.mge, out.more = m.light, showsMore(m.obs, m.light, &s.Settings)
+		out.value, _ = s.aperture(p.Post, img, make([]float64, len(img.Model.Pix)), lensing.Image{X: 1.2})
+		return out
+	}
+	small, usual, large := with(0), with(defaults().LightError), with(10)
+	if !small.more || !usual.more || large.more {
+		t.Errorf("arcs stand out of the light with an error of 0, the default and ten times the light: %t, %t, %t", small.more, usual.more, large.more)
+	}
+	if slices.Equal(small.mge, usual.mge) {
+		t.Error("the light is measured alike without an error of profiles and with it")
+	}
+	if a, b, c := math.Abs(small.value), math.Abs(usual.value), math.Abs(large.value); !(a > b && b > c) {
+		t.Errorf("signal to noise of an image is %g, %g and %g as the error rises", a, b, c)
 	}
 }

@@ -62,7 +62,7 @@ func (s *Search) Find(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	why, err := hopeless(s.Problem)
+	why, err := precheck(s.Problem)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (s *Search) curve(res *Result, full *adjoint.Posterior, top *StageEnd) erro
 func (s *Search) lensed(post *adjoint.Posterior, end *StageEnd, img *adjoint.Images, radius float64) (*Lensed, error) {
 	seen, err := s.lensing(post, namedTheta(post, end.U), img)
 	if seen != nil {
-		seen.Free = term.JSONFloat(radius)
+		seen.Pixelised = term.JSONFloat(radius)
 	}
 	return seen, err
 }
@@ -179,7 +179,7 @@ func (c *Climber) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageE
 			return nil, out
 		}
 		out = append(out, seen.doubts()...)
-		out = append(out, c.strange(post, named, top)...)
+		out = append(out, c.unlikely(post, named, top)...)
 	}
 	if followed {
 		c.Problem.Standardise(img.Residual.Pix, theta)
@@ -210,7 +210,7 @@ func (c *Climber) doubts(post *adjoint.Posterior, top *StageEnd, tried []*StageE
 			out.add(rivalLens, gap, 3, "another lens, whose deflections differ by %.2g arcsec, does nearly as well: its log posterior is only %.2g lower", d, gap)
 		}
 	}
-	if lit && len(out) > 0 && faintLens(post, img, named["sky"]) {
+	if lit && len(out) > 0 && faintLens(post, img, skyOf(post, named)) {
 		out = slices.Insert(out, 0, NewDoubt(faintLensLight, none, none, "the model's lens hardly shines: is the lens's light subtracted already? Then say --no-lens-light (in a config, leave out lens_light)"))
 	}
 	return seen, out

@@ -22,10 +22,10 @@ import (
 func TestTracebackThroughNoLensIsTheImage(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	o := &observation.Observation{W: 12, H: 12, Scale: 0.1, Sigma: []float64{1}, Data: check.Normals(rng, 144)}
-	back, err := newTraceback(o, nil, make([]float64, 144))
-	if err != nil {
+	if err := o.Weigh(); err != nil {
 		t.Fatal(err)
 	}
+	back := newTraceback(o, nil, make([]float64, 144))
 	got := back.image(12, 12, 0, 0, 1.2, make([]float64, 144), 0.3)
 	for i := range got {
 		// a pixel of weight 1 leans on the guess, zero, with 0.3

@@ -24,13 +24,15 @@ func (c *Climber) middle() (*middle, error) {
 		return c.half, nil
 	}
 	k := c.Problem.Obs.Binning(c.Settings.MiddleSide)
-	m := &middle{obs: c.Problem.Obs.Coarsen(k), post: c.Problem.Post}
+	obs, err := c.Problem.Obs.Coarsen(k)
+	if err != nil {
+		return nil, err
+	}
+	m := &middle{obs: obs, post: c.Problem.Post}
 	if k > 1 {
-		p, err := c.posterior(c.Problem.Config, m.obs, c.Compute.Threads)
-		if err != nil {
+		if m.post, err = c.posterior(c.Problem.Config, obs, c.Compute.Threads); err != nil {
 			return nil, err
 		}
-		m.post = p
 	}
 	c.half = m
 	return m, nil

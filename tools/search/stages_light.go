@@ -23,13 +23,18 @@ func (c *Climber) lensMGE() (*mge, error) {
 	if c.mge != nil {
 		return c.mge, nil
 	}
-	m := &mge{obs: c.Problem.Obs.Coarsen(c.Problem.Obs.Binning(c.Settings.LightSide))}
-	var err error
-	if m.fit, m.light, err = m.obs.FitMGE(c.Problem.Obs.BrightCentre()); err != nil {
+	full := c.Problem.Obs
+	obs, err := full.Coarsen(full.Binning(c.Settings.LightSide))
+	if err != nil {
 		return nil, err
 	}
-	c.mge = m
-	return m, nil
+	x0, y0 := full.BrightCentre()
+	fit, light, err := obs.FitMGE(x0, y0, c.Settings.LightError)
+	if err != nil {
+		return nil, err
+	}
+	c.mge = &mge{obs: obs, fit: fit, light: light}
+	return c.mge, nil
 }
 
 // simple is the config with simple sources.
@@ -43,10 +48,17 @@ func fitLensLight(ctx context.Context, c *Climber, _ []Found) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !showsMore(m.obs, m.light) {
+	if !showsMore(m.obs, m.light, &c.Settings) {
 		return nil, errNoArcs
 	}
-	light, err := c.lensLight(ctx, c.simple(), withData(withModelErrors(m.obs, m.light, &c.Settings), m.light), m.fit)
+	obs, err := withModelErrors(m.obs, m.light, &c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if obs, err = obs.With(m.light, obs.Sigma); err != nil {
+		return nil, err
+	}
+	light, err := c.lensLight(ctx, c.simple(), obs, m.fit)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +74,16 @@ func climbArcs(ctx context.Context, c *Climber, found []Found) ([]Found, error) 
 	}
 	only := *c.simple()
 	only.LensLight, only.Sky = nil, nil
-	arcs := subtracted(withModelErrors(m.obs, m.light, &c.Settings), m.light)
-	arcs = arcs.Coarsen(arcs.Binning(c.Settings.CoarseSide))
+	arcs, err := withModelErrors(m.obs, m.light, &c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	if arcs, err = subtracted(arcs, m.light); err != nil {
+		return nil, err
+	}
+	if arcs, err = arcs.Coarsen(arcs.Binning(c.Settings.CoarseSide)); err != nil {
+		return nil, err
+	}
 	arcs.PSF = observation.GaussianPSF(arcs.PSF)
 	out, err := c.scan(ctx, scanOptions{
 		cfg: &only, obs: arcs, starts: max(c.Settings.ArcStarts, c.Options.Starts), kept: c.Settings.ArcLenses, even: true,
@@ -160,7 +180,11 @@ func (c *Climber) join(ctx context.Context, key string, found []Found, free func
 	if err != nil {
 		return nil, err
 	}
-	post, err := c.posterior(c.simple(), withModelErrors(m.obs, m.light, &c.Settings), c.Compute.Threads)
+	obs, err := withModelErrors(m.obs, m.light, &c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	post, err := c.posterior(c.simple(), obs, c.Compute.Threads)
 	if err != nil {
 		return nil, err
 	}

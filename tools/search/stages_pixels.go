@@ -18,7 +18,7 @@ import (
 
 // invert takes lenses to those of the largest evidence with a pixelised source, and finds those that differ, best first. Around
 // lenses found on the arcs alone the light of the lens is its MGE, which may have an arc in it; around those found with the light
-// it is measured again without the arcs of their simple sources, which may be wrong. The lens may be wrong too, bent until a
+// it is measured again without the arcs of their simple sources, which may be wrong. The lens may be wrong too, distorted until a
 // simple source fits: the same radii are also gone on from with the lens as its priors have it.
 func invert(ctx context.Context, c *Climber, found []Found) ([]Found, error) {
 	m, err := c.lensMGE()
@@ -51,9 +51,9 @@ func (c *Climber) invert(ctx context.Context, simple *config.Config, o *observat
 			if err != nil {
 				return nil, err
 			}
-			arcs := img.Model.Pix
+			arcs, sky := img.Model.Pix, skyOf(post, f.Theta)
 			for k, v := range img.LensLight.Pix {
-				arcs[k] -= v + f.Theta["sky"]
+				arcs[k] -= v + sky
 			}
 			if source, err = newInversion(o, arcs, whole.weight, &c.Settings); err != nil {
 				return nil, err

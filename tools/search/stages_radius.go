@@ -44,14 +44,14 @@ func holdRadius(ctx context.Context, c *Climber, found []Found) ([]Found, error)
 // and its light, a pixelised source is smooth everywhere. A maximum further away is another lens altogether: then placed, the
 // decoder below the lens of the pixelised source, is gone on from with the radius as it is.
 func (c *Climber) between(ctx context.Context, post *adjoint.Posterior, top, placed *StageEnd, seen *Lensed) (*StageEnd, error) {
-	if math.Abs(math.Log(float64(seen.Radius/seen.Free))) > c.Settings.OtherRadius {
+	if math.Abs(math.Log(float64(seen.Radius/seen.Pixelised))) > c.Settings.OtherRadius {
 		return c.lmHeldRadius(ctx, "between", post, post.MAP(), placed.U)
 	}
 	theta := make([]float64, len(post.Names()))
 	post.Theta(theta, top.U)
 	for k := range post.Params() {
 		if post.Free()[k] >= 0 && isEinsteinRadius(&post.Params()[k]) {
-			theta[k] *= math.Sqrt(float64(seen.Free / seen.Radius))
+			theta[k] *= math.Sqrt(float64(seen.Pixelised / seen.Radius))
 		}
 	}
 	u, err := coordinates(post, theta)

@@ -14,9 +14,13 @@ import (
 
 // climbDraws climbs from draws of the priors on a small image with simple sources, and finds the best ends that differ.
 func climbDraws(ctx context.Context, c *Climber, _ []Found) ([]Found, error) {
-	obs := c.Problem.Obs
+	full := c.Problem.Obs
+	obs, err := full.Coarsen(full.Binning(c.Settings.CoarseSide))
+	if err != nil {
+		return nil, err
+	}
 	return c.scan(ctx, scanOptions{
-		cfg: simplified(c.Problem.Config, obs.Brightness, &c.Settings), obs: obs.Coarsen(obs.Binning(c.Settings.CoarseSide)),
+		cfg: simplified(c.Problem.Config, full.Brightness, &c.Settings), obs: obs,
 		starts: c.Options.Starts, kept: c.Settings.Lenses,
 	})
 }

@@ -39,7 +39,12 @@ func (s *Search) given() ([]float64, error) {
 			}
 		}
 	}
-	if cfg.Sky != nil && !set(cfg.Sky, physics.RoleSky, "sky") || len(lacking) == post.Dim() {
+	for _, l := range cfg.Scalars() {
+		if l.Role == physics.RoleSky && !set(l.Prior, l.Role, l.Name) {
+			return nil, nil
+		}
+	}
+	if len(lacking) == post.Dim() {
 		return nil, nil
 	}
 	if err := post.U(make([]float64, post.Dim()), theta); err != nil {

@@ -3,7 +3,6 @@ package search
 import (
 	"math"
 
-	"lenskit/physics"
 	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
 )
@@ -16,11 +15,7 @@ type traceback struct {
 }
 
 // newTraceback shoots the pixels of an observation through the lens. foreground is what does not come from the source.
-func newTraceback(o *observation.Observation, lens lensing.Sum, foreground []float64) (*traceback, error) {
-	noise, err := physics.NewNoise(o.Data, o.Sigma, o.Mask)
-	if err != nil {
-		return nil, err
-	}
+func newTraceback(o *observation.Observation, lens lensing.Sum, foreground []float64) *traceback {
 	n := o.W * o.H
 	t := &traceback{bx: make([]float64, n), by: make([]float64, n), light: make([]float64, n), weight: make([]float64, n)}
 	x, y := make([]float64, n), make([]float64, n)
@@ -36,10 +31,10 @@ func newTraceback(o *observation.Observation, lens lensing.Sum, foreground []flo
 	}
 	for p := range n {
 		t.bx[p], t.by[p] = x[p]-ax[p], y[p]-ay[p]
-		t.light[p] = noise.Data[p] - foreground[p]
-		t.weight[p] = noise.Weight[p] * noise.Weight[p]
+		t.light[p] = o.Noise.Data[p] - foreground[p]
+		t.weight[p] = o.Noise.Weight[p] * o.Noise.Weight[p]
 	}
-	return t, nil
+	return t
 }
 
 // image averages the light over w x h source pixels of a frame of width s centred at (x, y), each pixel shared between

@@ -8,7 +8,6 @@ import (
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/lensing"
-	"lenskit/tools/observation"
 )
 
 // radiusOf is the Einstein radius of another lens, 0 where none is asked for, NaN where it cannot be computed.
@@ -23,18 +22,18 @@ func (l *Lensed) radiusOf(s *Search, named config.Named) float64 {
 	return lens.EinsteinRadius(max(s.Problem.Obs.HalfSides()))
 }
 
-// strange says what of a lens is unlike what was held likely beforehand, or hangs on how the source is described.
-func (s *Search) strange(post *adjoint.Posterior, named config.Named, top *StageEnd) (out Doubts) {
+// unlikely says what of a lens is unlike what was held likely beforehand, or hangs on how the source is described.
+func (s *Search) unlikely(post *adjoint.Posterior, named config.Named, top *StageEnd) (out Doubts) {
 	for k, name := range post.Names() {
-		if f := post.Free()[k]; f >= 0 && isLens(&post.Params()[k]) && math.Abs(top.U[f]) > strangeLens && math.Abs(top.U[f]) <= 4 {
-			out.add(unlikelyLens, math.Abs(top.U[f]), strangeLens, "%s = %.4g is %.1f standard deviations from what its prior holds likely", name, named[name], math.Abs(top.U[f]))
+		if f := post.Free()[k]; f >= 0 && isLens(&post.Params()[k]) && math.Abs(top.U[f]) > unlikelySigma && math.Abs(top.U[f]) <= 4 {
+			out.add(unlikelyLens, math.Abs(top.U[f]), unlikelySigma, "%s = %.4g is %.1f standard deviations from what its prior holds likely", name, named[name], math.Abs(top.U[f]))
 		}
 	}
 	return out
 }
 
-// strangeLens is the number of standard deviations of its prior from which a parameter of the lens is strange.
-const strangeLens = 3
+// unlikelySigma is the number of standard deviations of its prior from which a parameter of the lens is unlikely.
+const unlikelySigma = 3
 
 // Lensed is what speaks for an arc being the image of a source behind a lens.
 type Lensed struct {
@@ -42,7 +41,7 @@ type Lensed struct {
 	Second        term.JSONFloat `json:"second_image_snr"`     // signal to noise of the second of them
 	Magnification term.JSONFloat `json:"magnification"`        // flux seen over flux of the source
 	Radius        term.JSONFloat `json:"einstein_radius"`      // arcsec: of the circle within which the mean convergence is 1, at the maximum
-	Free          term.JSONFloat `json:"einstein_radius_free"` // that of the lens of the best evidence with a free source
+	Pixelised     term.JSONFloat `json:"einstein_radius_free"` // that of the lens of the largest evidence with a pixelised source
 	Misfit        term.JSONFloat `json:"arcs_misfit"`          // χ² of a pixel where the source shines over that of one where it does not
 	Explained     term.JSONFloat `json:"arcs_explained"`       // of the squared signal where the source shines
 }
@@ -74,12 +73,12 @@ func (s *Search) lensing(post *adjoint.Posterior, named config.Named, img *adjoi
 	}
 	bx := img.SourceX + (float64(peak%src.W)-0.5*float64(src.W-1))*src.Scale
 	by := img.SourceY + (float64(peak/src.W)-0.5*float64(src.H-1))*src.Scale
-	m := img.Model
+	m, sky := img.Model, skyOf(post, named)
 	arcs := make([]float64, len(m.Pix))
 	seen, missed, signal := 0.0, 0.0, 0.0
 	var shine, dark tally
 	for k := range arcs {
-		arcs[k] = m.Pix[k] - img.LensLight.Pix[k] - named["sky"]
+		arcs[k] = m.Pix[k] - img.LensLight.Pix[k] - sky
 		seen += arcs[k] * m.Scale * m.Scale
 		if t := arcs[k] * noise.Weight[k]; t > 1 {
 			r := img.Residual.Pix[k]
@@ -136,7 +135,7 @@ func (s *Search) aperture(post *adjoint.Posterior, img *adjoint.Images, arcs []f
 			n++
 			// the light that is there, not that which the model has
 			sum += arcs[k] + img.Residual.Pix[k]/noise.Weight[k]
-			variance += 1/(noise.Weight[k]*noise.Weight[k]) + math.Pow(observation.LightError*img.LensLight.Pix[k], 2)*r*r*math.Pi
+			variance += 1/(noise.Weight[k]*noise.Weight[k]) + math.Pow(s.Settings.LightError*img.LensLight.Pix[k], 2)*r*r*math.Pi
 		}
 	}
 	if n == 0 {
@@ -145,9 +144,9 @@ func (s *Search) aperture(post *adjoint.Posterior, img *adjoint.Images, arcs []f
 	return sum / math.Sqrt(variance), n
 }
 
-// disagrees tells whether a free source has another Einstein radius.
+// disagrees tells whether a pixelised source has another Einstein radius.
 func (l *Lensed) disagrees() bool {
-	return l != nil && l.Free > 0 && math.Abs(float64(l.Radius/l.Free)-1) > mostChange
+	return l != nil && l.Pixelised > 0 && math.Abs(float64(l.Radius/l.Pixelised)-1) > mostChange
 }
 
 // doubts says why an arc may be no image of a lensed source, or the lens not the one that makes it.
@@ -161,7 +160,7 @@ func (l *Lensed) doubts() (out Doubts) {
 		return out
 	}
 	ok := out.finite("the Einstein radius", float64(l.Radius))
-	ok = out.finite("the Einstein radius with a free source", float64(l.Free)) && ok
+	ok = out.finite("the Einstein radius with a free source", float64(l.Pixelised)) && ok
 	if !out.finite("the signal to noise of the second image", float64(l.Second)) || !ok {
 		return out
 	}
@@ -180,7 +179,7 @@ func (l *Lensed) doubts() (out Doubts) {
 		out.add(arcsMisfit, float64(l.Misfit), mostMisfit, "χ² of a pixel where the source shines is %.1f times that of the others: source or lens cannot follow the arcs", l.Misfit)
 	}
 	if l.disagrees() {
-		out.add(radiusOfSource, math.Abs(float64(l.Radius/l.Free)-1), mostChange, "the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a free one", l.Radius, l.Free)
+		out.add(radiusOfSource, math.Abs(float64(l.Radius/l.Pixelised)-1), mostChange, "the Einstein radius hangs on how the source is described: %.3f arcsec, and %.3f with a free one", l.Radius, l.Pixelised)
 	}
 	return out
 }

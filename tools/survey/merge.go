@@ -51,7 +51,8 @@ func (t *surveyTable) number(i, k int) float64 {
 	return t.rows[i].Rec.numbers[k]
 }
 
-// table gathers the results of all lenses; the latents of decoders only when asked for.
+// table gathers the results of all lenses; the latents of decoders, which the config of each run tells, only when asked for. Where
+// a config cannot be read, none of the lens's parameters is known for a latent.
 func (s *Survey) table(ctx context.Context, latents bool) (*surveyTable, error) {
 	t := &surveyTable{rows: make([]Standing, len(s.Lenses)), entries: make([]tableEntry, len(s.Lenses))}
 	at := map[string]int32{}
@@ -67,8 +68,12 @@ func (s *Survey) table(ctx context.Context, latents bool) (*surveyTable, error) 
 			}
 			e := &t.entries[i]
 			e.eastOfNorth = r.Rec.EastOfNorth
+			var cfg *config.Config
+			if !latents {
+				cfg, _ = config.Load(filepath.Join(s.folder(i+1), rundir.ConfigYAML))
+			}
 			for k, n := range r.Rec.Parameters.Names {
-				if config.IsElement(n) && !latents {
+				if cfg != nil && cfg.IsLatent(n) {
 					continue
 				}
 				c, ok := at[n]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"image/png"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -163,6 +164,50 @@ func checkCatalog(t *testing.T, out string) {
 	defer data.Close()
 	if len(hdus) != 2 || hdus[1].Describe() != "a binary table" || hdus[1].Header.Text("NAXIS2") != "4" || data.Size()%fits.Block != 0 {
 		t.Errorf("catalog.fits: got %d HDUs, %d bytes", len(hdus), data.Size())
+	}
+}
+
+// TestLatentsAreLeftOutByTheirRole: the config of a run tells which parameters are latents of decoders, whatever its components are
+// called; where no config can be read all stay.
+func TestLatentsAreLeftOutByTheirRole(t *testing.T) {
+	dir, out := doneSurvey(t, 2)
+	for i := 1; i <= 2; i++ {
+		giveFit(t, dir, out, i, map[string]any{"parameters": map[string]any{"lens.z.theta_E": 1.2, "source.z.z.1": 0.3, "source.z.iota": 2}})
+	}
+	giveFile(t, filepath.Join(out, "m1", rundir.ConfigYAML), "data: {size: 8, pixel_scale: 0.1, noise: 1}\nlens: [{type: sie, name: z}]\nsource: [{type: decoder, name: z}]\n")
+	for _, c := range []struct {
+		lenses string
+		want   []string
+		flags  []string
+	}{
+		{"both", []string{"lens.z.theta_E", "source.z.iota", "source.z.z.1"}, []string{"--latents"}},
+		{"one of a config that cannot be read", []string{"lens.z.theta_E", "source.z.iota", "source.z.z.1"}, nil},
+		{"configs", []string{"lens.z.theta_E", "source.z.iota"}, nil},
+	} {
+		if c.lenses == "configs" {
+			text, err := os.ReadFile(filepath.Join(out, "m1", rundir.ConfigYAML))
+			if err != nil {
+				t.Fatal(err)
+			}
+			giveFile(t, filepath.Join(out, "m2", rundir.ConfigYAML), string(text))
+		}
+		if code, _, msg := testkit.RunCommand(t, append([]string{"survey", "merge", out, "--quiet"}, c.flags...)...); code != 0 {
+			t.Fatal(msg)
+		}
+		text, err := os.ReadFile(filepath.Join(out, "catalog.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []struct{ Parameters map[string]float64 }
+		if err := json.Unmarshal(text, &rows); err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Sorted(maps.Keys(rows[1].Parameters)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: the second lens has %v, want %v", c.lenses, got, c.want)
+		}
+		if _, ok := rows[0].Parameters["source.z.z.1"]; ok != (len(c.flags) > 0) {
+			t.Errorf("%s: the first lens has its latent: %t", c.lenses, ok)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package vae_test
 
 import (
+	"context"
+	"fmt"
 	"io"
 
 	"lenskit/tools/vae"
@@ -13,4 +15,13 @@ func ExampleExport() {
 	if err := vae.Export(opt, io.Discard, nil); err != nil {
 		panic(err)
 	}
+}
+
+// Draw what a bundle makes of a cube of galaxies, into a folder. Compiled and not run, like the one above.
+func ExamplePlot() {
+	made, numbers, err := vae.Plot(context.Background(), vae.PlotOptions{Bundle: "models/mine", Data: "held.fits", Output: "out/mine"})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(made, numbers)
 }

@@ -11,16 +11,15 @@ import (
 	"slices"
 	"strings"
 
+	"lenskit/internal/stats"
 	"lenskit/onnx/diff"
 	"lenskit/onnx/footprint"
 	"lenskit/onnx/ort"
 	"lenskit/tools/config"
 	"lenskit/tools/galaxies"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
 
-	"github.com/urfave/cli/v2"
 	"gonum.org/v1/gonum/mat"
 )
 
@@ -204,11 +203,25 @@ func turned(pix []float64, n, eighths int) []float64 {
 	return widened(dst)
 }
 
-// plotVAE draws the figures of a bundle and writes its numbers into dir: reconstructions and rotations of images of the
-// cube data, or of drawn galaxies, as in figures 2 and 3 of Chianese et al. (2020); draws from the prior; and a walk
-// between encoded images. With refine set the latents of every image are optimised as well. It returns the paths.
-func plotVAE(ctx context.Context, path, data, dir string, refine bool) (made []string, numbers *Numbers, err error) {
-	b, err := config.LoadBundle(path)
+// PlotOptions say of what Plot draws figures.
+type PlotOptions struct {
+	Bundle string // a folder, or an .onnx file
+	Data   string // a cube of galaxies to reconstruct; "": drawn ones
+	Output string // the folder to write; "": the bundle's own
+	Refine bool   // optimise the latents of every galaxy as well
+}
+
+// Plot draws the figures of a bundle and writes its numbers into a folder: reconstructions and rotations of images of galaxies,
+// as in figures 2 and 3 of Chianese et al. (2020); draws from the prior; and a walk between encoded images. It returns the paths,
+// and the numbers where the bundle has an encoder.
+func Plot(ctx context.Context, opt PlotOptions) (made []string, numbers *Numbers, err error) {
+	dir := opt.Output
+	if dir == "" {
+		if dir = opt.Bundle; strings.EqualFold(filepath.Ext(dir), ".onnx") {
+			dir = filepath.Dir(dir)
+		}
+	}
+	b, err := config.LoadBundle(opt.Bundle)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -217,7 +230,7 @@ func plotVAE(ctx context.Context, path, data, dir string, refine bool) (made []s
 	if len(out) >= 3 && out[len(out)-1].Known() {
 		side = int(out[len(out)-1].N)
 	}
-	images, err := plotImages(ctx, data, side)
+	images, err := plotImages(ctx, opt.Data, side)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -276,7 +289,7 @@ func plotVAE(ctx context.Context, path, data, dir string, refine bool) (made []s
 	if numbers, err = r.numbers(images, decoded, mu, sigma); err != nil {
 		return nil, nil, err
 	}
-	if refine {
+	if opt.Refine {
 		// mu moves: the numbers above have taken what they need of it
 		if err := refineAll(ctx, b, images, mu, side); err != nil {
 			return nil, nil, err
@@ -413,7 +426,7 @@ func spread(residual []float64) (median, ninety, below term.JSONFloat) {
 			below += term.JSONFloat(1 / float64(len(residual)))
 		}
 	}
-	return term.JSONFloat(figure.Percentile(residual, 0.5)), term.JSONFloat(figure.Percentile(residual, 0.9)), below
+	return term.JSONFloat(stats.Percentile(residual, 0.5)), term.JSONFloat(stats.Percentile(residual, 0.9)), below
 }
 
 // numbers measures the bundle, which encodes images as mu and sigma, and these as decoded.
@@ -429,7 +442,7 @@ func (r *vaeRunner) numbers(images, decoded, mu, sigma [][]float64) (*Numbers, e
 		}
 	}
 	if len(noisy) > 0 {
-		v := term.JSONFloat(figure.Percentile(noisy, 0.5))
+		v := term.JSONFloat(stats.Percentile(noisy, 0.5))
 		n.ResidualOverNoise = &v
 	}
 	some := images[:min(len(images), 64)]
@@ -493,7 +506,7 @@ func ringNoise(pix []float64, side int) float64 {
 			}
 		}
 	}
-	return 1.4826 * figure.Percentile(d, 0.5) / math.Sqrt(6) // of a normal distribution, and of weights 1, -2, 1
+	return 1.4826 * stats.Percentile(d, 0.5) / math.Sqrt(6) // of a normal distribution, and of weights 1, -2, 1
 }
 
 // innerRMS is the rms difference of two images over the inner three quarters of their width.
@@ -506,8 +519,8 @@ func innerRMS(a, b []float64, side int) float64 {
 	return math.Sqrt(sum / float64(n))
 }
 
-// text tells the numbers in a line.
-func (n *Numbers) text() string {
+// String tells the numbers in a line.
+func (n *Numbers) String() string {
 	s := fmt.Sprintf("%d images: residual rms / peak %.4f (median), %.4f (90 %%), %.0f %% below 0.02", n.Images, n.ResidualMedian, n.Residual90, 100*n.ResidualBelow)
 	if r := n.Refined; r != nil {
 		s += fmt.Sprintf("; with optimised latents %.4f, %.4f, %.0f %%", r.ResidualMedian, r.Residual90, 100*r.ResidualBelow)
@@ -529,29 +542,4 @@ func IsBundle(path string) bool {
 	}
 	_, err := os.Stat(filepath.Join(path, rundir.FileDecoder))
 	return err == nil
-}
-
-// DrawBundle is the plot command of a bundle.
-func DrawBundle(c *cli.Context, path string) error {
-	dir := c.String("o")
-	if dir == "" {
-		dir = path
-		if strings.EqualFold(filepath.Ext(path), ".onnx") {
-			dir = filepath.Dir(path)
-		}
-	}
-	made, numbers, err := plotVAE(c.Context, path, c.String("data"), dir, c.Bool("refine"))
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return rundir.EncodeJSON(c.App.Writer, map[string]any{"figures": made, "numbers": numbers})
-	}
-	for _, p := range made {
-		fmt.Fprintln(c.App.Writer, p)
-	}
-	if numbers != nil {
-		fmt.Fprintln(c.App.Writer, numbers.text())
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"lenskit/internal/stats"
 	"lenskit/tools/internal/figure"
 )
 
@@ -68,7 +69,7 @@ func drawCurves(path string, epochs []trainEpoch) error {
 			q.Add(l)
 			q.Legend.Add(c.name, l)
 		}
-		lo, hi := figure.Percentile(late, 0), figure.Percentile(late, 1)
+		lo, hi := stats.Percentile(late, 0), stats.Percentile(late, 1)
 		pad := 0.05*(hi-lo) + 1e-3
 		q.Y.Min, q.Y.Max = lo-pad, hi+pad
 		q.X.Min, q.X.Max = 0, float64(len(epochs))+0.5

@@ -13,6 +13,7 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"lenskit/internal/stats"
 	"lenskit/tools/lensing"
 )
 
@@ -275,24 +276,9 @@ func (p *Panel) bar(cell draw.Canvas, data vg.Rectangle) {
 	}
 }
 
-// Percentile is the value below which a fraction f of the finite values lies; 0 when there are none.
-func Percentile(v []float64, f float64) float64 {
-	s := make([]float64, 0, len(v))
-	for _, x := range v {
-		if !math.IsNaN(x) && !math.IsInf(x, 0) {
-			s = append(s, x)
-		}
-	}
-	if len(s) == 0 {
-		return 0
-	}
-	slices.Sort(s)
-	return s[int(math.Round(f*float64(len(s)-1)))]
-}
-
 // WholeRange is the linear colour scale from zero, or the lowest value below it, to the highest.
 func WholeRange(v []float64) ColorScale {
-	s := ColorScale{Lo: math.Min(0, Percentile(v, 0)), Hi: Percentile(v, 1), Map: Inferno}
+	s := ColorScale{Lo: math.Min(0, stats.Percentile(v, 0)), Hi: stats.Percentile(v, 1), Map: Inferno}
 	if !(s.Hi > s.Lo) {
 		s.Hi = s.Lo + 1
 	}
@@ -301,12 +287,12 @@ func WholeRange(v []float64) ColorScale {
 
 // Brightness is the colour scale of an image: linear, or asinh above soft when its peak is far above that.
 func Brightness(v []float64, soft float64) ColorScale {
-	s := ColorScale{Lo: Percentile(v, 0.005), Hi: Percentile(v, 0.9985), Map: Inferno}
+	s := ColorScale{Lo: stats.Percentile(v, 0.005), Hi: stats.Percentile(v, 0.9985), Map: Inferno}
 	if !(s.Hi > s.Lo) {
 		s.Lo, s.Hi = s.Lo-0.5, s.Lo+0.5
 	}
 	if soft > 0 && s.Hi > 30*soft {
-		s.Soft, s.Hi = soft, Percentile(v, 1)
+		s.Soft, s.Hi = soft, stats.Percentile(v, 1)
 	}
 	return s
 }

@@ -233,7 +233,7 @@ func (y npyType) decode(t *onnx.Tensor, r io.Reader, n int, fortran bool) error 
 			switch t.Type {
 			case onnx.Float32:
 				if y.width == 2 {
-					t.Floats[i] = halfToFloat(uint16(w))
+					t.Floats[i] = onnx.Widen(onnx.Float16, uint16(w))
 				} else {
 					t.Floats[i] = math.Float32frombits(uint32(w))
 				}

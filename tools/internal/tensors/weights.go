@@ -256,10 +256,8 @@ func (e elementType) isFloat() bool {
 // float32 is the value of a word of a float32, float16 or bfloat16.
 func (e elementType) float32(w uint64) float32 {
 	switch e.onnx {
-	case onnx.Float16:
-		return halfToFloat(uint16(w))
-	case onnx.BFloat16:
-		return math.Float32frombits(uint32(w) << 16)
+	case onnx.Float16, onnx.BFloat16:
+		return onnx.Widen(e.onnx, uint16(w))
 	}
 	return math.Float32frombits(uint32(w))
 }
@@ -300,17 +298,4 @@ func word(raw []byte, size int, bigEndian bool) uint64 {
 		return uint64(order.Uint32(raw))
 	}
 	return order.Uint64(raw)
-}
-
-// halfToFloat widens an IEEE 754 binary16.
-func halfToFloat(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, int(h>>10&31), uint32(h&1023)
-	switch exp {
-	case 0: // zero and subnormals: frac·2⁻²⁴
-		v := float32(frac) * (1.0 / (1 << 24))
-		return math.Float32frombits(math.Float32bits(v) | sign)
-	case 31:
-		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
-	}
-	return math.Float32frombits(sign | uint32(exp+112)<<23 | frac<<13)
 }

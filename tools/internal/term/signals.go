@@ -22,7 +22,8 @@ const Grace = time.Second
 
 // WithSignals returns a context that the first interrupt or termination signal cancels, with cause stopped, so that work
 // can save itself. Where it does not come to that in time, its guard ends the process: with what can be saved, or with
-// nothing while nothing has been computed. A second interrupt from the keyboard ends the process at once.
+// nothing while nothing has been computed. A second interrupt from the keyboard ends the process at once. The context of
+// signal.NotifyContext would tell neither which signal it was, on which message and exit code hang, nor that there is a second.
 func WithSignals(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	g := &Guard{}

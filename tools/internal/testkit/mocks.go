@@ -52,6 +52,9 @@ func GalaxyWithArc(t *testing.T) (galaxy []float64, o *observation.Observation) 
 	for k, v := range galaxy {
 		o.Data[k] += v
 	}
+	if err := o.Weigh(); err != nil {
+		t.Fatal(err)
+	}
 	return galaxy, o
 }
 

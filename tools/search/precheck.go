@@ -6,9 +6,9 @@ import (
 	"math"
 	"slices"
 
+	"lenskit/internal/stats"
 	"lenskit/physics"
 	"lenskit/tools/config"
-	"lenskit/tools/internal/figure"
 	"lenskit/tools/internal/term"
 	"lenskit/tools/observation"
 	"lenskit/tools/problem"
@@ -16,16 +16,16 @@ import (
 
 // Limits of what a search is begun with.
 const (
-	hopelessStands = 1.5  // by how much light must stand out beyond the highest of pure noise, in standard deviations
-	hopelessSky    = 3    // a level that no sky follows, over the contrast of the image
-	hopelessNoise  = 100  // measured over stated noise
-	hopelessPixels = 4    // used pixels for each free parameter but the latents
-	hopelessValue  = 1e12 // of a pixel over its noise: sums of squares keep 16 digits
+	standOutMargin     = 1.5  // by how much light must stand out beyond the highest of pure noise, in standard deviations
+	mostSkyLevel       = 3    // a level that no sky follows, over the contrast of the image
+	mostNoiseRatio     = 100  // measured over stated noise
+	pixelsPerParameter = 4    // used pixels for each free parameter but the latents
+	mostPixelValue     = 1e12 // of a pixel over its noise: sums of squares keep 16 digits
 )
 
-// hopeless tells before a search why its image or its model leaves nothing to find, nil where it does. It measures the image
+// precheck tells before a search why its image or its model leaves nothing to find, nil where it does. It measures the image
 // only: whether what stands out is a lens is for the verdict to say.
-func hopeless(p *problem.Problem) (*Doubt, error) {
+func precheck(p *problem.Problem) (*Doubt, error) {
 	why := func(kind DoubtKind, value, limit float64, format string, args ...any) (*Doubt, error) {
 		d := NewDoubt(kind, value, limit, format, args...)
 		return &d, nil
@@ -49,11 +49,11 @@ func hopeless(p *problem.Problem) (*Doubt, error) {
 		}
 	}
 	pixels := term.Counted(len(used), "used pixel")
-	if len(used) < hopelessPixels*free {
-		return why(fewPixels, float64(len(used)), float64(hopelessPixels*free), "%s cannot tell %d free parameters: expected at least %d for each", pixels, free, hopelessPixels)
+	if len(used) < pixelsPerParameter*free {
+		return why(fewPixels, float64(len(used)), float64(pixelsPerParameter*free), "%s cannot tell %d free parameters: expected at least %d for each", pixels, free, pixelsPerParameter)
 	}
-	if v := noise.Data[worst] * noise.Weight[worst]; math.Abs(v) > hopelessValue {
-		return why(pixelTooLarge, v, hopelessValue, "pixel (%d, %d) of the image, counted from 1, is %.3g, %.2g times its noise: expected values that 16 digits can tell apart", worst%p.Obs.W+1, worst/p.Obs.W+1, noise.Data[worst], math.Abs(v))
+	if v := noise.Data[worst] * noise.Weight[worst]; math.Abs(v) > mostPixelValue {
+		return why(pixelTooLarge, v, mostPixelValue, "pixel (%d, %d) of the image, counted from 1, is %.3g, %.2g times its noise: expected values that 16 digits can tell apart", worst%p.Obs.W+1, worst/p.Obs.W+1, noise.Data[worst], math.Abs(v))
 	}
 	slices.Sort(used)
 	at := func(f float64) float64 { return used[int(f*float64(len(used)-1))] }
@@ -62,7 +62,7 @@ func hopeless(p *problem.Problem) (*Doubt, error) {
 	}
 	lo, hi := skies(p.Config)
 	level := at(0.05)
-	if off := level - math.Min(math.Max(level, lo), hi); off > hopelessSky*(at(0.995)-level) {
+	if off := level - math.Min(math.Max(level, lo), hi); off > mostSkyLevel*(at(0.995)-level) {
 		return why(skyLevel, level, math.Min(math.Max(level, lo), hi), "the image stands on a level of %.4g, far more than what stands out of it, and %s", level, skyInWords(p.Config))
 	}
 	scale := measuredNoise(p)
@@ -73,8 +73,8 @@ func hopeless(p *problem.Problem) (*Doubt, error) {
 	_, below := over(at(0.5))
 	limit := math.Max(scale, 1) * limitOf(len(used))
 	switch {
-	case top >= limit && scale > hopelessNoise && p.Config.NoiseScale == nil:
-		return why(noiseUnderstated, scale, hopelessNoise, "the noise is %.2g times what is stated, by the differences of neighbouring pixels", scale)
+	case top >= limit && scale > mostNoiseRatio && p.Config.NoiseScale == nil:
+		return why(noiseUnderstated, scale, mostNoiseRatio, "the noise is %.2g times what is stated, by the differences of neighbouring pixels", scale)
 	case top >= limit:
 	case at(0.95) < lo && bottom < -limit:
 		return why(darkImage, at(0.5), lo, "nothing in the image stands above %.4g: its level is %.4g, and %s", lo, at(0.5), skyInWords(p.Config))
@@ -148,7 +148,7 @@ func skyInWords(c *config.Config) string {
 }
 
 // limitOf is what the highest mean of squares of so many pixels of pure noise does not reach, in standard deviations.
-func limitOf(pixels int) float64 { return math.Sqrt(2*math.Log(float64(pixels))) + hopelessStands }
+func limitOf(pixels int) float64 { return math.Sqrt(2*math.Log(float64(pixels))) + standOutMargin }
 
 // standsOut is the highest and the lowest mean of a square of pixels, of 1 to 16 along a side, over base in standard
 // deviations of its noise.
@@ -177,22 +177,17 @@ func standsOut(noise *physics.Noise, width int, base func(k int) float64) (top, 
 	return top, bottom
 }
 
-// errNoArcs says that an image shows the smooth light of a lens and nothing else.
+// errNoArcs says that an image shows the light of a lens and nothing else.
 var errNoArcs = errors.New("nothing in the image stands out of the lens's light: no arcs are seen")
 
 // showsMore tells whether an image holds more than the light of a lens and the error with which profiles follow that.
-func showsMore(o *observation.Observation, light []float64) bool {
-	dim := *o
-	dim.Sigma = o.Sigmas()
-	for i, v := range light {
-		dim.Sigma[i] = math.Hypot(dim.Sigma[i], observation.LightError*v)
-	}
-	noise, err := physics.NewNoise(dim.Data, dim.Sigma, dim.Mask)
+func showsMore(o *observation.Observation, light []float64, set *Settings) bool {
+	o, err := o.With(o.Data, withLightError(o, light, set))
 	if err != nil {
 		return true
 	}
-	top, _ := standsOut(noise, o.W, func(k int) float64 { return light[k] })
-	return top > limitOf(noise.Pixels)
+	top, _ := standsOut(o.Noise, o.W, func(k int) float64 { return light[k] })
+	return top > limitOf(o.Noise.Pixels)
 }
 
 // measuredNoise is the noise of the image over that which is stated, by differences of pixels in a row; 0 where there are too
@@ -222,7 +217,7 @@ func measuredNoise(p *problem.Problem) float64 {
 		if len(all) < enough {
 			return 0
 		}
-		least = math.Min(least, figure.Percentile(all, 0.5)/0.6745)
+		least = math.Min(least, stats.Percentile(all, 0.5)/0.6745)
 	}
 	return least
 }
