@@ -270,7 +270,7 @@ func TestConditionalAgainstDense(t *testing.T) {
 
 	// the picture of the source, its deviation, the model
 	img := s.Image(s.Mean, 9, 8, 0.2, 0.03, 0.02)
-	sd := c.Deviation(0, 9, 8, 0.2, 0.03, 0.02)
+	sd := c.Deviation([]int{0}, 9, 8, 0.2, 0.03, 0.02)
 	for _, k := range []int{30, 31, 40} {
 		b := make([]float64, v.n)
 		for n := range b {
