@@ -35,6 +35,7 @@ type Inversion struct {
 	rx, ry  int
 	half    int
 	k       []float64
+	before  []float64 // the elements with the cells before each, where there is room for them; nil: they are looked for in k
 	weight  []float64 // 1/σ² in the box
 	stencil stencil
 
@@ -94,9 +95,10 @@ type stencil struct {
 
 const (
 	inversionChunks = 16
-	inversionGroups = 4
-	inversionBytes  = 2 << 30 // of K, at most
-	gramNumbers     = 1 << 26 // of all groups, where more than one is to be had
+	inversionGroups = 2
+	inversionBytes  = 2 << 30   // of K, at most
+	beforeBytes     = 512 << 20 // of half of K, where it is kept twice
+	gramNumbers     = 1 << 26   // of all groups, where more than one is to be had
 )
 
 // NewInversion lays out the inversion of sources whose splines are the columns of L, part by part. psf is how the image is
@@ -134,6 +136,10 @@ func NewInversion(grid *Grid, psf PSFSpec, weight []float64, parts []SplinePart,
 	}
 	v.k = make([]float64, v.half*len(v.plane))
 	pool.Run(inversionChunks, v.correlate)
+	if bytes := 8 * v.half * len(v.plane); bytes <= beforeBytes {
+		v.before = make([]float64, (v.half-1)*len(v.plane))
+		pool.Run(inversionChunks, v.copyBefore)
+	}
 	v.layOut()
 	return v, nil
 }
@@ -141,7 +147,7 @@ func NewInversion(grid *Grid, psf PSFSpec, weight []float64, parts []SplinePart,
 // Clone makes an Inversion with working space of its own, which shares K.
 func (v *Inversion) Clone(pool *Pool) *Inversion {
 	w := &Inversion{grid: v.grid, pool: pool, parts: v.parts, n: v.n, width: v.width, height: v.height, cellAt: v.cellAt, plane: v.plane,
-		rx: v.rx, ry: v.ry, half: v.half, k: v.k, weight: v.weight, stencil: v.stencil}
+		rx: v.rx, ry: v.ry, half: v.half, k: v.k, before: v.before, weight: v.weight, stencil: v.stencil}
 	w.layOut()
 	return w
 }
@@ -443,19 +449,57 @@ func (v *Inversion) rowBefore(w *InversionWork, cell int) {
 	w.k[0] = 0.5 * v.k[cell*v.half]
 	v.add(w, w.k, v.cellAt[y*v.width+x:][:1])
 	for dy := 0; dy <= v.ry && y-dy >= 0; dy++ {
-		from, end, at := max(0, x-v.rx), min(x+v.rx+1, v.width), x
-		if dy == 0 {
-			end = x
-		} else {
-			at += v.rx + 1 + (dy-1)*(2*v.rx+1) + v.rx
-		}
+		from, end := v.lineBefore(x, dy)
 		cells := v.cellAt[(y-dy)*v.width:][from:end]
-		for i, c := range cells {
-			if c >= 0 {
-				w.k[i] = v.k[int(c)*v.half+at-from-i]
+		if v.before == nil {
+			v.elementsBefore(w.k, cells, x-from, dy)
+			v.add(w, w.k, cells)
+			continue
+		}
+		at := cell * (v.half - 1)
+		if dy > 0 {
+			at += v.rx + (dy-1)*(2*v.rx+1)
+		}
+		v.add(w, v.before[at+from-(x-v.rx):], cells)
+	}
+}
+
+// lineBefore is the columns of the cells before the one in column x, dy rows below, that it shares elements of K with.
+func (v *Inversion) lineBefore(x, dy int) (from, end int) {
+	if dy == 0 {
+		return max(0, x-v.rx), x
+	}
+	return max(0, x-v.rx), min(x+v.rx+1, v.width)
+}
+
+// elementsBefore writes the elements of K of a cell with cells dy rows below, the first of them dx columns before it, to k.
+func (v *Inversion) elementsBefore(k []float64, cells []int32, dx, dy int) {
+	at := dx
+	if dy > 0 {
+		at += v.rx + 1 + (dy-1)*(2*v.rx+1) + v.rx
+	}
+	for i, c := range cells {
+		if c >= 0 {
+			k[i] = v.k[int(c)*v.half+at-i]
+		}
+	}
+}
+
+// copyBefore keeps the elements with the cells before those of a stretch: rx of a cell's own row, 2 rx + 1 of each below.
+func (v *Inversion) copyBefore(chunk int) {
+	from, to := v.share(chunk, inversionChunks)
+	for cell := from; cell < to; cell++ {
+		x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
+		at := cell * (v.half - 1)
+		for dy := 0; dy <= v.ry; dy++ {
+			if y-dy >= 0 {
+				lo, end := v.lineBefore(x, dy)
+				v.elementsBefore(v.before[at+lo-(x-v.rx):], v.cellAt[(y-dy)*v.width:][lo:end], x-lo, dy)
+			}
+			if at += v.rx; dy > 0 {
+				at += v.rx + 1
 			}
 		}
-		v.add(w, w.k, cells)
 	}
 }
 

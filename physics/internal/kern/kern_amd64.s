@@ -1220,6 +1220,21 @@ patch:
 	SHLQ $3, DX
 	CMPQ R9, $1
 	JNE  wide
+	CMPQ BX, $3
+	JNE  row1
+
+	// most patches have three rows of one vector
+	LEAQ (R10)(DX*2), R13
+	VMOVUPD (R11), Y1
+	VMOVUPD 32(R11), Y2
+	VMOVUPD 64(R11), Y3
+	VFMADD213PD (R10), Y0, Y1
+	VFMADD213PD (R10)(DX*1), Y0, Y2
+	VFMADD213PD (R13), Y0, Y3
+	VMOVUPD Y1, (R10)
+	VMOVUPD Y2, (R10)(DX*1)
+	VMOVUPD Y3, (R13)
+	JMP  patch
 
 row1:
 	VMOVUPD (R11), Y1
