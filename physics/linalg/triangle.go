@@ -21,7 +21,7 @@ func lowerLeft(left, isLower bool, n int, l, b matrix) (matrix, matrix) {
 		l, b, isLower = l.t(), b.t(), !isLower
 	}
 	if !isLower {
-		l, b = l.upsideDown(n).t().upsideDown(n).t(), b.upsideDown(n)
+		l, b = l.upsideDown(n).mirrored(n), b.upsideDown(n)
 	}
 	return l, b
 }
@@ -84,7 +84,7 @@ func (w *Workspace) solveColumnsOf(i int) {
 			}
 			kern.Solve(tile, l[kern.TileRows*r:])
 		}
-		unpack(b, x, kern.TileCols, s.n, m)
+		assign(b, rows(x, kern.TileCols), s.n, m)
 	}
 }
 
@@ -129,7 +129,7 @@ func (w *Workspace) invert(n int, l matrix) {
 		}
 		w.solveLeaf(false, n, n, l, rows(w.inverse, n))
 		for i := range n {
-			unpack(l.from(i, 0), w.inverse[i*n:], n, 1, i+1)
+			assign(l.from(i, 0), rows(w.inverse[i*n:], n), 1, i+1)
 		}
 		return
 	}

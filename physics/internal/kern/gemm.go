@@ -50,3 +50,15 @@ func solveGo(x, l []float64) {
 		}
 	}
 }
+
+// transposeGo is Transpose.
+func transposeGo(dst []float64, to, pitch int, src []float64, from, stride, m, n int) {
+	for i := range m {
+		at := to + i
+		for j := range n {
+			dst[at] = src[from+j]
+			at += pitch
+		}
+		from += stride
+	}
+}

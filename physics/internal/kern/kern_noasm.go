@@ -126,3 +126,9 @@ func Gemm(c []float64, stride int, a, b []float64, alpha, beta float64) {
 // Solve replaces the tile x, TileRows rows of TileCols elements one after the other, by L⁻¹X. l holds the columns of the lower
 // triangular matrix L, TileRows elements each, with the inverse of its diagonal in the diagonal's place.
 func Solve(x, l []float64) { solveGo(x, l) }
+
+// Transpose writes the m rows of n elements in src to the columns of dst. The first begins at `from` in src and the next ones
+// `stride` apart; the rows of dst begin at `to`, and `pitch` apart. Rows may go backwards.
+func Transpose(dst []float64, to, pitch int, src []float64, from, stride, m, n int) {
+	transposeGo(dst, to, pitch, src, from, stride, m, n)
+}

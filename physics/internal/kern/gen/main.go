@@ -79,6 +79,7 @@ func generate() []byte {
 	text.WriteString(dotsKernel())
 	text.WriteString(gemmKernel())
 	text.WriteString(solveKernel())
+	text.WriteString(transposeKernel())
 	for _, f := range []func() string{bilinearValueText, bilinearSlopesText, bilinearScatterText,
 		bicubicValueText, bicubicSlopesText, bicubicScatterText} {
 		text.WriteString(f())
