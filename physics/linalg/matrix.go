@@ -68,13 +68,22 @@ func assign(dst, src matrix, m, n int) {
 // pack writes m rows and n columns of a to dst for kern.Gemm: stretches of `width` rows, of each its columns one after the
 // other. The last stretch is filled with rows of zeros.
 func pack(dst []float64, width int, a matrix, m, n int) {
-	for first := 0; first < m; first += width {
-		stretch, m := dst[:width*n], min(width, m-first)
-		if m < width {
-			clear(stretch)
+	size := width * n
+	if rest := m % width; rest > 0 {
+		clear(dst[m/width*size:][:size])
+	}
+	if a.rs == 1 { // each column is read at once
+		for j := range n {
+			column := a.v[a.at+j*a.cs:][:m]
+			for to := j * width; len(column) > 0; to += size {
+				column = column[copy(dst[to:][:width], column):]
+			}
 		}
-		assign(matrix{v: stretch, rs: 1, cs: width}, a.from(first, 0), m, n)
-		dst = dst[width*n:]
+		return
+	}
+	for first := 0; first < m; first += width {
+		assign(matrix{v: dst, rs: 1, cs: width}, a.from(first, 0), min(width, m-first), n)
+		dst = dst[min(size, len(dst)):]
 	}
 }
 
