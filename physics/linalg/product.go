@@ -10,7 +10,7 @@ const (
 	blockRows = 12 * kern.TileRows
 	blockCols = 16 * kern.TileCols
 	// span is the most rows and columns of a product that are packed at a time, which bounds the memory for it.
-	span = 20 * blockCols
+	span = 12 * blockCols
 	// alone is the number of multiplications from which on a product is worth more than one thread.
 	alone = 1 << 19
 )
