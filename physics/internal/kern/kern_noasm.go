@@ -140,3 +140,9 @@ func AddRows(dst []float64, pitch int, src []float64, weights *[3]float64) {
 
 // RowDots writes the scalar products of x and three rows of a, which begin `pitch` apart.
 func RowDots(sum *[3]float64, a []float64, pitch int, x []float64) { rowDotsGo(sum, a, pitch, x) }
+
+// Transpose writes the m rows of n elements in src to the columns of dst. The first begins at `from` in src and the next ones
+// `stride` apart; the rows of dst begin at `to`, and `pitch` apart. Rows may go backwards.
+func Transpose(dst []float64, to, pitch int, src []float64, from, stride, m, n int) {
+	transposeGo(dst, to, pitch, src, from, stride, m, n)
+}
