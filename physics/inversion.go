@@ -40,12 +40,12 @@ type Inversion struct {
 	stencil stencil
 
 	chunks []inversionChunk
-	first  []int32      // of each cell among blocks
+	first  []int32            // of each cell among blocks
 	blocks []kern.SplineBlock // L: what a cell sees of the splines, grid by grid
-	reach  []span       // of each part, for each cell: what the rows of K L from it and the cells after it may have, then of whole rows
-	lines  []span       // scratch of a plane
-	groups [][]float64  // partial sums of which F is the sum, with their mirror images; zeros between calls
-	stride int          // of their rows
+	reach  []span             // of each part, for each cell: what the rows of K L from it and the cells after it may have, then of whole rows
+	lines  []span             // scratch of a plane
+	groups [][]float64        // partial sums of which F is the sum, with their mirror images; zeros between calls
+	stride int                // of their rows
 	works  []*InversionWork
 
 	px, py             [][]float64 // for Locate
