@@ -36,7 +36,7 @@ type Conditional struct {
 	Theta   []float64 // the named parameters, with the amplitudes' means
 	Sources []ConditionalSource
 
-	n, first   int       // coefficients; the first Gaussian column
+	n          int       // coefficients
 	columns    []int     // of Gaussian amplitudes: their places in Theta
 	factor     []float64 // L of the coefficients' S, amplitudes held
 	gauss      []float64 // L of the amplitudes' S, the source solved for
