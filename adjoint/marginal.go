@@ -218,9 +218,9 @@ func (c *Conditional) Deviation(sources []int, w, h int, scale, x, y float64) *p
 }
 
 // Mock draws the model with sources drawn from their priors at named parameters, and Gaussian amplitudes drawn from theirs;
-// those that are not to be negative are as theta has them. It also gives the coefficients of each source, and theta with the
+// those that are not to be negative, and those of the parameters that are held (nil: none), are as theta has them. It also gives the coefficients of each source, and theta with the
 // amplitudes drawn. Images.Residual compares the mock with the observation's data.
-func (m *Marginal) Mock(theta []float64, rng *rand.Rand) (img *Images, coefficients [][]float64, drawn []float64, err error) {
+func (m *Marginal) Mock(theta []float64, held []bool, rng *rand.Rand) (img *Images, coefficients [][]float64, drawn []float64, err error) {
 	if !allFinite(theta) {
 		return nil, nil, nil, rejected("the parameters are not finite")
 	}
@@ -238,7 +238,9 @@ func (m *Marginal) Mock(theta []float64, rng *rand.Rand) (img *Images, coefficie
 		coefficients = append(coefficients, s)
 	}
 	for _, col := range v.columns[v.nFree:] {
-		drawn[col.at] = col.mean + rng.NormFloat64()/math.Sqrt(col.weight)
+		if held == nil || !held[col.at] {
+			drawn[col.at] = col.mean + rng.NormFloat64()/math.Sqrt(col.weight)
+		}
 	}
 	img, err = m.show(coefficients, drawn)
 	return img, coefficients, drawn, err

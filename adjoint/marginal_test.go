@@ -597,11 +597,11 @@ func TestHessianByDifferences(t *testing.T) {
 func TestMock(t *testing.T) {
 	p := oddMarginal(t)
 	_, theta := pointOf(p.Posterior, 0.3)
-	_, s, drawn, err := p.Mock(theta, rand.New(rand.NewPCG(3, 1)))
+	_, s, drawn, err := p.Mock(theta, nil, rand.New(rand.NewPCG(3, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, again, _, err := p.Mock(theta, rand.New(rand.NewPCG(3, 1)))
+	img, again, _, err := p.Mock(theta, nil, rand.New(rand.NewPCG(3, 1)))
 	if err != nil || !equal(s[0], again[0]) {
 		t.Fatal("mocks of the same seed differ", err)
 	}

@@ -77,6 +77,14 @@ func New(c *config.Config, opt adjoint.Options) (*Problem, error) {
 	return p, nil
 }
 
+// Marginal is the posterior with what it tells of pixelised sources, nil where the model has none.
+func (p *Problem) Marginal() *adjoint.Marginal {
+	if !p.Config.HasPixels() {
+		return nil
+	}
+	return &adjoint.Marginal{Posterior: p.Post}
+}
+
 // record notes a file that was read.
 func (p *Problem) record(in rundir.Input) {
 	if !slices.Contains(p.Inputs, in) {
