@@ -85,8 +85,8 @@ func Missed(a *observation.Arcs, lens lensing.Sum, grids []physics.SplineGrid) f
 	return missed / sum
 }
 
-// arcs are those of the problem's image; nil where it has none, as a mock to be.
-func (p *Problem) arcs() (*observation.Arcs, error) {
+// findArcs finds those of the problem's image; nil where it has none, as a mock to be.
+func (p *Problem) findArcs() (*observation.Arcs, error) {
 	c := p.Config
 	if c.Data.Image == "" {
 		return nil, nil
@@ -106,10 +106,11 @@ func (p *Problem) preparePixels() error {
 	if !c.HasPixels() {
 		return nil
 	}
-	arcs, err := p.arcs()
+	arcs, err := p.findArcs()
 	if err != nil {
 		return err
 	}
+	p.arcs = arcs
 	for i := range c.Source {
 		comp := &c.Source[i]
 		if comp.Type != config.TypePixels {
@@ -120,7 +121,7 @@ func (p *Problem) preparePixels() error {
 				return err
 			}
 		}
-		if err := p.layOut(comp, arcs); err != nil {
+		if err := p.layOut(comp); err != nil {
 			return err
 		}
 	}
@@ -128,8 +129,8 @@ func (p *Problem) preparePixels() error {
 }
 
 // layOut gives a source its grids, at the lens that the config starts from, and tells what they miss.
-func (p *Problem) layOut(comp *config.Component, arcs *observation.Arcs) error {
-	c := p.Config
+func (p *Problem) layOut(comp *config.Component) error {
+	c, arcs := p.Config, p.arcs
 	lens, err := c.Deflection("", nil, comp)
 	if err != nil {
 		return err
@@ -148,12 +149,51 @@ func (p *Problem) layOut(comp *config.Component, arcs *observation.Arcs) error {
 			p.notices = append(p.notices, fmt.Sprintf("%s: the nodes of its fine grid are %.3g arcsec apart, where %.3g is called for: the lens that the config starts from spreads the arcs over %.3g arcsec", comp.Key("grids"), g.Step(), step, 2*g.Half))
 		}
 	}
-	if arcs != nil {
-		if share := Missed(arcs, lens, comp.Pixels.Grids); share > missedLight {
-			p.notices = append(p.notices, fmt.Sprintf("%s: %.0f %% of the arcs' light maps outside of them at the lens that the config starts from: widen half_width", comp.Key("grids"), math.Ceil(100*share)))
+	p.notices = append(p.notices, p.missed(comp, lens, "the lens that the config starts from")...)
+	return nil
+}
+
+// missed tells, if so, that a source's grids do not hold the light of the arcs.
+func (p *Problem) missed(comp *config.Component, lens lensing.Sum, which string) []string {
+	if p.arcs == nil {
+		return nil
+	}
+	share := Missed(p.arcs, lens, comp.Pixels.Grids)
+	if share <= missedLight {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s: %.0f %% of the arcs' light maps outside of them at %s: widen half_width", comp.Key("grids"), math.Ceil(100*share), which)}
+}
+
+// MissedAt tells of each pixelised source whose grids do not hold the light of the arcs at named parameters.
+func (p *Problem) MissedAt(theta []float64) (notices []string, err error) {
+	named := config.Named{}
+	for name, i := range p.Index {
+		named[name] = theta[i]
+	}
+	for i := range p.Config.Source {
+		if comp := &p.Config.Source[i]; comp.Type == config.TypePixels {
+			lens, err := p.Config.Deflection("", named, comp)
+			if err != nil {
+				return nil, err
+			}
+			notices = append(notices, p.missed(comp, lens, "the maximum")...)
 		}
 	}
-	return nil
+	return notices, nil
+}
+
+// Solved are the names of the amplitudes that are solved for and have no prior.
+func (p *Problem) Solved() map[string]bool {
+	out := map[string]bool{}
+	for _, comp := range p.Config.Components() {
+		for i := range comp.Params {
+			if q := &comp.Params[i]; q.Prior.Family == "" {
+				out[comp.Key(q.Name)] = true
+			}
+		}
+	}
+	return out
 }
 
 // priorGrids are the grids of a source of which no image is at hand: over what its envelope leaves bright.

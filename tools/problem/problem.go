@@ -25,7 +25,8 @@ type Problem struct {
 	Inputs  []rundir.Input // every file read but the config
 	Index   map[string]int
 
-	notices []string // of pixelised sources
+	arcs    *observation.Arcs // where the model has a pixelised source and an image
+	notices []string          // of the grids of these
 }
 
 // New reads the files of a config and builds its posterior. Close it. The config itself stays as it is: what the image says of
