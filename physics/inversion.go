@@ -449,7 +449,7 @@ func (v *Inversion) makeRows(w *InversionWork, c, count int, whole bool) {
 }
 
 // lineOf writes the elements of K of a cell, in column x, with those dy rows after it, to k, which begins with the column
-// `from`.
+// `from`. Of its own row those after it do unless the row is to be whole, and half of that with itself.
 func (v *Inversion) lineOf(k []float64, cell, x, dy, from int, whole bool) {
 	row := v.k[cell*v.half:][:v.half]
 	lo, end := max(0, x-v.rx), min(x+v.rx+1, v.width)
@@ -464,12 +464,12 @@ func (v *Inversion) lineOf(k []float64, cell, x, dy, from int, whole bool) {
 		}
 		fallthrough
 	default:
-		v.shareBefore(k[lo-from:], cell, x, -dy)
+		v.lineBack(k[lo-from:], cell, x, -dy)
 	}
 }
 
-// shareBefore writes the elements with the cells dy rows before it.
-func (v *Inversion) shareBefore(k []float64, cell, x, dy int) {
+// lineBack writes the elements of K of a cell with those dy rows before it.
+func (v *Inversion) lineBack(k []float64, cell, x, dy int) {
 	from, end := v.lineBefore(x, dy)
 	if v.before == nil {
 		y := int(v.plane[cell]) / v.width
