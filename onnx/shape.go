@@ -116,11 +116,7 @@ func (f *Inferer) Value(name string) Value {
 		return v
 	}
 	if t, ok := f.G.Init[name]; ok {
-		v := Value{Name: name, Type: t.Type, Shape: make([]Dim, len(t.Shape))}
-		for i, d := range t.Shape {
-			v.Shape[i] = Fixed(d)
-		}
-		return v
+		return t.Value(name)
 	}
 	if v, ok := f.G.Info[name]; ok {
 		return v

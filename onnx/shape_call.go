@@ -87,7 +87,7 @@ func (c *ShapeCall) scalarInt(i int) (int64, bool) {
 
 // Floats are the values of operand i when it is an initialiser.
 func (c *ShapeCall) Floats(i int) ([]float64, bool) {
-	t := c.init(c.N.InName(i))
+	t := c.Tensor(c.N.InName(i))
 	if t == nil || t.Type == String || t.Count() < 0 || t.Count() > MaxKnown {
 		return nil, false
 	}
@@ -98,8 +98,8 @@ func (c *ShapeCall) Floats(i int) ([]float64, bool) {
 	return v, true
 }
 
-// init is the initialiser name, nil when name is none.
-func (f *Inferer) init(name string) *Tensor {
+// Tensor is the initialiser name, nil when name is none.
+func (f *Inferer) Tensor(name string) *Tensor {
 	for ; f != nil; f = f.Outer {
 		if t := f.G.Init[name]; t != nil {
 			return t

@@ -124,8 +124,8 @@ func (f *Inferer) broadcastDim(a, b Dim) (Dim, error) {
 	return f.fresh(fmt.Sprintf("broadcast(%v, %v)", a, b)), nil
 }
 
-// broadcast is the shape that shapes broadcast to by NumPy's rules, nil when one is unknown.
-func (f *Inferer) broadcast(shapes ...[]Dim) ([]Dim, error) {
+// Broadcast is the shape that shapes broadcast to by NumPy's rules, nil when one is unknown.
+func (f *Inferer) Broadcast(shapes ...[]Dim) ([]Dim, error) {
 	rank := 0
 	for _, s := range shapes {
 		if s == nil {
@@ -148,6 +148,13 @@ func (f *Inferer) broadcast(shapes ...[]Dim) ([]Dim, error) {
 		}
 	}
 	return out, nil
+}
+
+// Among tells whether every extent of s is a number or one of the given shapes'.
+func Among(s []Dim, shapes ...[]Dim) bool {
+	return !slices.ContainsFunc(s, func(d Dim) bool {
+		return !d.Known() && !slices.ContainsFunc(shapes, func(of []Dim) bool { return slices.Contains(of, d) })
+	})
 }
 
 // same is the extent of two that must be equal.

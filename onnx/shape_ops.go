@@ -105,7 +105,7 @@ func broadcastShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
-	s, err := c.broadcast(c.operands()...)
+	s, err := c.Broadcast(c.operands()...)
 	c.set(0, c.argType(0), s)
 	return err
 }
@@ -114,7 +114,7 @@ func boolBroadcast(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
-	s, err := c.broadcast(c.operands()...)
+	s, err := c.Broadcast(c.operands()...)
 	c.set(0, Bool, s)
 	return err
 }
@@ -123,7 +123,7 @@ func whereShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
-	s, err := c.broadcast(c.operands()...)
+	s, err := c.Broadcast(c.operands()...)
 	c.set(0, c.argType(1), s)
 	return err
 }
@@ -218,7 +218,7 @@ func matMulShape(c *ShapeCall) error {
 	if _, err := same(a[na-1], b[nb-2]); err != nil {
 		return fmt.Errorf("shapes %v and %v: %w", a, b, err)
 	}
-	s, err := c.broadcast(a[:na-2], b[:nb-2])
+	s, err := c.Broadcast(a[:na-2], b[:nb-2])
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func einsumShape(c *ShapeCall) error {
 			if extra < 0 {
 				return fmt.Errorf("equation: operand %d: found rank %d, expected at least %d", i, len(s), letters)
 			}
-			if dots, err = c.broadcast(dots0(dots), s[k:k+extra]); err != nil {
+			if dots, err = c.Broadcast(dots0(dots), s[k:k+extra]); err != nil {
 				return err
 			}
 			s = append(slices.Clone(s[:k]), s[k+extra:]...)
@@ -839,7 +839,7 @@ func expandShape(c *ShapeCall) error {
 	if want == nil || x == nil {
 		return nil
 	}
-	s, err := c.broadcast(x, want)
+	s, err := c.Broadcast(x, want)
 	c.set(0, c.argType(0), s)
 	return err
 }

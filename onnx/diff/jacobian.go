@@ -55,19 +55,21 @@ func Jacobian(g *onnx.Graph, opt Options) (*onnx.Graph, error) {
 
 // jacobianTape starts a graph with the primal at batch 1 and cols tangents.
 func (p *plan) jacobianTape(cols onnx.Dim) *tape {
-	t := p.tape("jacobian")
-	t.batch, t.cols = batchSym, cols
-	t.open = maps.Clone(t.info)
-	for name, v := range t.info {
+	open := p.g.Info
+	one := *p.g
+	one.Info = map[string]onnx.Value{}
+	for name, v := range open {
 		v.Shape = atBatchOne(v.Shape)
-		t.info[name] = v
+		one.Info[name] = v
 	}
-	for i := range p.g.Inputs {
-		p.g.Inputs[i].Shape = atBatchOne(p.g.Inputs[i].Shape)
+	for _, list := range [][]onnx.Value{one.Inputs, one.Outputs} {
+		for i := range list {
+			list[i].Shape = atBatchOne(list[i].Shape)
+		}
 	}
-	for i := range p.g.Outputs {
-		p.g.Outputs[i].Shape = atBatchOne(p.g.Outputs[i].Shape)
-	}
+	p.g = &one
+	t := p.tape("jacobian")
+	t.batch, t.open, t.cols = batchSym, open, cols
 	return t
 }
 
