@@ -21,7 +21,7 @@ FUZZTIME ?= 30m
 BENCH ?= 256|DecoderVJP|Startup
 
 # packages that build without cgo, which onnxruntime alone needs
-NOCGO = ./physics/... ./samplers ./models ./internal/... ./onnx ./onnx/checker ./onnx/footprint ./onnx/eval ./onnx/rewrite ./onnx/diff ./onnx/internal/... ./tools/internal/adam
+NOCGO = ./physics/... ./samplers ./models ./internal/... ./onnx ./onnx/symbolic ./onnx/checker ./onnx/footprint ./onnx/eval ./onnx/rewrite ./onnx/diff ./onnx/internal/... ./tools/internal/adam
 RACE = ./samplers ./adjoint ./onnx/eval ./onnx/ort ./internal/... ./tools/internal/...
 
 .PHONY: build demo test test-more tidy noasm race arm64 fuzz-smoke figures readme lint bench performance fuzz onnxruntime clean

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lenskit/onnx/symbolic"
 )
 
 // Builder appends nodes to a graph that is being made. Types and shapes of the new values are inferred as they are
@@ -164,7 +166,7 @@ func (b *Builder) plain(n *Node) {
 		operands[i] = b.Inf.Value(s).Shape
 	}
 	for _, s := range n.Out {
-		if v := b.Inf.Value(s); !Among(v.Shape, operands...) {
+		if v := b.Inf.Value(s); !symbolic.Among(v.Shape, operands...) {
 			v.Shape = nil
 			b.G.Info[s] = v
 		}

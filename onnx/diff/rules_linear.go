@@ -6,6 +6,7 @@ import (
 
 	"lenskit/onnx"
 	"lenskit/onnx/footprint"
+	"lenskit/onnx/symbolic"
 )
 
 // bilinear is the forward rule of convolutions: linear in data and weights, with an optional bias in operand 2.
@@ -111,7 +112,7 @@ func matMulBack(b *back) []string {
 		g = b.unsqueeze(g, len(sx)-1)
 	}
 	batch, _ := b.Inf.Broadcast(sx[:len(sx)-2], sy[:len(sy)-2])
-	if !onnx.Among(batch, sx, sy) {
+	if !symbolic.Among(batch, sx, sy) {
 		batch = nil
 	}
 	m, k, n := sx[len(sx)-2], sx[len(sx)-1], sy[len(sy)-1]

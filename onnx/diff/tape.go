@@ -37,7 +37,7 @@ func newTape(g *onnx.Graph, prefix string) *tape {
 	b := onnx.NewBuilder(&onnx.Graph{Opset: g.Opset}, "")
 	b.Naming = func(hint string, k int) string { return prefix + "/" + strconv.Itoa(k) + "_" + hint }
 	b.Shared, b.Plain = true, true
-	b.Inf.Outer = onnx.NewInferer(g)
+	b.Inf.Within(onnx.NewInferer(g))
 	for name := range g.Init {
 		b.Taken[name] = true
 	}
