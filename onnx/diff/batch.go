@@ -270,7 +270,7 @@ func (p *plan) verdict(n *onnx.Node, counts map[string]bool) verdict {
 		case shape == nil:
 			return unknownRows
 		case batchAxis(shape) >= 0:
-		case slices.ContainsFunc(shape, func(d onnx.Dim) bool { return !d.Known() }):
+		case unknowns(shape) > 0:
 			return unknownRows
 		default:
 			return mixes // of all rows something is made that has no rows
@@ -285,7 +285,7 @@ func (p *plan) verdict(n *onnx.Node, counts map[string]bool) verdict {
 			in := p.g.Info[s].Shape
 			k := batchAxis(in)
 			switch {
-			case s == "" || !p.active[s] && k < 0 && !slices.ContainsFunc(in, func(d onnx.Dim) bool { return !d.Known() }):
+			case s == "" || !p.active[s] && k < 0 && unknowns(in) == 0:
 			case k < 0 || len(in)-k != len(to)-batchAxis(to):
 				return unknownRows
 			}
@@ -391,7 +391,7 @@ func (p *plan) verdict(n *onnx.Node, counts map[string]bool) verdict {
 		}
 	case "Gather":
 		if at >= 0 && alone() && !along(n.Int("axis", 0)) {
-			if s := p.g.Info[n.In[1]].Shape; !slices.ContainsFunc(s, func(d onnx.Dim) bool { return !d.Known() }) {
+			if unknowns(p.g.Info[n.In[1]].Shape) == 0 {
 				return apart
 			}
 		}

@@ -139,16 +139,10 @@ func (t *tape) tanShape(v string) []onnx.Dim {
 
 // columns puts the number of tangents where the shapes of a Jacobian's primal carry the batch symbol.
 func (t *tape) columns(s []onnx.Dim) []onnx.Dim {
-	if t.batch == "" || s == nil {
+	if t.batch == "" {
 		return s
 	}
-	r := slices.Clone(s)
-	for i, d := range r {
-		if d.Sym == t.batch {
-			r[i] = onnx.Dim{N: d.N * t.cols.N, Sym: t.cols.Sym}
-		}
-	}
-	return r
+	return atBatch(s, t.cols)
 }
 
 // like is the primal value whose run-time shape a tangent of v has: v itself, or nothing in a Jacobian.

@@ -251,11 +251,7 @@ func (c *call) kept(v string, axes []int64) string {
 	for _, a := range axes {
 		shape[a] = onnx.Fixed(1)
 	}
-	unknown := 0
-	for _, d := range shape {
-		unknown += boolInt(!d.Known())
-	}
-	if unknown > 1 {
+	if unknowns(shape) > 1 {
 		return c.Op("Unsqueeze", v, c.Ints(axes...))
 	}
 	return c.reshape(v, shape, "")

@@ -221,8 +221,7 @@ func sliceBack(b *back) []string {
 		by := max(p.by, -p.by)
 		used := p.count
 		if by > 1 { // by - 1 zeros after each element
-			wide := slices.Insert(slices.Clone(shape), p.axis+1, onnx.Dim{N: 1})
-			g = b.pad(b.as(b.Op("Unsqueeze", g, b.Ints(int64(p.axis+1))), wide), p.axis+1, 0, by-1)
+			g = b.pad(b.unsqueeze(g, p.axis+1), p.axis+1, 0, by-1)
 			shape[p.axis] = onnx.Fixed(extentOf(p.count, by))
 			g = b.reshape(b.as(g, nil), shape, "")
 			used = p.count * by
@@ -302,18 +301,14 @@ func tileBack(b *back) []string {
 	if ok && len(reps) == rank {
 		var shape []onnx.Dim
 		odd = odd[:0]
-		unknown := 0
 		for i, r := range reps {
 			if r != 1 {
 				odd = append(odd, int64(len(shape)))
 				shape = append(shape, onnx.Dim{N: r})
 			}
 			shape = append(shape, s[i])
-			if !s[i].Known() {
-				unknown++
-			}
 		}
-		if unknown <= 1 {
+		if unknowns(shape) <= 1 {
 			if len(odd) == 0 {
 				return []string{g}
 			}
@@ -552,11 +547,7 @@ func gatherBack(b *back) []string {
 		}
 		flat := slices.Clone(s)
 		flat[axis] = one
-		unknown := 0
-		for _, d := range flat {
-			unknown += boolInt(!d.Known())
-		}
-		if unknown <= 1 {
+		if unknowns(flat) <= 1 {
 			g = b.reshape(g, flat, "")
 		} else {
 			shape := b.Op("ScatterElements", b.shapeOf(x), b.Ints(int64(axis)), b.Ints(-1))

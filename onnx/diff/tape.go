@@ -155,7 +155,7 @@ func (t *tape) rank(name string) int {
 // dims is the shape of name as numbers, or ok = false.
 func (t *tape) dims(name string) (d []int64, ok bool) { return onnx.Known(t.shape(name)) }
 
-// axis brings a possibly negative axis into [0, rank).
+// axisIn brings a possibly negative axis into [0, rank).
 func axisIn(a int64, rank int) int {
 	if a < 0 {
 		a += int64(rank)
@@ -226,7 +226,8 @@ func (t *tape) extent(name string, axis int) string {
 // reshape gives a the shape s. At most one unknown extent is left to the runtime; with more of them the shape is taken
 // from the primal value like.
 func (t *tape) reshape(a string, s []onnx.Dim, like string) string {
-	if cur := t.shape(a); cur != nil && sameShape(cur, s) {
+	cur := t.shape(a)
+	if sameShape(cur, s) {
 		return a
 	}
 	if s == nil {
@@ -246,15 +247,10 @@ func (t *tape) reshape(a string, s []onnx.Dim, like string) string {
 			zero = true
 		}
 	}
-	if unknown > 1 {
-		// Equal extents at the same place are copied from the operand.
-		if cur := t.shape(a); cur != nil {
-			for i := range s {
-				if unknown > 1 && !s[i].Known() && i < len(cur) && cur[i] == s[i] {
-					target[i] = 0
-					unknown--
-				}
-			}
+	for i := range s {
+		if unknown > 1 && !s[i].Known() && i < len(cur) && cur[i] == s[i] {
+			target[i] = 0 // copied from the operand
+			unknown--
 		}
 	}
 	switch {
@@ -266,6 +262,14 @@ func (t *tape) reshape(a string, s []onnx.Dim, like string) string {
 		return t.as(t.OpAttr("Reshape", onnx.Attrs("allowzero", 1), a, t.Ints(target...)), s)
 	}
 	return t.as(t.Op("Reshape", a, t.Ints(target...)), s)
+}
+
+// unknowns is the number of extents of s that are not known.
+func unknowns(s []onnx.Dim) (n int) {
+	for _, d := range s {
+		n += boolInt(!d.Known())
+	}
+	return n
 }
 
 func sameShape(a, b []onnx.Dim) bool { return a != nil && b != nil && slices.Equal(a, b) }
