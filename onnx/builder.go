@@ -14,19 +14,24 @@ import (
 // Builder appends nodes to a graph that is being made. Types and shapes of the new values are inferred as they are
 // appended and stand in G.Info. The first error is kept: build, then look at Err once.
 type Builder struct {
-	G      *Graph
-	Taken  map[string]bool // names that Fresh and Reserve do not give
-	Inf    *Inferer
-	Fault  error
-	Naming func(hint string, k int) string // the name of the value that is the k-th to be named; Fresh passes over those taken
-	Shared bool                            // nodes that compute the same are made once, where NodeKey can tell
-	Plain  bool                            // no shapes with an extent that is neither a number nor one of the node's operands'
-	// NodeNames gives every node a name of its own in place of that of its first output.
+	G     *Graph
+	Inf   *Inferer
+	Taken map[string]bool // names that Fresh and Reserve do not give
+	Fault error           // the first error
+
+	// Naming is the k-th name that Fresh makes; those that are taken are passed over.
+	Naming func(hint string, k int) string
+	// NodeNames gives the nodes that Op and its kin append names of their own, in place of that of their first output.
 	NodeNames bool
-	next      int
-	consts    map[string]string
-	made      map[string][]string // outputs of the shared nodes, by their keys
-	maker     map[string]*Node
+	// Shared makes Op and its kin append nodes that compute the same once, where NodeKey tells.
+	Shared bool
+	// Plain takes the shape of a result as unknown when it has an extent that is neither a number nor one of the operands'.
+	Plain bool
+
+	next   int
+	consts map[string]string   // initialisers, by their values
+	made   map[string][]string // outputs of shared nodes, by their keys
+	maker  map[string]*Node    // by output
 }
 
 // NewBuilder returns a Builder that appends to g and begins the names it makes with prefix. g must not be in use by
@@ -58,6 +63,7 @@ func (g *Graph) EachName(f func(string)) {
 	}
 }
 
+// EachName calls f with the node's name and those of its operands and outputs, in its bodies too.
 func (n *Node) EachName(f func(string)) {
 	f(n.Name)
 	for _, s := range n.In {
@@ -159,7 +165,7 @@ func (b *Builder) Append(n *Node) {
 	}
 }
 
-// plain takes the shapes of n's results as unknown that are not plain.
+// plain is Plain for the results of n.
 func (b *Builder) plain(n *Node) {
 	operands := make([][]Dim, len(n.In))
 	for i, s := range n.In {

@@ -51,15 +51,6 @@ func DropInit(g *onnx.Graph) {
 	maps.DeleteFunc(g.Init, func(name string, _ *onnx.Tensor) bool { return !need[name] })
 }
 
-// elementwise operators that the tape emits: their result has the broadcast shape of the operands.
-var Broadcasting = map[string]bool{
-	"Add": true, "Sub": true, "Mul": true, "Div": true, "Pow": true, "Min": true, "Max": true, "Where": true, "Mod": true,
-	"Neg": true, "Abs": true, "Exp": true, "Log": true, "Sqrt": true, "Reciprocal": true, "Sign": true, "Sin": true,
-	"Cos": true, "Sinh": true, "Cosh": true, "Tanh": true, "Sigmoid": true, "Erf": true, "Softplus": true, "Identity": true,
-	"Greater": true, "GreaterOrEqual": true, "Less": true, "LessOrEqual": true, "Equal": true, "And": true, "Or": true,
-	"Not": true, "Cast": true, "Clip": true, "HardSigmoid": true, "Relu": true, "Softmax": true, "Floor": true, "Tan": true,
-}
-
 // ShapeText prints the shape of v.
 func ShapeText(v onnx.Value) string {
 	if v.Shape == nil {

@@ -11,20 +11,17 @@ var toPixels = []int64{2, 3, 0, 1}
 
 // layoutRows move transpositions towards the outputs until they meet their inverse.
 var layoutRows = []rewriteRow{
-	{"transpose past a pointwise operator", pointwiseOps(), sinkTranspose},
+	{"transpose past a pointwise operator", pointwise, sinkTranspose},
 	{"transpose of a transpose", []string{"Transpose"}, mergeTransposes},
 	{"transpose without effect", []string{"Transpose"}, dropNoOp},
 }
 
-// pointwiseOps are the operators whose result has each element from the operands' elements at its place.
-func pointwiseOps() []string {
-	ops := []string{"LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSwish", "Mish", "PRelu", "Softsign", "ThresholdedRelu", "Xor"}
-	for op := range Broadcasting {
-		if op != "Softmax" {
-			ops = append(ops, op)
-		}
-	}
-	return ops
+// pointwise are operators whose result has each element from the operands' elements at its place.
+var pointwise = []string{
+	"Abs", "Add", "And", "Cast", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater",
+	"GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Min", "Mish", "Mod",
+	"Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
+	"Softsign", "Sqrt", "Sub", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor",
 }
 
 // settleTransposes drops the transpositions of g that undo each other across pointwise operators, and writes the others
