@@ -463,7 +463,7 @@ func oneByOne(verb string, g *onnx.Graph, opt Options, why error) (*onnx.Graph, 
 	columns := make([][]string, len(p.of))
 	for k := range opt.Columns {
 		tan := map[string]string{}
-		for _, v := range p.wrt {
+		for _, v := range p.wrt { // rows of unknown shape, which rules bring to that of the value
 			tan[v.Name] = t.as(t.Op("Slice", "tangent_"+v.Name, t.Ints(int64(k)), t.Ints(int64(k+1)), t.Ints(0)), nil)
 		}
 		if err := p.sweepForward(t, tan); err != nil {

@@ -32,7 +32,8 @@ type ruleError struct{ err error }
 // failf ends the running rule; the sweep names the node.
 func failf(format string, args ...any) { panic(ruleError{fmt.Errorf(format, args...)}) }
 
-// newTape starts a graph that reads the values of g, whose shapes are inferred.
+// newTape starts a graph that reads the values of g, whose shapes are inferred. What inference says against a node is not
+// looked at here: finish infers the nodes that stay once more.
 func newTape(g *onnx.Graph, prefix string) *tape {
 	b := onnx.NewBuilder(&onnx.Graph{Opset: g.Opset}, "")
 	b.Naming = func(hint string, k int) string { return prefix + "/" + strconv.Itoa(k) + "_" + hint }
