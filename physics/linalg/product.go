@@ -8,9 +8,9 @@ const (
 	depth = 240
 	// blockRows x depth elements of A stay in the second cache while panels of B pass by.
 	blockRows = 12 * kern.TileRows
-	blockCols = 16 * kern.TileCols
+	blockCols = 8 * kern.TileCols
 	// span is the most rows and columns of a product that are packed at a time, which bounds the memory for it.
-	span = 12 * blockCols
+	span = 24 * blockCols
 	// alone is the number of multiplications from which on a product is worth more than one thread.
 	alone = 1 << 19
 )
