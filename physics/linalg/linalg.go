@@ -28,10 +28,16 @@ type Workspace struct {
 	gonum.Implementation // the routines of BLAS that are not below
 	run                  func(chunks int, f func(chunk int))
 
-	packedA, packedB, square, inverse      []float64
-	product                                product
-	solution                               solution
-	packBlock, multiplyBlock, solveColumns func(chunk int)
+	packedA, packedB, square, inverse []float64
+
+	// what chunks are at work on, and their functions, which are made once
+	product  product
+	solution solution
+	mirrored struct {
+		n int
+		a matrix
+	}
+	packBlock, multiplyBlock, solveColumns, mirrorRows func(chunk int)
 }
 
 // New makes a workspace. run calls f(0) … f(chunks-1), in any order and several at a time, and returns when all are done,
@@ -39,6 +45,7 @@ type Workspace struct {
 func New(run func(chunks int, f func(chunk int))) *Workspace {
 	w := &Workspace{run: run}
 	w.packBlock, w.multiplyBlock, w.solveColumns = w.packBlockOf, w.multiplyBlockOf, w.solveColumnsOf
+	w.mirrorRows = func(i int) { mirror(i, w.mirrored.n, w.mirrored.a) }
 	return w
 }
 
@@ -95,7 +102,8 @@ func choleskyByColumns(n int, a matrix) bool {
 func (w *Workspace) Inverse(n int, l []float64, stride int) {
 	w.invert(n, rows(l, stride))
 	w.squareLower(n, rows(l, stride))
-	Mirror(n, l, stride)
+	w.mirrored.n, w.mirrored.a = n, rows(l, stride)
+	w.each(n*n < alone, ceil(n, mirrorRows), w.mirrorRows)
 }
 
 // Solve replaces the n x m matrix b by A⁻¹B, where l is Cholesky's factor of A.
@@ -121,14 +129,20 @@ func LogDet(n int, l []float64, stride int) float64 {
 
 // Mirror copies what is below the diagonal of the n x n matrix a to above it.
 func Mirror(n int, a []float64, stride int) {
-	const block = 32 // rows of columns that stay in the cache
-	for i := 0; i < n; i += block {
-		for j := 0; j <= i; j += block {
-			for r := i; r < min(i+block, n); r++ {
-				for c := j; c < min(j+block, r); c++ {
-					a[c*stride+r] = a[r*stride+c]
-				}
-			}
-		}
+	for i := range ceil(n, mirrorRows) {
+		mirror(i, n, rows(a, stride))
+	}
+}
+
+// mirrorRows is the number of rows that mirror takes.
+const mirrorRows = 48
+
+// mirror is Mirror of stretch i of the rows.
+func mirror(i, n int, a matrix) {
+	first := i * mirrorRows
+	m := min(mirrorRows, n-first)
+	assign(a.from(0, first), a.from(first, 0).t(), first, m)
+	for r := first; r < first+m; r++ {
+		assign(a.from(first, r), a.from(r, first).t(), r-first, 1)
 	}
 }
