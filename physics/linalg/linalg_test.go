@@ -202,6 +202,13 @@ func TestSymmetricProductIsTheProduct(t *testing.T) {
 			}
 		}
 		compare(t, "lower triangle", got, want, 1e-11)
+		w.SymmetricProduct(blas.Trans, blas.NoTrans, n, m, 0, f, n, kf, n, 2, got, n) // alpha = 0, beta = 2
+		for i := range got {
+			if i%n <= i/n {
+				want[i] *= 2
+			}
+		}
+		compare(t, "twice the lower triangle", got, want, 2e-11)
 	}
 }
 
