@@ -6,7 +6,7 @@ const (
 	// leaf is the size of triangles that are not taken apart further where a square of zeros and the triangle serves.
 	leaf = 96
 	// solveCols is the number of columns that a chunk of a triangular solution takes.
-	solveCols = 4 * kern.TileCols
+	solveCols = 2 * kern.TileCols
 )
 
 // half is where a triangle of n rows is taken apart: about the middle, whole tiles both ways.
