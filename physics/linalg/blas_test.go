@@ -285,3 +285,18 @@ func TestWrongArgumentsAreGonums(t *testing.T) {
 		}
 	}
 }
+
+// Any number of callers may use BLAS at a time.
+func TestBLASServesManyCallers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 10))
+	const n, callers = 130, 8
+	a, b, want := normals(rng, n*n), normals(rng, n*n), make([]float64, n*n)
+	linalg.New(nil).Dgemm(blas.NoTrans, blas.Trans, n, n, n, 1, a, n, b, n, 0, want, n)
+	got := make([]float64, callers*n*n)
+	inParallel(callers, func(i int) {
+		linalg.BLAS{}.Dgemm(blas.NoTrans, blas.Trans, n, n, n, 1, a, n, b, n, 0, got[i*n*n:], n)
+	})
+	for i := range callers {
+		compare(t, fmt.Sprint("caller ", i), got[i*n*n:][:n*n], want, 0)
+	}
+}
