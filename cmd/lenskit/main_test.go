@@ -302,7 +302,8 @@ var rooms = []string{
 }
 
 // TestImportArrows holds the packages to what they may import: cmd -> tools -> its rooms, each only those before it -> the
-// libraries, adjoint -> onnx and physics, and nothing among onnx, physics and samplers; and to the modules that each may use.
+// libraries, adjoint -> onnx and physics, physics -> its linalg, and nothing among onnx, physics and samplers; and to the modules
+// that each may use.
 // internal/check is for tests alone, internal/disk, internal/stats and internal/task for all.
 func TestImportArrows(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "lenskit/...").Output()
@@ -310,8 +311,12 @@ func TestImportArrows(t *testing.T) {
 		t.Skipf("go list does not work here: %v", err)
 	}
 	onnx := []string{"lenskit/onnx/symbolic", "lenskit/onnx", "lenskit/onnx/checker", "lenskit/onnx/footprint", "lenskit/onnx/eval", "lenskit/onnx/rewrite", "lenskit/onnx/diff", "lenskit/onnx/ort"}
-	libraries := append([]string{"lenskit/adjoint", "lenskit/samplers", "lenskit/physics", "lenskit/models"}, onnx...)
-	may := map[string][]string{"lenskit/cmd/lenskit": {"lenskit/tools"}, "lenskit/adjoint": append([]string{"lenskit/physics"}, onnx...)}
+	const linalg = "lenskit/physics/linalg"
+	libraries := append([]string{"lenskit/adjoint", "lenskit/samplers", "lenskit/physics", linalg, "lenskit/models"}, onnx...)
+	may := map[string][]string{
+		"lenskit/cmd/lenskit": {"lenskit/tools"}, "lenskit/adjoint": append([]string{"lenskit/physics", linalg}, onnx...),
+		"lenskit/physics": {linalg}, linalg: {"lenskit/physics/internal/kern"},
+	}
 	for i, pkg := range onnx {
 		may[pkg] = append([]string{"lenskit/onnx/internal/onnxpb"}, onnx[:i]...)
 	}

@@ -115,3 +115,20 @@ func Residual(gmodel, model, data, weight []float64) float64 {
 
 // Product writes a·b, element by element, to dst.
 func Product(dst, a, b []float64) { productGo(dst, a, b) }
+
+// Gemm makes a tile of a product of matrices: C = alpha AB + beta C. a holds the k columns of A one after the other, TileRows
+// elements each, and b the k rows of B, TileCols elements each. The rows of c begin `stride` apart. Where beta is zero C is
+// not read.
+func Gemm(c []float64, stride int, a, b []float64, alpha, beta float64) {
+	gemmGo(c, stride, a, b, alpha, beta)
+}
+
+// Solve replaces the tile x, TileRows rows of TileCols elements one after the other, by L⁻¹X. l holds the columns of the lower
+// triangular matrix L, TileRows elements each, with the inverse of its diagonal in the diagonal's place.
+func Solve(x, l []float64) { solveGo(x, l) }
+
+// Transpose writes the m rows of n elements in src to the columns of dst. The first begins at `from` in src and the next ones
+// `stride` apart; the rows of dst begin at `to`, and `pitch` apart. Rows may go backwards.
+func Transpose(dst []float64, to, pitch int, src []float64, from, stride, m, n int) {
+	transposeGo(dst, to, pitch, src, from, stride, m, n)
+}

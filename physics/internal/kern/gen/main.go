@@ -77,6 +77,9 @@ func generate() []byte {
 	text.WriteString(downKernel(1))
 	text.WriteString(acrossKernel())
 	text.WriteString(dotsKernel())
+	text.WriteString(gemmKernel())
+	text.WriteString(solveKernel())
+	text.WriteString(transposeKernel())
 	for _, f := range []func() string{bilinearValueText, bilinearSlopesText, bilinearScatterText,
 		bicubicValueText, bicubicSlopesText, bicubicScatterText} {
 		text.WriteString(f())
