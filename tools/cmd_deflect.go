@@ -39,21 +39,21 @@ func deflectCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return Deflect(c.Context, DeflectOptions{Config: args[0], Params: c.String("params"), Points: c.String("points"), JSON: c.Bool("json")}, c.App.Writer)
+			return deflect(c.Context, deflectOptions{Config: args[0], Params: c.String("params"), Points: c.String("points"), JSON: c.Bool("json")}, c.App.Writer)
 		},
 	}
 }
 
-// DeflectOptions says what Deflect reads.
-type DeflectOptions struct {
+// deflectOptions says what deflect reads.
+type deflectOptions struct {
 	Config string
 	Params string // P.json; "" for none
 	Points string // CSV; "-" is standard input
 	JSON   bool
 }
 
-// Deflect writes the deflection and convergence of a config's lenses at the points of a CSV file.
-func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
+// deflect writes the deflection and convergence of a config's lenses at the points of a CSV file.
+func deflect(ctx context.Context, opt deflectOptions, stdout io.Writer) error {
 	cfg, err := config.Load(opt.Config)
 	if err != nil {
 		return err
