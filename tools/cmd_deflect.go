@@ -195,7 +195,7 @@ func (d *deflected) writeJSON(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// readPoints reads columns x and y, at most maxPoints of them. Without a header line the first two columns are taken.
+// readPoints reads columns x and y, at most term.MaxPoints of them. Without a header line the first two columns are taken.
 func readPoints(path string, in io.Reader) (x, y []float64, err error) {
 	r := bufio.NewScanner(io.LimitReader(in, term.MaxTableFile))
 	r.Buffer(nil, term.MaxTableLine)
