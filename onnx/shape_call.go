@@ -107,7 +107,7 @@ func (f *Inferer) Tensor(name string) *Tensor {
 	return nil
 }
 
-// axis turns an axis that may count from the end into one that does not.
+// NormAxis turns an axis that may count from the end into one that does not.
 func NormAxis(a int64, rank int) (int, error) {
 	if a < -int64(rank) || a >= int64(rank) {
 		return 0, fmt.Errorf("axis: found %d, expected -%d to %d", a, rank, rank-1)

@@ -19,7 +19,7 @@ type tape struct {
 	batch string
 	open  map[string]onnx.Value
 	cols  onnx.Dim
-	exact bool // as in DiffOptions
+	exact bool // as in Options
 	// vjp and jvp differentiate the body of a node in this tape.
 	vjp, jvp func(*onnx.Graph, Options) (*onnx.Graph, error)
 	// names has the emitted values that become an output, with the output's name.

@@ -30,7 +30,7 @@ type TrainOptions struct {
 	// Where memory is far, as on a GPU, the update belongs in the graph; on a CPU a loop over the parameters that does
 	// all of Adam in one pass costs less than its operators one by one.
 	GradientsOnly bool
-	Exact         bool // as DiffOptions.Exact
+	Exact         bool // as Options.Exact
 }
 
 // Validate checks what can be checked without a graph, and names the option.

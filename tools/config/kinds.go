@@ -12,7 +12,7 @@ func KindNames(group string) []string {
 	return append([]string{"decoder"}, physics.LightKinds()...)
 }
 
-// kindParams lists the parameters of a type that kindNames lists.
+// kindParams lists the parameters of a type that KindNames lists.
 func kindParams(group, kind string) []physics.Param {
 	if kind == "decoder" {
 		return decoderParams()
