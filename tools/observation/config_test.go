@@ -77,6 +77,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(termtest.GoodConfig))
 	f.Add([]byte("data: {noise: {exposure: 500, background: b.fits, gain: 2}, mask: [{any: [{circle: 2}, {not: {box: [1, 2], center: [1, 1]}}]}, {neighbours: {beyond: 2}}],\n  psf: {gaussian: 0.1, supersampling: 2}}\nnoise_scale: {lognormal: [0, 0.3]}\nlikelihood: {student_t: {nu: 4}}\nlens: [{type: sis}]"))
 	f.Add([]byte("lens: [{type: sple, priors: {q: {normal: [0.7, .inf]}}}]"))
+	f.Add([]byte("source: [{type: pixels, grids: [{x: 1, half_width: 2, nodes: 128}], smoothness: 2, envelope: {model: shipped}}, {type: pixels, name: b, envelope: {image: e.fits}}]\nlens_light: [{type: mge, amplitudes: gaussian}, {type: sersic, amplitudes: nonnegative, priors: {amp: {truth: 1}}}]"))
 	f.Add([]byte("? a\n: b\n"))
 	f.Add([]byte("lens:\n  - type: !!str sple\n    <<: *x\n"))
 	f.Add([]byte("lens: &a [{type: shear}, *a]"))
