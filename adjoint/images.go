@@ -19,8 +19,8 @@ type Images struct {
 
 // Images draws the model at named parameters, in the order of Names.
 //
-// The source image is the decoder's own pixels where a decoder is the only source; else it is drawn on a square that
-// holds the light the image sees.
+// The source image is the decoder's own pixels where a decoder is the only source; else it is drawn on the least square around
+// the grids of pixelised sources or, without these, on one that holds the light the image sees.
 func (p *Posterior) Images(theta []float64) (*Images, error) {
 	if !allFinite(theta) {
 		return nil, rejected("the parameters are not finite")
@@ -90,8 +90,12 @@ func (c *chain) lensLight(dst []float64) {
 	c.psf.Blur(dst, plane)
 }
 
-// sourceSide is the number of pixels along a side of a source image that has none of its own.
-const sourceSide = 128
+// sourceSide is the number of pixels along a side of a source image that has none of its own; grids of splines are drawn with two
+// pixels a step, up to maxSourceSide.
+const (
+	sourceSide    = 128
+	maxSourceSide = 256
+)
 
 // source draws the sources on a plane of their own. It follows the rays that forward left.
 func (c *chain) source() (img *physics.Image, cx, cy float64) {
@@ -114,6 +118,24 @@ func (c *chain) source() (img *physics.Image, cx, cy float64) {
 			}
 			return img, l.last[2], l.last[3]
 		}
+	}
+	cx, cy, half, side := c.sourceFrame(sources)
+	img = physics.NewImage(side, side, 2*half/float64(side))
+	x, y := make([]float64, len(img.Pix)), make([]float64, len(img.Pix))
+	for k := range img.Pix {
+		x[k] = cx + (float64(k%side)-0.5*float64(side-1))*img.Scale
+		y[k] = cy + (float64(k/side)-0.5*float64(side-1))*img.Scale
+	}
+	for _, l := range sources {
+		l.light.Brightness(img.Pix, x, y)
+	}
+	return img, cx, cy
+}
+
+// sourceFrame is the square that sources are drawn on: that of the grids of pixelised ones, else one that holds what is seen.
+func (c *chain) sourceFrame(sources []*lightUnit) (cx, cy, half float64, side int) {
+	if x, y, half, step := gridFrame(sources); step > 0 {
+		return x, y, half, min(maxSourceSide, max(sourceSide, int(math.Ceil(4*half/step))))
 	}
 	v := make([]float64, len(c.grid.X))
 	// brightness-weighted centre and spread; three times the spread on either side holds what is seen
@@ -140,7 +162,7 @@ func (c *chain) source() (img *physics.Image, cx, cy float64) {
 		mx += b * x
 		my += b * y
 	})
-	half := 0.5 * c.grid.Scale * float64(max(c.grid.W, c.grid.H))
+	half = 0.5 * c.grid.Scale * float64(max(c.grid.W, c.grid.H))
 	if w > 0 {
 		cx, cy = mx/w, my/w
 		each(func(b, x, y float64) {
@@ -151,14 +173,25 @@ func (c *chain) source() (img *physics.Image, cx, cy float64) {
 			half = math.Min(half, spread)
 		}
 	}
-	img = physics.NewImage(sourceSide, sourceSide, 2*half/sourceSide)
-	x, y := make([]float64, len(img.Pix)), make([]float64, len(img.Pix))
-	for k := range img.Pix {
-		x[k] = cx + (float64(k%sourceSide)-0.5*(sourceSide-1))*img.Scale
-		y[k] = cy + (float64(k/sourceSide)-0.5*(sourceSide-1))*img.Scale
-	}
+	return cx, cy, half, sourceSide
+}
+
+// gridFrame is the least square around the grids of pixelised sources, and the least of their steps, 0 where there are none.
+func gridFrame(sources []*lightUnit) (cx, cy, half, step float64) {
+	x0, x1, y0, y1 := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
+	step = math.Inf(1)
 	for _, l := range sources {
-		l.light.Brightness(img.Pix, x, y)
+		if l.splines == nil {
+			continue
+		}
+		for _, g := range l.splines.Grids() {
+			x0, x1 = math.Min(x0, g.X-g.Half), math.Max(x1, g.X+g.Half)
+			y0, y1 = math.Min(y0, g.Y-g.Half), math.Max(y1, g.Y+g.Half)
+			step = math.Min(step, g.Step())
+		}
 	}
-	return img, cx, cy
+	if math.IsInf(step, 1) {
+		return 0, 0, 0, 0
+	}
+	return 0.5 * (x0 + x1), 0.5 * (y0 + y1), 0.5 * math.Max(x1-x0, y1-y0), step
 }

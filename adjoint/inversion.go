@@ -109,8 +109,8 @@ func newInversion(p *Posterior, shared *physics.Inversion) (*inversion, error) {
 		}
 	}
 	v.first = append(v.first, v.n)
-	if v.n > maxCoefficients {
-		return nil, fmt.Errorf("adjoint: model: %s: found %d splines in all, expected at most %d: fewer along a side of the grids", v.pixelised[0].name, v.n, maxCoefficients)
+	if v.n > MaxCoefficients {
+		return nil, fmt.Errorf("adjoint: model: %s: found %d splines in all, expected at most %d: fewer along a side of the grids", v.pixelised[0].name, v.n, MaxCoefficients)
 	}
 	c := p.chain
 	if shared != nil {
@@ -130,8 +130,8 @@ func newInversion(p *Posterior, shared *physics.Inversion) (*inversion, error) {
 	return v, nil
 }
 
-// maxCoefficients bounds the splines of all sources: a matrix of so many rows takes half a gigabyte.
-const maxCoefficients = 8192
+// MaxCoefficients bounds the splines of all sources: a matrix of so many rows takes half a gigabyte.
+const MaxCoefficients = 8192
 
 // list finds the lights that are solved for.
 func (v *inversion) list() {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"gonum.org/v1/gonum/mat"
+
 	"lenskit/internal/check"
 	"lenskit/physics"
 )
@@ -84,6 +86,19 @@ func BenchmarkMarginalStages(b *testing.B) {
 	})
 	run("gradient", func() {
 		if err := v.gradient(); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+// BenchmarkMarginalGaussNewton is the evidence with its gradient and the Gauss-Newton matrix.
+func BenchmarkMarginalGaussNewton(b *testing.B) {
+	p, us := largeMarginal(b, 0)
+	grad, hess := make([]float64, p.Dim()), mat.NewSymDense(p.Dim(), nil)
+	i := 0
+	check.Measure(b, func() {
+		i++
+		if _, err := p.LogProbHess(grad, hess, us[i%2]); err != nil {
 			b.Fatal(err)
 		}
 	})

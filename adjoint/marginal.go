@@ -36,7 +36,7 @@ type Conditional struct {
 	Theta   []float64 // the named parameters, with the amplitudes' means
 	Sources []ConditionalSource
 
-	n, first   int       // coefficients; the first Gaussian column
+	n          int       // coefficients
 	columns    []int     // of Gaussian amplitudes: their places in Theta
 	factor     []float64 // L of the coefficients' S, amplitudes held
 	gauss      []float64 // L of the amplitudes' S, the source solved for
@@ -56,6 +56,23 @@ type ConditionalSource struct {
 
 // Conditional solves for the sources at named parameters.
 func (m *Marginal) Conditional(theta []float64) (*Conditional, error) {
+	c, err := m.conditional(theta)
+	if err != nil {
+		return nil, err
+	}
+	v := m.inv
+	v.covariance()
+	c.covariance = clone(v.a)
+	for i := range c.Sources {
+		for k := v.first[i]; k < v.first[i+1]; k++ {
+			c.Sources[i].SD = append(c.Sources[i].SD, math.Sqrt(max(0, v.a[k*c.n+k])))
+		}
+	}
+	return c, nil
+}
+
+// conditional is Conditional without a covariance, which draws do not need.
+func (m *Marginal) conditional(theta []float64) (*Conditional, error) {
 	if _, err := m.likelihoodOf(theta, false, false); err != nil {
 		return nil, err
 	}
@@ -70,17 +87,62 @@ func (m *Marginal) Conditional(theta []float64) (*Conditional, error) {
 	}
 	c.shift = clone(v.z[(1+v.nFree)*n:])
 	v.dense.unwhiten(c.shift, v.a, g, n)
-	v.covariance()
-	c.covariance = clone(v.a)
 	for i, l := range v.pixelised {
 		s := ConditionalSource{Name: m.model.Components[l.component].Name, Grids: l.splines.Grids(), first: v.first[i]}
 		s.Mean = clone(v.s[v.first[i]:v.first[i+1]])
-		for k := v.first[i]; k < v.first[i+1]; k++ {
-			s.SD = append(s.SD, math.Sqrt(max(0, v.a[k*n+k])))
-		}
 		c.Sources = append(c.Sources, s)
 	}
 	return c, nil
+}
+
+// Amplitudes are the named parameters with the amplitudes that go with them, the means of those that are integrated over, and
+// the standard deviations of the latter, which are 0 for all else.
+func (m *Marginal) Amplitudes(theta []float64) (solved, sd []float64, err error) {
+	c, err := m.conditional(theta)
+	if err != nil {
+		return nil, nil, err
+	}
+	g := len(c.columns)
+	sd = make([]float64, len(theta))
+	for k := range g { // the columns of L⁻ᵀ
+		unit := make([]float64, g)
+		unit[k] = c.noise
+		c.dense.unwhiten(unit, c.gauss, 1, g)
+		for i, at := range c.columns {
+			sd[at] = math.Hypot(sd[at], unit[i])
+		}
+	}
+	return c.Theta, sd, nil
+}
+
+// DrawImages draws the model at named parameters with sources, and amplitudes that are integrated over, drawn from what is
+// known of them there.
+func (m *Marginal) DrawImages(theta []float64, rng *rand.Rand) (*Images, error) {
+	c, err := m.conditional(theta)
+	if err != nil {
+		return nil, err
+	}
+	coefficients := make([][]float64, len(c.Sources))
+	for i := range c.Sources {
+		coefficients[i] = clone(c.Sources[i].Mean)
+	}
+	drawn := clone(c.Theta)
+	c.Draw(coefficients, drawn, rng)
+	return m.show(coefficients, drawn)
+}
+
+// show draws the model, as the scene is set otherwise, with coefficients of the sources and amplitudes.
+func (m *Marginal) show(coefficients [][]float64, theta []float64) (*Images, error) {
+	v := m.inv
+	for i, l := range v.pixelised {
+		l.splines.SetCoefficients(coefficients[i])
+	}
+	for u, l := range v.units {
+		if err := l.light.Set(v.params(u, theta)); err != nil {
+			return nil, rejected("%s: %w", l.name, err)
+		}
+	}
+	return m.draw()
 }
 
 func clone(v []float64) []float64 { return append([]float64(nil), v...) }
@@ -131,16 +193,18 @@ func (s *ConditionalSource) each(img *physics.Image, x, y float64, visit func(pi
 	}
 }
 
-// Deviation draws the standard deviation of source i on w x h pixels of so many arcsec around (x, y).
-func (c *Conditional) Deviation(i, w, h int, scale, x, y float64) *physics.Image {
+// Deviation draws the standard deviation of the sum of some of the sources on w x h pixels of so many arcsec around (x, y).
+func (c *Conditional) Deviation(sources []int, w, h int, scale, x, y float64) *physics.Image {
 	img := physics.NewImage(w, h, scale)
-	s := &c.Sources[i]
 	type tap struct {
 		column int
 		v      float64
 	}
 	taps := make([][]tap, len(img.Pix))
-	s.each(img, x, y, func(pixel, column int, v float64) { taps[pixel] = append(taps[pixel], tap{s.first + column, v}) })
+	for _, i := range sources {
+		s := &c.Sources[i]
+		s.each(img, x, y, func(pixel, column int, v float64) { taps[pixel] = append(taps[pixel], tap{s.first + column, v}) })
+	}
 	for k, t := range taps {
 		sum := 0.0
 		for _, a := range t {
@@ -154,9 +218,9 @@ func (c *Conditional) Deviation(i, w, h int, scale, x, y float64) *physics.Image
 }
 
 // Mock draws the model with sources drawn from their priors at named parameters, and Gaussian amplitudes drawn from theirs;
-// those that are not to be negative are as theta has them. It also gives the coefficients of each source, and theta with the
+// those that are not to be negative, and those of the parameters that are held (nil: none), are as theta has them. It also gives the coefficients of each source, and theta with the
 // amplitudes drawn. Images.Residual compares the mock with the observation's data.
-func (m *Marginal) Mock(theta []float64, rng *rand.Rand) (img *Images, coefficients [][]float64, drawn []float64, err error) {
+func (m *Marginal) Mock(theta []float64, held []bool, rng *rand.Rand) (img *Images, coefficients [][]float64, drawn []float64, err error) {
 	if !allFinite(theta) {
 		return nil, nil, nil, rejected("the parameters are not finite")
 	}
@@ -171,17 +235,13 @@ func (m *Marginal) Mock(theta []float64, rng *rand.Rand) (img *Images, coefficie
 		}
 		s := make([]float64, l.splines.Len())
 		l.splines.Draw(s, rng)
-		l.splines.SetCoefficients(s)
 		coefficients = append(coefficients, s)
 	}
 	for _, col := range v.columns[v.nFree:] {
-		drawn[col.at] = col.mean + rng.NormFloat64()/math.Sqrt(col.weight)
-	}
-	for u, l := range v.units {
-		if err := l.light.Set(v.params(u, drawn)); err != nil {
-			return nil, nil, nil, rejected("%s: %w", l.name, err)
+		if held == nil || !held[col.at] {
+			drawn[col.at] = col.mean + rng.NormFloat64()/math.Sqrt(col.weight)
 		}
 	}
-	img, err = m.draw()
+	img, err = m.show(coefficients, drawn)
 	return img, coefficients, drawn, err
 }

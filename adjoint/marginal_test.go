@@ -270,7 +270,7 @@ func TestConditionalAgainstDense(t *testing.T) {
 
 	// the picture of the source, its deviation, the model
 	img := s.Image(s.Mean, 9, 8, 0.2, 0.03, 0.02)
-	sd := c.Deviation(0, 9, 8, 0.2, 0.03, 0.02)
+	sd := c.Deviation([]int{0}, 9, 8, 0.2, 0.03, 0.02)
 	for _, k := range []int{30, 31, 40} {
 		b := make([]float64, v.n)
 		for n := range b {
@@ -597,11 +597,11 @@ func TestHessianByDifferences(t *testing.T) {
 func TestMock(t *testing.T) {
 	p := oddMarginal(t)
 	_, theta := pointOf(p.Posterior, 0.3)
-	_, s, drawn, err := p.Mock(theta, rand.New(rand.NewPCG(3, 1)))
+	_, s, drawn, err := p.Mock(theta, nil, rand.New(rand.NewPCG(3, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, again, _, err := p.Mock(theta, rand.New(rand.NewPCG(3, 1)))
+	img, again, _, err := p.Mock(theta, nil, rand.New(rand.NewPCG(3, 1)))
 	if err != nil || !equal(s[0], again[0]) {
 		t.Fatal("mocks of the same seed differ", err)
 	}

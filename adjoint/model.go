@@ -67,7 +67,8 @@ type PixelsSpec struct {
 	Interpolation string
 }
 
-// PixelisedSpec is a pixelised source: see physics.PixelisedSpec for grids and envelopes.
+// PixelisedSpec is a pixelised source: see physics.PixelisedSpec for grids and envelopes. The mean of its prior is zero: another
+// source in the model, a Sersic profile or a decoder, at the same redshift if there are several, makes it the mean.
 type PixelisedSpec struct {
 	Grids      []physics.SplineGrid
 	Smoothness int     // ν of the Matérn prior: 1 or 2, 0 being 1

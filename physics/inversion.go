@@ -35,18 +35,18 @@ type Inversion struct {
 	rx, ry  int
 	half    int
 	k       []float64
+	before  []float64 // the elements with the cells before each, where there is room for them; nil: they are looked for in k
 	weight  []float64 // 1/σ² in the box
 	stencil stencil
 
-	chunks  []inversionChunk
-	first   []int32      // of each cell among patches
-	patches []kern.Patch // the splines that a cell sees, grid by grid: columns of L
-	values  []float64    // L at the patches
-	reach   []span       // of each part, for each cell: what the rows of K L from it and the cells after it may have, then of whole rows
-	lines   []span       // scratch of a plane
-	groups  [][]float64  // partial sums of which F is the sum, with their mirror images; zeros between calls
-	stride  int          // of their rows
-	works   []*InversionWork
+	chunks []inversionChunk
+	first  []int32            // of each cell among blocks
+	blocks []kern.SplineBlock // L: what a cell sees of the splines, grid by grid
+	reach  []span             // of each part, for each cell: what the rows of K L from it and the cells after it may have, then of whole rows
+	lines  []span             // scratch of a plane
+	groups [][]float64        // partial sums of which F is the sum, with their mirror images; zeros between calls
+	stride int                // of their rows
+	works  []*InversionWork
 
 	px, py             [][]float64 // for Locate
 	dst                []float64   // for Gram
@@ -66,15 +66,14 @@ type SplinePart struct {
 type inversionChunk struct {
 	from, to int // among Grid.Pixel
 	first    []int32
-	patches  []kern.Patch
-	values   []float64
+	blocks   []kern.SplineBlock
 	taps     []splineTaps
 	seen     []bool
 }
 
 // InversionWork is working space for rows of K L.
 type InversionWork struct {
-	row   []float64 // of K L, and three numbers more; zeros between calls
+	row   []float64 // of K L, and what kern.Spread wants beyond; zeros between calls
 	k     []float64 // a line of a row of K
 	spans []span    // the part of row, of each grid, that may not be zero
 	trace []float64
@@ -94,9 +93,10 @@ type stencil struct {
 
 const (
 	inversionChunks = 16
-	inversionGroups = 4
-	inversionBytes  = 2 << 30 // of K, at most
-	gramNumbers     = 1 << 26 // of all groups, where more than one is to be had
+	inversionGroups = 2
+	inversionBytes  = 2 << 30   // of K, at most
+	beforeBytes     = 512 << 20 // of half of K, where it is kept twice
+	gramNumbers     = 1 << 26   // of all groups, where more than one is to be had
 )
 
 // NewInversion lays out the inversion of sources whose splines are the columns of L, part by part. psf is how the image is
@@ -134,6 +134,10 @@ func NewInversion(grid *Grid, psf PSFSpec, weight []float64, parts []SplinePart,
 	}
 	v.k = make([]float64, v.half*len(v.plane))
 	pool.Run(inversionChunks, v.correlate)
+	if bytes := 8 * v.half * len(v.plane); bytes <= beforeBytes {
+		v.before = make([]float64, (v.half-1)*len(v.plane))
+		pool.Run(inversionChunks, v.copyBefore)
+	}
 	v.layOut()
 	return v, nil
 }
@@ -141,7 +145,7 @@ func NewInversion(grid *Grid, psf PSFSpec, weight []float64, parts []SplinePart,
 // Clone makes an Inversion with working space of its own, which shares K.
 func (v *Inversion) Clone(pool *Pool) *Inversion {
 	w := &Inversion{grid: v.grid, pool: pool, parts: v.parts, n: v.n, width: v.width, height: v.height, cellAt: v.cellAt, plane: v.plane,
-		rx: v.rx, ry: v.ry, half: v.half, k: v.k, weight: v.weight, stencil: v.stencil}
+		rx: v.rx, ry: v.ry, half: v.half, k: v.k, before: v.before, weight: v.weight, stencil: v.stencil}
 	w.layOut()
 	return w
 }
@@ -171,7 +175,7 @@ func (v *Inversion) layOut() {
 
 // NewWork makes working space for one goroutine.
 func (v *Inversion) NewWork() *InversionWork {
-	return &InversionWork{row: make([]float64, v.n+3), k: make([]float64, 2*v.rx+1), trace: make([]float64, v.n), spans: make([]span, len(v.parts))}
+	return &InversionWork{row: make([]float64, v.n+2*MaxSplines+kern.BlockCols), k: make([]float64, 2*v.rx+1), trace: make([]float64, v.n), spans: make([]span, len(v.parts))}
 }
 
 // measure finds the stencil by the adjoint of the blurring of a single pixel.
@@ -245,22 +249,17 @@ func ceilDiv(a, b int) int {
 func (v *Inversion) Locate(px, py [][]float64) {
 	v.px, v.py = px, py
 	v.pool.Run(len(v.chunks), v.runLocate)
-	v.patches, v.values = v.patches[:0], v.values[:0]
+	v.blocks = v.blocks[:0]
 	cell := 0
 	for k := range v.chunks {
 		c := &v.chunks[k]
-		patch, value := int32(len(v.patches)), int32(len(v.values))
 		for _, f := range c.first {
-			v.first[cell] = patch + f
+			v.first[cell] = int32(len(v.blocks)) + f
 			cell++
 		}
-		for _, p := range c.patches {
-			p.At += value
-			v.patches = append(v.patches, p)
-		}
-		v.values = append(v.values, c.values...)
+		v.blocks = append(v.blocks, c.blocks...)
 	}
-	v.first[cell] = int32(len(v.patches))
+	v.first[cell] = int32(len(v.blocks))
 	for part := range v.parts {
 		v.spans(part)
 	}
@@ -274,9 +273,9 @@ func (v *Inversion) spans(part int) {
 		own[i] = none
 	}
 	for c, at := range v.plane {
-		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
-			if int(p.Part) == part {
-				own[at] = span{p.Col, p.Col + (p.Rows-1)*p.Stride + p.Cols}
+		for j := v.first[c]; j < v.first[c+1]; j++ {
+			if p := &v.blocks[j]; int(p.Part) == part {
+				own[at] = own[at].union(span{p.Col, p.Col + int32(p.Rows-1)*p.Stride + int32(p.Cols)})
 			}
 		}
 	}
@@ -312,12 +311,12 @@ func (v *Inversion) spans(part int) {
 // locate is Locate for a stretch of pixels.
 func (v *Inversion) locate(chunk int) {
 	c := &v.chunks[chunk]
-	c.first, c.patches, c.values = c.first[:0], c.patches[:0], c.values[:0]
+	c.first, c.blocks = c.first[:0], c.blocks[:0]
 	for k := c.from; k < c.to; k++ {
 		for sub := range v.grid.Fine * v.grid.Fine {
-			c.first = append(c.first, int32(len(c.patches)))
+			c.first = append(c.first, int32(len(c.blocks)))
 			for part := range v.parts {
-				v.patch(c, k, sub, part)
+				v.see(c, k, sub, part)
 			}
 		}
 	}
@@ -336,8 +335,8 @@ func (v *Inversion) cellRays(k, sub int, visit func(ray int)) {
 	}
 }
 
-// patch adds the splines of a grid that a cell sees to a chunk.
-func (v *Inversion) patch(c *inversionChunk, k, sub, part int) {
+// see adds the splines of a grid that a cell sees to a chunk.
+func (v *Inversion) see(c *inversionChunk, k, sub, part int) {
 	p := &v.parts[part]
 	n := p.Grid.N
 	px, py := v.px[p.Plane], v.py[p.Plane]
@@ -353,13 +352,14 @@ func (v *Inversion) patch(c *inversionChunk, k, sub, part int) {
 	if x0 >= x1 || y0 >= y1 {
 		return
 	}
-	wide := (x1 - x0 + 3) / 4
-	q := kern.Patch{Col: int32(p.First + y0*n + x0), Stride: int32(n), Rows: int32(y1 - y0), Wide: int32(wide), At: int32(len(c.values)), Cols: int32(x1 - x0), Part: int32(part)}
-	w := 4 * wide
-	for range w * (y1 - y0) {
-		c.values = append(c.values, 0)
+	at, across := len(c.blocks), (x1-x0+kern.BlockCols-1)/kern.BlockCols
+	for y := y0; y < y1; y += kern.BlockRows {
+		for x := x0; x < x1; x += kern.BlockCols {
+			c.blocks = append(c.blocks, kern.SplineBlock{Col: int32(p.First + y*n + x), Stride: int32(n), Part: int32(part),
+				Rows: int16(min(kern.BlockRows, y1-y)), Cols: int16(min(kern.BlockCols, x1-x))})
+		}
 	}
-	val := c.values[q.At:]
+	blocks := c.blocks[at:]
 	inv := 1 / float64(rays)
 	for r := range rays {
 		if !c.seen[r] {
@@ -369,24 +369,24 @@ func (v *Inversion) patch(c *inversionChunk, k, sub, part int) {
 		a0, a1 := clip(t.ix, n)
 		b0, b1 := clip(t.iy, n)
 		for b := b0; b < b1; b++ {
-			line := val[(t.iy+b-y0)*w:]
+			y := t.iy + b - y0
 			for a := a0; a < a1; a++ {
-				line[t.ix+a-x0] += inv * t.wx[a] * t.wy[b]
+				x := t.ix + a - x0
+				blocks[y/kern.BlockRows*across+x/kern.BlockCols].W[y%kern.BlockRows*kern.BlockCols+x%kern.BlockCols] += inv * t.wx[a] * t.wy[b]
 			}
 		}
 	}
-	c.patches = append(c.patches, q)
 }
 
 // Apply writes L s to the plane, at the pixels that have rays.
 func (v *Inversion) Apply(plane, s []float64) {
 	for c, at := range v.plane {
 		sum := 0.0
-		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
-			val := v.values[p.At:]
+		for j := v.first[c]; j < v.first[c+1]; j++ {
+			p := &v.blocks[j]
 			for b := range int(p.Rows) {
 				for a, x := range s[int(p.Col)+b*int(p.Stride):][:p.Cols] {
-					sum += x * val[4*b*int(p.Wide)+a]
+					sum += x * p.W[kern.BlockCols*b+a]
 				}
 			}
 		}
@@ -399,12 +399,12 @@ func (v *Inversion) ApplyAdj(dst, plane []float64) {
 	clear(dst)
 	for c, at := range v.plane {
 		g := plane[at]
-		for _, p := range v.patches[v.first[c]:v.first[c+1]] {
-			val := v.values[p.At:]
+		for j := v.first[c]; j < v.first[c+1]; j++ {
+			p := &v.blocks[j]
 			for b := range int(p.Rows) {
 				row := dst[int(p.Col)+b*int(p.Stride):][:p.Cols]
 				for a := range row {
-					row[a] += g * val[4*b*int(p.Wide)+a]
+					row[a] += g * p.W[kern.BlockCols*b+a]
 				}
 			}
 		}
@@ -431,7 +431,7 @@ func (v *Inversion) rowAfter(w *InversionWork, cell int) {
 
 // add adds the rows of L of cells, each times its k.
 func (v *Inversion) add(w *InversionWork, k []float64, cells []int32) {
-	kern.Spread(w.row, k, cells, v.first, v.patches, v.values)
+	kern.Spread(w.row, k, cells, v.first, v.blocks)
 }
 
 // rowBefore adds what rowAfter leaves out: the row of K L is then whole.
@@ -443,19 +443,57 @@ func (v *Inversion) rowBefore(w *InversionWork, cell int) {
 	w.k[0] = 0.5 * v.k[cell*v.half]
 	v.add(w, w.k, v.cellAt[y*v.width+x:][:1])
 	for dy := 0; dy <= v.ry && y-dy >= 0; dy++ {
-		from, end, at := max(0, x-v.rx), min(x+v.rx+1, v.width), x
-		if dy == 0 {
-			end = x
-		} else {
-			at += v.rx + 1 + (dy-1)*(2*v.rx+1) + v.rx
-		}
+		from, end := v.lineBefore(x, dy)
 		cells := v.cellAt[(y-dy)*v.width:][from:end]
-		for i, c := range cells {
-			if c >= 0 {
-				w.k[i] = v.k[int(c)*v.half+at-from-i]
+		if v.before == nil {
+			v.elementsBefore(w.k, cells, x-from, dy)
+			v.add(w, w.k, cells)
+			continue
+		}
+		at := cell * (v.half - 1)
+		if dy > 0 {
+			at += v.rx + (dy-1)*(2*v.rx+1)
+		}
+		v.add(w, v.before[at+from-(x-v.rx):], cells)
+	}
+}
+
+// lineBefore is the columns of the cells before the one in column x, dy rows below, that it shares elements of K with.
+func (v *Inversion) lineBefore(x, dy int) (from, end int) {
+	if dy == 0 {
+		return max(0, x-v.rx), x
+	}
+	return max(0, x-v.rx), min(x+v.rx+1, v.width)
+}
+
+// elementsBefore writes the elements of K of a cell with cells dy rows below, the first of them dx columns before it, to k.
+func (v *Inversion) elementsBefore(k []float64, cells []int32, dx, dy int) {
+	at := dx
+	if dy > 0 {
+		at += v.rx + 1 + (dy-1)*(2*v.rx+1) + v.rx
+	}
+	for i, c := range cells {
+		if c >= 0 {
+			k[i] = v.k[int(c)*v.half+at-i]
+		}
+	}
+}
+
+// copyBefore keeps the elements with the cells before those of a stretch: rx of a cell's own row, 2 rx + 1 of each below.
+func (v *Inversion) copyBefore(chunk int) {
+	from, to := v.share(chunk, inversionChunks)
+	for cell := from; cell < to; cell++ {
+		x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
+		at := cell * (v.half - 1)
+		for dy := 0; dy <= v.ry; dy++ {
+			if y-dy >= 0 {
+				lo, end := v.lineBefore(x, dy)
+				v.elementsBefore(v.before[at+lo-(x-v.rx):], v.cellAt[(y-dy)*v.width:][lo:end], x-lo, dy)
+			}
+			if at += v.rx; dy > 0 {
+				at += v.rx + 1
 			}
 		}
-		v.add(w, w.k, cells)
 	}
 }
 
@@ -482,14 +520,15 @@ func (v *Inversion) rows(group int) {
 	from, to := v.share(group, len(v.groups))
 	w, f := v.works[group], v.groups[group]
 	for c := from; c < to; c++ {
-		patches := v.patches[v.first[c]:v.first[c+1]]
-		if len(patches) == 0 {
+		blocks := v.blocks[v.first[c]:v.first[c+1]]
+		if len(blocks) == 0 {
 			continue
 		}
 		v.rowAfter(w, c)
-		for _, p := range patches {
+		for j := range blocks {
+			p := &blocks[j]
 			for b := range int(p.Rows) {
-				v.addOuter(f, w, int(p.Col)+b*int(p.Stride), v.values[int(p.At)+4*b*int(p.Wide):][:p.Cols])
+				v.addOuter(f, w, int(p.Col)+b*int(p.Stride), p.W[kern.BlockCols*b:][:p.Cols])
 			}
 		}
 		w.clear()
@@ -556,25 +595,30 @@ func (v *Inversion) RayVJP(gx, gy [][]float64, a *RayAdjoint, w *InversionWork, 
 	for k := from; k < to; k++ {
 		for sub := range f * f {
 			cell := k*f*f + sub
-			patches := v.patches[v.first[cell]:v.first[cell+1]]
-			if len(patches) == 0 {
+			blocks := v.blocks[v.first[cell]:v.first[cell+1]]
+			if len(blocks) == 0 {
 				continue
 			}
-			v.elements(w, a, cell, patches)
-			for _, p := range patches {
-				v.places(gx[v.parts[p.Part].Plane], gy[v.parts[p.Part].Plane], w.trace, k, sub, start, int(p.Part))
+			v.elements(w, a, cell, blocks)
+			last := int32(-1)
+			for j := range blocks {
+				if part := blocks[j].Part; part != last {
+					last = part
+					v.places(gx[v.parts[part].Plane], gy[v.parts[part].Plane], w.trace, k, sub, start, int(part))
+				}
 			}
 		}
 	}
 }
 
 // elements writes the derivatives by the elements of L of the cell to w.trace, at their columns.
-func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, patches []kern.Patch) {
+func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, blocks []kern.SplineBlock) {
 	v.rowAfter(w, cell)
 	v.rowBefore(w, cell)
 	at := v.plane[cell]
 	blurred := a.Blurred[at]
-	for _, p := range patches {
+	for k := range blocks {
+		p := &blocks[k]
 		for b := range int(p.Rows) {
 			v.dots(w, a.Covariance, int(p.Col)+b*int(p.Stride), int(p.Cols))
 		}

@@ -2,16 +2,17 @@ package physics
 
 import (
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/floats"
 )
 
 // Information writes the expected information of data about the parameters to dst, of as many rows and columns as Params:
 //
-//	½ tr(∂_pH M ∂_qH M),   M = H⁻¹ − V,
+//	I_pq = ½ tr(∂_pH M ∂_qH M),   M = H⁻¹ − V,
 //
 // with V the covariance of the coefficients, symmetric and whole, stored with `pitch` elements from one row to the next. An
-// envelope's image is held. It allocates, and takes time of n² for each parameter. The pool may be nil.
+// envelope's image is held. It allocates, and takes time of n². The pool may be nil.
 func (l *Pixelised) Information(dst [][]float64, v []float64, pitch int, pool *Pool) {
 	n := l.n
 	m := make([]float64, n*n)
@@ -23,105 +24,159 @@ func (l *Pixelised) Information(dst [][]float64, v []float64, pitch int, pool *P
 			m[i*n+j] = m[i*n+j]*l.w[i]*l.w[j] - v[i*pitch+j]
 		}
 	}
-	slopes := l.precisionSlopes()
+	t := information{l: l, n: n, m: m, mh: make([]float64, n*n), scales: l.scaleJac()}
+	t.h.of(l)
 	const rows = 32
 	chunks := (n + rows - 1) / rows
+	pool.Run(chunks, func(chunk int) {
+		for a := chunk * rows; a < min((chunk+1)*rows, n); a++ {
+			t.h.times(t.mh[a*n:(a+1)*n], t.h.val, m[a*n:(a+1)*n], 0, n)
+		}
+	})
 	sums := make([][]float64, chunks)
 	pool.Run(chunks, func(chunk int) {
-		p := len(slopes)
-		sum := make([]float64, p*p)
-		x, y := make([]float64, p*n), make([]float64, p*n)
+		sum, work := make([]float64, len(l.params)*len(l.params)), make([]float64, n)
 		for a := chunk * rows; a < min((chunk+1)*rows, n); a++ {
-			// row a of ∂_pH M, and its column a, M being symmetric
-			for q, s := range slopes {
-				row, col := x[q*n:(q+1)*n], y[q*n:(q+1)*n]
-				clear(row)
-				for e := s.first[a]; e < s.first[a+1]; e++ {
-					b := int(s.col[e])
-					floats.AddScaled(row, s.val[e], m[b*n:(b+1)*n])
-				}
-				s.times(col, m[a*n:(a+1)*n])
-			}
-			for q := range p {
-				for r := range p {
-					sum[q*p+r] += 0.5 * floats.Dot(x[q*n:(q+1)*n], y[r*n:(r+1)*n])
-				}
-			}
+			t.ofScales(sum, work, a)
+			t.ofLengths(sum, work, a)
 		}
 		sums[chunk] = sum
 	})
-	for q := range dst {
-		for r := range dst[q] {
-			dst[q][r] = 0
+	for p := range dst {
+		for q := range dst[p] {
+			dst[p][q] = 0
+			row, col := p, q
+			if t.scales[p] != nil && t.scales[q] == nil {
+				row, col = q, p // the products of a length with others are in its row
+			}
 			for _, s := range sums {
-				dst[q][r] += s[q*len(slopes)+r]
+				dst[p][q] += s[row*len(dst)+col]
 			}
 		}
 	}
 }
 
-// sparse is a matrix by rows.
-type sparse struct {
-	first []int32
-	col   []int32
-	val   []float64
+// information is what Information works with. All parameters but the lengths scale coefficients: with E = diag(∂_p ln w) they
+// have ∂_pH = −(E H + H E), and those of p and q together
+//
+//	I_pq = Σ_ab E_a E'_b ((HM)_ab (HM)_ba + M_ab (HMH)_ab).
+//
+// A length has ∂H of its own, and with Y = M ∂H M beside E, or beside the ∂'H of another,
+//
+//	I = −Σ_ab E_a Y_ab H_ab   or   ½ Σ_ab Y_ab ∂'H_ab.
+type information struct {
+	l      *Pixelised
+	n      int
+	m, mh  []float64 // M and M H
+	h      sparse
+	scales [][]float64 // ∂ ln w of each parameter; nil for a length
 }
 
-// times writes the product with x to y.
-func (s *sparse) times(y, x []float64) {
-	for i := range y {
+// ofScales adds what row a gives the parameters that are no lengths.
+func (t *information) ofScales(sum, work []float64, a int) {
+	n, h := t.n, &t.h
+	clear(work)
+	for e := h.first[a]; e < h.first[a+1]; e++ {
+		b := int(h.col[e])
+		floats.AddScaled(work, h.val[e], t.mh[b*n:(b+1)*n])
+	}
+	for b, q := range work {
+		work[b] = t.mh[b*n+a]*t.mh[a*n+b] + t.m[a*n+b]*q
+	}
+	for p, s := range t.scales {
+		if s == nil {
+			continue
+		}
+		of := floats.Dot(s, work)
+		for q, r := range t.scales {
+			if r != nil {
+				sum[q*len(t.scales)+p] += r[a] * of
+			}
+		}
+	}
+}
+
+// ofLengths adds what row a gives the lengths.
+func (t *information) ofLengths(sum, work []float64, a int) {
+	n, h, count := t.n, &t.h, len(t.scales)
+	own := 1 // the length of the row's grid
+	for k := range t.l.grids {
+		if a >= t.l.first[k] {
+			own = 2*k + 1
+		}
+	}
+	for k := range t.l.grids {
+		p, lo, hi := 2*k+1, t.l.first[k], t.l.first[k+1]
+		h.times(work, h.slope, t.m[a*n:(a+1)*n], lo, hi)
+		for e := h.first[a]; e < h.first[a+1]; e++ {
+			b := int(h.col[e])
+			y := floats.Dot(work[lo:hi], t.m[b*n+lo:b*n+hi]) / t.l.p[p]
+			for q, s := range t.scales {
+				if s != nil {
+					sum[p*count+q] -= s[a] * y * h.val[e]
+				}
+			}
+			sum[p*count+own] += 0.5 * y * h.slope[e] / t.l.p[own]
+		}
+	}
+}
+
+// scaleJac are the derivatives of ln w by the parameters, sigmas among them; nil for lengths.
+func (l *Pixelised) scaleJac() [][]float64 {
+	out := make([][]float64, 2*len(l.grids), len(l.params))
+	for k := range l.grids {
+		out[2*k] = make([]float64, l.n)
+		for i := l.first[k]; i < l.first[k+1]; i++ {
+			out[2*k][i] = 1 / l.p[2*k]
+		}
+	}
+	return append(out, l.envelopeJac()...)
+}
+
+// sparse is H by rows, and its derivative by the logarithm of the length of each row's grid.
+type sparse struct {
+	first      []int32
+	col        []int32
+	val, slope []float64
+}
+
+// of takes H as the prior has it.
+func (s *sparse) of(l *Pixelised) {
+	count := make([]int32, l.n+1)
+	l.eachPrecision(func(i, j int, _, _ float64) {
+		count[i+1]++
+		if i != j {
+			count[j+1]++
+		}
+	})
+	for i := range l.n {
+		count[i+1] += count[i]
+	}
+	size := count[l.n]
+	s.first, s.col, s.val, s.slope = count, make([]int32, size), make([]float64, size), make([]float64, size)
+	next := slices.Clone(count)
+	put := func(i, j int, h, slope float64) {
+		e := next[i]
+		next[i]++
+		s.col[e], s.val[e], s.slope[e] = int32(j), h, slope
+	}
+	l.eachPrecision(func(i, j int, h, slope float64) {
+		put(i, j, h, slope)
+		if i != j {
+			put(j, i, h, slope)
+		}
+	})
+}
+
+// times writes the rows from ≤ i < to of the product with x to y, with the elements val or slope.
+func (s *sparse) times(y, val, x []float64, from, to int) {
+	for i := from; i < to; i++ {
 		sum := 0.0
 		for e := s.first[i]; e < s.first[i+1]; e++ {
-			sum += s.val[e] * x[s.col[e]]
+			sum += val[e] * x[s.col[e]]
 		}
 		y[i] = sum
 	}
-}
-
-// precisionSlopes are the derivatives of H by the parameters.
-func (l *Pixelised) precisionSlopes() []*sparse {
-	shape := l.envelopeJac()
-	rows := make([][][2]int32, l.n) // of the columns of each row: itself, and where to find the element among h
-	var h, slope []float64
-	l.eachPrecision(func(i, j int, a, b float64) {
-		at := int32(len(h))
-		rows[i] = append(rows[i], [2]int32{int32(j), at})
-		if i != j {
-			rows[j] = append(rows[j], [2]int32{int32(i), at})
-		}
-		h, slope = append(h, a), append(slope, b)
-	})
-	part := make([]int, l.n)
-	for k := range l.grids {
-		for i := l.first[k]; i < l.first[k+1]; i++ {
-			part[i] = k
-		}
-	}
-	out := make([]*sparse, len(l.params))
-	for p := range out {
-		s := &sparse{first: make([]int32, 1, l.n+1)}
-		for i, row := range rows {
-			for _, e := range row {
-				v := 0.0
-				switch at := e[1]; {
-				case p >= 2*len(l.grids):
-					d := shape[p-2*len(l.grids)]
-					v = -(d[i] + d[e[0]]) * h[at]
-				case p/2 != part[i]:
-				case p%2 == 0:
-					v = -2 * h[at] / l.p[p]
-				default:
-					v = slope[at] / l.p[p]
-				}
-				if v != 0 {
-					s.col, s.val = append(s.col, e[0]), append(s.val, v)
-				}
-			}
-			s.first = append(s.first, int32(len(s.col)))
-		}
-		out[p] = s
-	}
-	return out
 }
 
 // envelopeJac are the derivatives of ln w by the parameters of the envelope.

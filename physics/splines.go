@@ -15,14 +15,14 @@ type SplineGrid struct {
 	N    int     // splines along a side
 }
 
-// maxSplines bounds the splines along a side of a grid: the matrices of the inversion have a row for each of N².
-const maxSplines = 128
+// MaxSplines bounds the splines along a side of a grid: the matrices of the inversion have a row for each of N².
+const MaxSplines = 128
 
 // Validate tells whether the grid has a size and a number of splines that can be used.
 func (g SplineGrid) Validate() error {
 	switch {
-	case g.N < 2 || g.N > maxSplines:
-		return fmt.Errorf("physics: grid of splines: found %d along a side, expected 2 to %d", g.N, maxSplines)
+	case g.N < 2 || g.N > MaxSplines:
+		return fmt.Errorf("physics: grid of splines: found %d along a side, expected 2 to %d", g.N, MaxSplines)
 	case !(g.Half > 0) || math.IsInf(g.Half, 1):
 		return fmt.Errorf("physics: grid of splines: found a half-width of %g arcsec, expected a positive number", g.Half)
 	case math.IsNaN(g.X+g.Y) || math.IsInf(g.X, 0) || math.IsInf(g.Y, 0):

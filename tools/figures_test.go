@@ -59,7 +59,7 @@ func TestFiguresAreTheGoldenOnes(t *testing.T) {
 		}
 	}
 	unpack(run)
-	made, err := sample.Plot(run)
+	made, err := sample.Plot(run, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestFiguresAreTheGoldenOnes(t *testing.T) {
 			t.Fatal(err)
 		}
 		unpack(lens)
-		if _, err := sample.Plot(lens); err != nil {
+		if _, err := sample.Plot(lens, false); err != nil {
 			t.Fatal(err)
 		}
 		made, rows, err := survey.Merge(context.Background(), survey.MergeOptions{Dir: dir})

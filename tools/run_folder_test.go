@@ -82,7 +82,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 			t.Fatalf("got %v, want %v", got, whole)
 		}
 	}
-	if made, err := sample.Plot(run); err != nil || len(made) != 4 {
+	if made, err := sample.Plot(run, false); err != nil || len(made) != 4 {
 		t.Fatalf("got %v, %v", made, err)
 	}
 
@@ -101,7 +101,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	if text, _ := os.ReadFile(mine); string(text) != "my own" {
 		t.Errorf("a file of someone's own is now %q", text)
 	}
-	if made, err := sample.Plot(run); err != nil || len(made) != 1 {
+	if made, err := sample.Plot(run, false); err != nil || len(made) != 1 {
 		t.Errorf("drawn: %v, %v", made, err)
 	}
 
@@ -109,7 +109,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 	for _, name := range []string{rundir.SummaryJSON, rundir.SamplesFITS, "samples_1.csv", "samples_2.csv"} {
 		testkit.MustCopy(t, filepath.Join(old, name), filepath.Join(run, name))
 	}
-	if made, err := sample.Plot(run); term.ExitCode(err) != term.ExitBadInput || made != nil || !strings.Contains(err.Error(), "draws of another fit") {
+	if made, err := sample.Plot(run, false); term.ExitCode(err) != term.ExitBadInput || made != nil || !strings.Contains(err.Error(), "draws of another fit") {
 		t.Errorf("draws of another fit: got %v, %v", made, err)
 	}
 	if _, _, err := coolest.Export(coolest.Options{Dir: run}); term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), "draws of another fit") {
@@ -142,7 +142,7 @@ func TestRunsInOneFolderAreNeverMixed(t *testing.T) {
 
 	// what is changed by hand is no longer of the run
 	testkit.Edit(t, filepath.Join(run, "samples_2.csv"), "0", "1")
-	if _, err := sample.Plot(run); term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), "samples_2.csv: has changed") {
+	if _, err := sample.Plot(run, false); term.ExitCode(err) != term.ExitBadInput || !strings.Contains(err.Error(), "samples_2.csv: has changed") {
 		t.Errorf("an edited file of draws: got %v", err)
 	}
 	testkit.Edit(t, filepath.Join(run, rundir.ConfigYAML), "noise: 0.06", "noise: 0.07")
@@ -177,7 +177,7 @@ func TestFoldersWithoutSumsAreRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if made, err := sample.Plot(run); err != nil || len(made) != 4 {
+	if made, err := sample.Plot(run, false); err != nil || len(made) != 4 {
 		t.Errorf("drawn: %v, %v", made, err)
 	}
 	if _, _, err := coolest.Export(coolest.Options{Dir: run}); err != nil {
@@ -205,7 +205,7 @@ func TestAFolderHasOneRunAtATime(t *testing.T) {
 	works := map[string]func() error{
 		"fit":    func() error { return quickFit(t, config, run) },
 		"sample": func() error { return drawTo(context.Background(), run, "", fewDraws) },
-		"plot":   func() error { _, err := sample.Plot(run); return err },
+		"plot":   func() error { _, err := sample.Plot(run, false); return err },
 		"export": func() error { _, _, err := coolest.Export(coolest.Options{Dir: run}); return err },
 	}
 	for name, work := range works {

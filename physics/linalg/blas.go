@@ -106,8 +106,7 @@ func (w *Workspace) Dtrmm(s blas.Side, ul blas.Uplo, tA blas.Transpose, d blas.D
 		w.Implementation.Dtrmm(s, ul, tA, d, m, n, alpha, a, lda, b, ldb)
 		return
 	}
-	scale(alpha, m, n, rows(b, ldb))
-	w.multiplyLower(d == blas.Unit, size, m+n-size, l, x)
+	w.multiplyLower(d == blas.Unit, size, m+n-size, alpha, l, x)
 }
 
 // Dtrsm replaces the m x n matrix B by alpha op(A)⁻¹ B, or by alpha B op(A)⁻¹ where s is blas.Right; A is triangular.
@@ -117,8 +116,7 @@ func (w *Workspace) Dtrsm(s blas.Side, ul blas.Uplo, tA blas.Transpose, d blas.D
 		w.Implementation.Dtrsm(s, ul, tA, d, m, n, alpha, a, lda, b, ldb)
 		return
 	}
-	scale(alpha, m, n, rows(b, ldb))
-	w.solve(d == blas.Unit, size, m+n-size, l, x)
+	w.solve(d == blas.Unit, size, m+n-size, alpha, l, x)
 }
 
 // triangular looks at the triangular matrix, of so many rows, and at what it multiplies from whichever side, so that it is lower

@@ -18,6 +18,7 @@ package linalg
 import (
 	"math"
 
+	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/gonum"
 )
 
@@ -61,7 +62,7 @@ func (w *Workspace) cholesky(n int, a matrix) bool {
 	}
 	below := a.from(h, 0)
 	l11, right := lowerLeft(false, false, h, a.t(), below)
-	w.solve(false, h, n-h, l11, right)
+	w.solve(false, h, n-h, 1, l11, right)
 	rest := a.from(h, h)
 	w.multiply(lower, n-h, n-h, h, -1, below, below.t(), 1, rest)
 	return w.cholesky(n-h, rest)
@@ -99,9 +100,14 @@ func (w *Workspace) Inverse(n int, l []float64, stride int) {
 
 // Solve replaces the n x m matrix b by A⁻¹B, where l is Cholesky's factor of A.
 func (w *Workspace) Solve(n, m int, l []float64, strideL int, b []float64, strideB int) {
-	w.solve(false, n, m, rows(l, strideL), rows(b, strideB))
+	if m == 1 {
+		w.Dtrsv(blas.Lower, blas.NoTrans, blas.NonUnit, n, l, strideL, b, strideB)
+		w.Dtrsv(blas.Lower, blas.Trans, blas.NonUnit, n, l, strideL, b, strideB)
+		return
+	}
+	w.solve(false, n, m, 1, rows(l, strideL), rows(b, strideB))
 	upper, right := lowerLeft(true, false, n, rows(l, strideL).t(), rows(b, strideB))
-	w.solve(false, n, m, upper, right)
+	w.solve(false, n, m, 1, upper, right)
 }
 
 // LogDet is ln|A| of A = LLᵀ, n x n.

@@ -1,5 +1,7 @@
 package linalg
 
+import "lenskit/physics/internal/kern"
+
 // A matrix is a view of elements of a slice: (i, j) at index at + i·rs + j·cs. Transposed and reversed matrices are views
 // with other strides.
 type matrix struct {
@@ -29,6 +31,9 @@ func (a matrix) upsideDown(n int) matrix {
 	return a
 }
 
+// mirrored has its n columns in the opposite order.
+func (a matrix) mirrored(n int) matrix { return a.t().upsideDown(n).t() }
+
 // op is the matrix, transposed where that is asked for.
 func op(transposed bool, a matrix) matrix {
 	if transposed {
@@ -37,56 +42,48 @@ func op(transposed bool, a matrix) matrix {
 	return a
 }
 
+// assign copies the m x n matrix src to dst.
+func assign(dst, src matrix, m, n int) {
+	if dst.rs == -1 || src.rs == -1 {
+		dst, src = dst.upsideDown(m), src.upsideDown(m)
+	}
+	if dst.cs == -1 || src.cs == -1 {
+		dst, src = dst.mirrored(n), src.mirrored(n)
+	}
+	if dst.cs != 1 {
+		dst, src, m, n = dst.t(), src.t(), n, m
+	}
+	switch {
+	case src.cs == 1:
+		for i := range m {
+			copy(dst.v[dst.at+i*dst.rs:][:n], src.v[src.at+i*src.rs:][:n])
+		}
+	case dst.cs == 1 && src.rs == 1:
+		kern.Transpose(dst.v, dst.at, dst.rs, src.v, src.at, src.cs, n, m)
+	default:
+		panic("linalg: neither rows nor columns are contiguous")
+	}
+}
+
 // pack writes m rows and n columns of a to dst for kern.Gemm: stretches of `width` rows, of each its columns one after the
 // other. The last stretch is filled with rows of zeros.
 func pack(dst []float64, width int, a matrix, m, n int) {
-	for first := 0; first < m; first += width {
-		packStretch(dst[:width*n], width, a.from(first, 0), min(width, m-first), n)
-		dst = dst[width*n:]
+	size := width * n
+	if rest := m % width; rest > 0 {
+		clear(dst[m/width*size:][:size])
 	}
-}
-
-func packStretch(dst []float64, width int, a matrix, m, n int) {
-	if a.rs == 1 && m == width {
+	if a.rs == 1 { // each column is read at once
 		for j := range n {
-			copy(dst[j*width:][:width], a.v[a.at+j*a.cs:][:width])
+			column := a.v[a.at+j*a.cs:][:m]
+			for to := j * width; len(column) > 0; to += size {
+				column = column[copy(dst[to:][:width], column):]
+			}
 		}
 		return
 	}
-	for i := range m {
-		at, to := a.at+i*a.rs, i
-		if a.cs == 1 {
-			for _, v := range a.v[at:][:n] {
-				dst[to] = v
-				to += width
-			}
-			continue
-		}
-		for range n {
-			dst[to] = a.v[at]
-			at += a.cs
-			to += width
-		}
-	}
-	for i := m; i < width; i++ {
-		for to := i; to < len(dst); to += width {
-			dst[to] = 0
-		}
-	}
-}
-
-// unpack writes m rows of n columns to a, from rows of src that begin `width` apart.
-func unpack(a matrix, src []float64, width, m, n int) {
-	for i := range m {
-		row, at := src[i*width:][:n], a.at+i*a.rs
-		if a.cs == 1 {
-			copy(a.v[at:][:n], row)
-			continue
-		}
-		for _, v := range row {
-			a.v[at] = v
-			at += a.cs
-		}
+	for first := 0; first < m; first += width {
+		assign(matrix{v: dst, rs: 1, cs: width}, a.from(first, 0), min(width, m-first), n)
+		dst = dst[min(size, len(dst)):]
 	}
 }
 

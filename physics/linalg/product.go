@@ -10,7 +10,7 @@ const (
 	blockRows = 12 * kern.TileRows
 	blockCols = 16 * kern.TileCols
 	// span is the most rows and columns of a product that are packed at a time, which bounds the memory for it.
-	span = 20 * blockCols
+	span = 12 * blockCols
 	// alone is the number of multiplications from which on a product is worth more than one thread.
 	alone = 1 << 19
 )
@@ -69,7 +69,10 @@ func (w *Workspace) multiply(wanted part, m, n, k int, alpha float64, a, b matri
 		a, c = a.upsideDown(m), c.upsideDown(m)
 	}
 	if c.cs < 0 {
-		b, c = b.t().upsideDown(n).t(), c.t().upsideDown(n).t()
+		b, c = b.mirrored(n), c.mirrored(n)
+	}
+	if a.cs < 0 {
+		a, b = a.mirrored(k), b.upsideDown(k)
 	}
 	if c.cs != 1 {
 		wanted, m, n, a, b, c = wanted.t(), n, m, b.t(), a.t(), c.t()

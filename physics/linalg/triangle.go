@@ -21,31 +21,32 @@ func lowerLeft(left, isLower bool, n int, l, b matrix) (matrix, matrix) {
 		l, b, isLower = l.t(), b.t(), !isLower
 	}
 	if !isLower {
-		l, b = l.upsideDown(n).t().upsideDown(n).t(), b.upsideDown(n)
+		l, b = l.upsideDown(n).mirrored(n), b.upsideDown(n)
 	}
 	return l, b
 }
 
-// solve replaces B, n x m, by L⁻¹B. L is lower triangular; unit: its diagonal is one.
-func (w *Workspace) solve(unit bool, n, m int, l, b matrix) {
+// solve replaces B, n x m, by alpha L⁻¹B. L is lower triangular; unit: its diagonal is one.
+func (w *Workspace) solve(unit bool, n, m int, alpha float64, l, b matrix) {
 	if n <= depth {
-		w.solveLeaf(unit, n, m, l, b)
+		w.solveLeaf(unit, n, m, alpha, l, b)
 		return
 	}
 	h := half(n)
-	w.solve(unit, h, m, l, b)
-	w.multiply(whole, n-h, m, h, -1, l.from(h, 0), b, 1, b.from(h, 0))
-	w.solve(unit, n-h, m, l.from(h, h), b.from(h, 0))
+	w.solve(unit, h, m, alpha, l, b)
+	w.multiply(whole, n-h, m, h, -1, l.from(h, 0), b, alpha, b.from(h, 0))
+	w.solve(unit, n-h, m, 1, l.from(h, h), b.from(h, 0))
 }
 
 // solution is the triangular solution that chunks are at work on.
 type solution struct {
-	n, m int // of B
-	b    matrix
+	n, m  int // of B
+	alpha float64
+	b     matrix
 }
 
 // solveLeaf is solve of at most depth rows.
-func (w *Workspace) solveLeaf(unit bool, n, m int, l, b matrix) {
+func (w *Workspace) solveLeaf(unit bool, n, m int, alpha float64, l, b matrix) {
 	padded := ceil(n, kern.TileRows) * kern.TileRows
 	w.square = grown(w.square, n*n)
 	lowerSquare(w.square, l, n, unit)
@@ -56,7 +57,7 @@ func (w *Workspace) solveLeaf(unit bool, n, m int, l, b matrix) {
 		*d = 1 / *d
 	}
 	w.packedB = grown(w.packedB, ceil(m, kern.TileCols)*kern.TileCols*padded)
-	w.solution = solution{n: n, m: m, b: b}
+	w.solution = solution{n: n, m: m, alpha: alpha, b: b}
 	w.each(n*n*m < alone, ceil(m, solveCols), w.solveColumns)
 }
 
@@ -74,7 +75,11 @@ func (w *Workspace) solveColumnsOf(i int) {
 			l := w.packedA[r*s.n:][:kern.TileRows*s.n]
 			tile := x[r*kern.TileCols:]
 			if r > 0 {
-				kern.Gemm(tile, kern.TileCols, l[:kern.TileRows*r], x, -1, 1)
+				kern.Gemm(tile, kern.TileCols, l[:kern.TileRows*r], x, -1, s.alpha)
+			} else if s.alpha != 1 {
+				for i := range tile[:kern.TileRows*kern.TileCols] {
+					tile[i] *= s.alpha
+				}
 			}
 			if r+kern.TileRows > s.n {
 				var last [kern.TileRows * kern.TileRows]float64
@@ -84,22 +89,22 @@ func (w *Workspace) solveColumnsOf(i int) {
 			}
 			kern.Solve(tile, l[kern.TileRows*r:])
 		}
-		unpack(b, x, kern.TileCols, s.n, m)
+		assign(b, rows(x, kern.TileCols), s.n, m)
 	}
 }
 
-// multiplyLower replaces B, n x m, by LB. L is lower triangular; unit: its diagonal is one.
-func (w *Workspace) multiplyLower(unit bool, n, m int, l, b matrix) {
+// multiplyLower replaces B, n x m, by alpha LB. L is lower triangular; unit: its diagonal is one.
+func (w *Workspace) multiplyLower(unit bool, n, m int, alpha float64, l, b matrix) {
 	if n <= leaf {
 		w.square = grown(w.square, n*n)
 		lowerSquare(w.square, l, n, unit)
-		w.multiply(whole, n, m, n, 1, rows(w.square, n), b, 0, b)
+		w.multiply(whole, n, m, n, alpha, rows(w.square, n), b, 0, b)
 		return
 	}
 	h := half(n)
-	w.multiplyLower(unit, n-h, m, l.from(h, h), b.from(h, 0))
-	w.multiply(whole, n-h, m, h, 1, l.from(h, 0), b, 1, b.from(h, 0))
-	w.multiplyLower(unit, h, m, l, b)
+	w.multiplyLower(unit, n-h, m, alpha, l.from(h, h), b.from(h, 0))
+	w.multiply(whole, n-h, m, h, alpha, l.from(h, 0), b, 1, b.from(h, 0))
+	w.multiplyLower(unit, h, m, alpha, l, b)
 }
 
 // multiplySymmetric makes C = alpha AB + beta C, m x n, of the symmetric A whose lower triangle is a.
@@ -127,18 +132,17 @@ func (w *Workspace) invert(n int, l matrix) {
 		for i := range n {
 			w.inverse[i*n+i] = 1
 		}
-		w.solveLeaf(false, n, n, l, rows(w.inverse, n))
+		w.solveLeaf(false, n, n, 1, l, rows(w.inverse, n))
 		for i := range n {
-			unpack(l.from(i, 0), w.inverse[i*n:], n, 1, i+1)
+			assign(l.from(i, 0), rows(w.inverse[i*n:], n), 1, i+1)
 		}
 		return
 	}
 	h := half(n)
 	below := l.from(h, 0)
-	w.solve(false, n-h, h, l.from(h, h), below)
-	scale(-1, n-h, h, below)
+	w.solve(false, n-h, h, -1, l.from(h, h), below)
 	l11, right := lowerLeft(false, true, h, l, below)
-	w.solve(false, h, n-h, l11, right)
+	w.solve(false, h, n-h, 1, l11, right)
 	w.invert(h, l)
 	w.invert(n-h, l.from(h, h))
 }
@@ -157,20 +161,6 @@ func (w *Workspace) squareLower(n int, l matrix) {
 	w.squareLower(h, l)
 	w.multiply(lower, h, h, n-h, 1, below.t(), below, 1, l)
 	l22, b := lowerLeft(true, false, n-h, l.from(h, h).t(), below)
-	w.multiplyLower(false, n-h, h, l22, b)
+	w.multiplyLower(false, n-h, h, 1, l22, b)
 	w.squareLower(n-h, l.from(h, h))
-}
-
-// scale multiplies an m x n matrix by alpha.
-func scale(alpha float64, m, n int, a matrix) {
-	if alpha == 1 {
-		return
-	}
-	for i := range m {
-		at := a.at + i*a.rs
-		for range n {
-			a.v[at] *= alpha
-			at += a.cs
-		}
-	}
 }

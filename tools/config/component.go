@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -11,8 +12,10 @@ import (
 type Component struct {
 	Group, Name, Type string
 	Model             string  // of a decoder: bundle or .onnx, "" for the shipped one
-	Interpolation     string  // of a decoder: bilinear or bicubic
+	Interpolation     string  // of a decoder or an envelope: bilinear or bicubic
 	Redshift          float64 // of a lens or a source; 0: not stated
+	Pixels            Pixels  // of type pixels
+	Amplitudes        string  // of a light beside a source of type pixels: nonnegative or gaussian; "" for free
 	Params            []Param
 }
 
@@ -56,9 +59,9 @@ func (c *Config) parseComponents(n node, group string) ([]Component, error) {
 	return out, nil
 }
 
-// componentFields are the keys of a component, model and interpolation those of a decoder alone.
+// componentFields are the keys of a component; of tells which of them a type has.
 var componentFields = mapping[Component]{
-	field[Component]{key: "type", value: "of a lens " + strings.Join(KindNames("lens"), ", ") + "; of light " + strings.Join(KindNames("source"), ", "), help: "kind of profile, or decoder"}.with(
+	field[Component]{key: "type", value: "of a lens " + strings.Join(KindNames("lens"), ", ") + "; of light " + strings.Join(KindNames("lens_light"), ", ") + "; of a source also " + TypePixels, help: "kind of profile, or decoder, or pixels"}.with(
 		func(p *Component, e entry) (err error) {
 			if p.Type, err = e.text(); err != nil {
 				return err
@@ -78,11 +81,29 @@ var componentFields = mapping[Component]{
 		return err
 	}, func(p *Component, _ func(string) string) string { return yamlNumber(p.Redshift) }),
 	field[Component]{key: "model", value: "a bundle's folder or an .onnx file", without: "the shipped one", help: "of a decoder",
-		omit: func(p *Component) bool { return p.Model == "" },
+		omit: func(p *Component) bool { return p.Model == "" || p.Type != "decoder" },
 	}.path(func(p *Component) *string { return &p.Model }),
-	field[Component]{key: "interpolation", value: "bilinear or bicubic", without: "bilinear", help: "between a decoder's pixels",
-		omit: func(p *Component) bool { return p.Interpolation == "" },
-	}.word(func(p *Component) *string { return &p.Interpolation }, func(s string) bool { return s == "bilinear" || s == "bicubic" }),
+	ofDecoder(interpolation("bilinear", "between a decoder's pixels")),
+	field[Component]{key: "grids", value: "a list of mappings", without: "a coarse one over all that the arcs map to, and a fine one over the bright part", help: "of pixels: nested squares of splines, whose sum is the source",
+		sub: gridFields, omit: func(p *Component) bool { return p.Pixels.Grids == nil },
+	}.with(func(p *Component, e entry) error { return p.Pixels.parseGrids(e.node) },
+		func(p *Component, moved func(string) string) string { return p.Pixels.gridsText(moved) }),
+	ofPixels(field[Component]{key: "smoothness", without: strconv.Itoa(defaultSmoothness), help: "of pixels: ν of the Matérn prior"}.
+		whole(func(p *Component) *int { return &p.Pixels.Smoothness }, 1, 2)),
+	ofPixels(field[Component]{key: "envelope", value: "a number of round components from 0 to 3, or a mapping", without: strconv.Itoa(defaultComponents), help: "of pixels: where the source may be bright", sub: envelopeFields}.
+		with(func(p *Component, e entry) error { return p.parseEnvelope(e.node) }, (*Component).envelopeText)),
+	field[Component]{key: "amplitudes", value: AmplitudesFree + ", " + AmplitudesNonNegative + " or " + AmplitudesGaussian, without: AmplitudesFree,
+		help: "of a light beside a source of type pixels: parameters like others, solved for, or integrated over as the source is",
+		omit: func(p *Component) bool { return p.Amplitudes == "" },
+	}.with(func(p *Component, e entry) (err error) {
+		if p.Amplitudes, err = e.text(); err == nil && !slices.Contains([]string{AmplitudesFree, AmplitudesNonNegative, AmplitudesGaussian}, p.Amplitudes) {
+			err = e.fail("found %q, expected %s, %s or %s", p.Amplitudes, AmplitudesFree, AmplitudesNonNegative, AmplitudesGaussian)
+		}
+		if p.Amplitudes == AmplitudesFree {
+			p.Amplitudes = ""
+		}
+		return err
+	}, func(p *Component, _ func(string) string) string { return p.Amplitudes }),
 	field[Component]{key: "priors", value: "a mapping of parameters to priors", without: "default priors", help: "of the parameters of its type",
 		sub: priorFields, omit: func(p *Component) bool { return len(p.Params) == 0 },
 	}.with(func(p *Component, e entry) error { return p.parsePriors(e.node) },
@@ -97,8 +118,31 @@ var componentFields = mapping[Component]{
 
 var nameRule = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 
-// profileKeys are the keys of a component that is no decoder.
-var profileKeys = slices.DeleteFunc(componentFields.keys(), func(k string) bool { return k == "model" || k == "interpolation" })
+// ofPixels is a key that is written for sources of type pixels alone, ofDecoder one for decoders.
+func ofPixels(f field[Component]) field[Component] {
+	f.omit = func(p *Component) bool { return p.Type != TypePixels }
+	return f
+}
+
+func ofDecoder(f field[Component]) field[Component] {
+	f.omit = func(p *Component) bool { return p.Type != "decoder" }
+	return f
+}
+
+// keys are those that a component of its type may have.
+func (c *Component) keys() []string {
+	return slices.DeleteFunc(componentFields.keys(), func(key string) bool {
+		switch key {
+		case "model", "interpolation":
+			return c.Type != "decoder"
+		case "grids", "smoothness", "envelope":
+			return c.Type != TypePixels
+		case "amplitudes":
+			return len(c.linear()) == 0
+		}
+		return false
+	})
+}
 
 func (c *Config) parseComponent(n node, group string) (Component, error) {
 	comp := Component{Group: group}
@@ -109,24 +153,31 @@ func (c *Config) parseComponent(n node, group string) (Component, error) {
 	if err != nil {
 		return comp, err
 	}
-	for _, e := range keys { // the type first, on which the others depend
-		if e.name == "type" {
-			if err := componentFields.fill(&comp, []entry{e}, nil); err != nil {
-				return comp, err
-			}
-		}
+	of := func(names ...string) error {
+		return componentFields.fill(&comp, slices.DeleteFunc(slices.Clone(keys), func(e entry) bool { return !slices.Contains(names, e.name) }), nil)
+	}
+	if err := of("type"); err != nil { // first, since the others depend on it
+		return comp, err
 	}
 	if comp.Type == "" {
 		return comp, n.fail("has no type, expected one of %s", strings.Join(KindNames(group), ", "))
 	}
-	comp.Name = comp.Type
-	if comp.Type == "decoder" {
-		comp.Interpolation = "bilinear"
-	} else if keys, err = n.entries(profileKeys); err != nil {
+	if keys, err = n.entries(comp.keys()); err != nil {
 		return comp, err
 	}
-	comp.Params = DefaultParams(group, comp.Type)
-	if err := componentFields.fill(&comp, keys, nil); err != nil {
+	comp.Name = comp.Type
+	switch comp.Type {
+	case "decoder":
+		comp.Interpolation = "bilinear"
+	case TypePixels:
+		comp.Pixels = defaultPixels()
+	}
+	if err := of("grids", "smoothness", "envelope", "amplitudes"); err != nil { // on which the parameters depend
+		return comp, err
+	}
+	comp.Params = comp.params()
+	comp.setAmplitudes()
+	if err := of("name", "redshift", "model", "interpolation", "priors"); err != nil {
 		return comp, err
 	}
 	key := group + "." + comp.Name

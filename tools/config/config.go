@@ -51,6 +51,7 @@ func (c *Config) Clone() *Config {
 func cloneComponents(list []Component) []Component {
 	out := slices.Clone(list)
 	for i := range out {
+		out[i].Pixels.Grids = slices.Clone(out[i].Pixels.Grids)
 		out[i].Params = slices.Clone(out[i].Params)
 		for k := range out[i].Params {
 			p := &out[i].Params[k]
@@ -177,6 +178,9 @@ func Parse(path string, text []byte) (*Config, error) {
 		return nil, term.BadInput("%s: found no lens, source or lens_light, expected at least one", path)
 	}
 	if err := c.checkRedshifts(); err != nil {
+		return nil, err
+	}
+	if err := c.checkPixels(); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -17,8 +17,16 @@ func DefaultPrior(group string, p physics.Param) Prior {
 
 // DefaultParams are the parameters of a kind with their default priors, cut to the parameters' ranges.
 func DefaultParams(group, kind string) []Param {
+	if kind == TypePixels {
+		return (&Component{Group: group, Type: kind, Pixels: defaultPixels()}).params()
+	}
+	return defaultPriors(group, kindParams(group, kind))
+}
+
+// defaultPriors gives parameters their default priors.
+func defaultPriors(group string, params []physics.Param) []Param {
 	var out []Param
-	for _, p := range kindParams(group, kind) {
+	for _, p := range params {
 		d := Param{Param: p, Vector: p.Role == physics.RoleLatent, Prior: DefaultPrior(group, p)}
 		if !math.IsInf(d.Prior.Lo, 0) || !math.IsInf(d.Prior.Hi, 0) {
 			d.Prior.Lo, d.Prior.Hi = max(d.Prior.Lo, p.Lo), min(d.Prior.Hi, p.Hi)

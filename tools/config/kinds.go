@@ -9,7 +9,11 @@ func KindNames(group string) []string {
 	if group == "lens" {
 		return physics.LensKinds()
 	}
-	return append([]string{"decoder"}, physics.LightKinds()...)
+	kinds := append([]string{"decoder"}, physics.LightKinds()...)
+	if group == "source" {
+		kinds = append(kinds, TypePixels)
+	}
+	return kinds
 }
 
 // kindParams lists the parameters of a type that kindNames lists.

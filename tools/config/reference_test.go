@@ -79,11 +79,14 @@ func TestDefaultsAreAsStated(t *testing.T) {
 		{"H0", "cosmology: {H0: DEFAULT}", ""},
 		{"Omega_m", "cosmology: {Omega_m: DEFAULT}", ""},
 		{"interpolation", "source: [{type: decoder, interpolation: DEFAULT}]", "source: [{type: decoder}]"},
+		{"smoothness", "source: [{type: pixels, smoothness: DEFAULT}]", "source: [{type: pixels}]"},
+		{"envelope", "source: [{type: pixels, envelope: DEFAULT}]", "source: [{type: pixels}]"},
+		{"amplitudes", "source: [{type: sersic, amplitudes: DEFAULT}]", "source: [{type: sersic}]"},
 		{"scale", "source: [{type: decoder, priors: {z: {bundle: {scale: DEFAULT}}}}]", "source: [{type: decoder, priors: {z: {bundle: }}}]"},
 	} {
 		stated := ""
 		every(topFields, func(r row) {
-			if r.key == d.key {
+			if r.key == d.key && stated == "" { // an envelope has an interpolation too
 				stated = r.without
 			}
 		})

@@ -93,11 +93,11 @@ func Simulate(ctx context.Context, opt Options, pr *term.Progress) (Files, error
 		pr.Say("%s", n)
 	}
 	rng := rand.New(rand.NewPCG(opt.Seed, Stream))
-	theta, img, err := Draw(p, opt, named, rng)
+	drawn, err := Draw(p, opt, named, rng)
 	if err != nil {
 		return made, err
 	}
-	o := p.Obs
+	theta, img, o := drawn.Theta, drawn.Images, p.Obs
 	data, sigma := o.Simulate(img.Model.Pix, !opt.NoNoise, p.NoiseScale(theta), cfg.StudentT, rng)
 	place, _ := o.Frame()
 	axes := []int{o.W, o.H}
@@ -113,6 +113,7 @@ func Simulate(ctx context.Context, opt Options, pr *term.Progress) (Files, error
 	if s := img.Source; s != nil {
 		images = append(images, fits.Out{Name: "SOURCE", Bitpix: -64, Axes: []int{s.W, s.H}, Pix: s.Pix, Cards: fits.GridWCS(s.W, s.H, s.Scale, img.SourceX, img.SourceY)})
 	}
+	images = append(images, drawn.coefficientPlanes(p)...)
 	p.SetTruth(theta)
 	name := filepath.Join(absDir(opt.Output), filepath.Base(opt.Output))
 	if from, err := filepath.Abs(cfg.Dir); err == nil {
@@ -206,37 +207,68 @@ func (m *Files) hint() string {
 // Stream is the second word of the generator's seed, so that mocks and fits of the same seed do not share numbers.
 const Stream = 0x6d6f636b
 
-// Draw chooses the parameters of a mock and draws its images.
-func Draw(p *problem.Problem, opt Options, named config.Named, rng *rand.Rand) ([]float64, *adjoint.Images, error) {
+// Drawn is the truth of a mock.
+type Drawn struct {
+	Theta        []float64 // named parameters
+	Images       *adjoint.Images
+	Coefficients [][]float64 // of the splines of each pixelised source, grid by grid
+}
+
+// Draw chooses the parameters of a mock, and pixelised sources from their priors there, and draws its images.
+func Draw(p *problem.Problem, opt Options, named config.Named, rng *rand.Rand) (*Drawn, error) {
 	stated, err := p.Start(opt.Params, named)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	keep := p.Stated()
 	free := p.Post.Free()
-	u, theta := make([]float64, p.Post.Dim()), make([]float64, len(stated))
+	u, d, held := make([]float64, p.Post.Dim()), &Drawn{Theta: make([]float64, len(stated))}, make([]bool, len(stated))
 	for range mockTries {
 		for i := range u {
 			u[i] = rng.NormFloat64()
 		}
-		p.Post.Theta(theta, u)
+		p.Post.Theta(d.Theta, u)
 		for i, n := range p.Post.Names() {
-			if _, given := named[n]; given || free[i] < 0 || keep[n] && !opt.Draw {
-				theta[i] = stated[i]
+			_, given := named[n]
+			if held[i] = given || keep[n] && !opt.Draw; held[i] || free[i] < 0 {
+				d.Theta[i] = stated[i]
 			}
 		}
-		img, err := p.Post.Images(theta)
+		if m := p.Marginal(); m != nil {
+			d.Images, d.Coefficients, d.Theta, err = m.Mock(d.Theta, held, rng)
+		} else {
+			d.Images, err = p.Post.Images(d.Theta)
+		}
 		if err == nil {
-			return theta, img, nil
+			return d, nil
 		}
 		if !errors.Is(err, physics.ErrRange) {
-			return nil, nil, term.Numerical("%s: %w", p.Config.File, err)
+			return nil, term.Numerical("%s: %w", p.Config.File, err)
 		}
 		if len(u) == 0 {
-			return nil, nil, term.BadInput("%s: %w", p.Config.File, err)
+			return nil, term.BadInput("%s: %w", p.Config.File, err)
+		}
+		d.Theta = make([]float64, len(stated))
+	}
+	return nil, term.BadInput("%s: found no draw in %d within the ranges of the profiles, expected narrower priors or bounds", p.Config.File, mockTries)
+}
+
+// coefficientPlanes are the coefficients of the splines of pixelised sources, an image for each grid whose pixels are the nodes.
+func (d *Drawn) coefficientPlanes(p *problem.Problem) (out []fits.Out) {
+	which := 0
+	for _, comp := range p.Config.Source {
+		if comp.Type != config.TypePixels {
+			continue
+		}
+		s := d.Coefficients[which]
+		which++
+		for k, g := range comp.Pixels.Grids {
+			out = append(out, fits.Out{Name: fmt.Sprintf("COEFFICIENTS_%s_%d", strings.ToUpper(comp.Name), k+1), Bitpix: -64, Axes: []int{g.N, g.N}, Pix: s[:g.Len()],
+				Cards: append(fits.GridWCS(g.N, g.N, g.Step(), g.X, g.Y), fits.Key{Name: "PIXSCALE", Value: g.Step(), Comment: "arcsec per pixel, source plane"})})
+			s = s[g.Len():]
 		}
 	}
-	return nil, nil, term.BadInput("%s: found no draw in %d within the ranges of the profiles, expected narrower priors or bounds", p.Config.File, mockTries)
+	return out
 }
 
 // absDir is the folder of a path, absolute where it can be made so.

@@ -24,6 +24,9 @@ type Problem struct {
 	Post    *adjoint.Posterior
 	Inputs  []rundir.Input // every file read but the config
 	Index   map[string]int
+
+	arcs    *observation.Arcs // where the model has a pixelised source and an image
+	notices []string          // of the grids of these
 }
 
 // New reads the files of a config and builds its posterior. Close it. The config itself stays as it is: what the image says of
@@ -39,8 +42,11 @@ func New(c *config.Config, opt adjoint.Options) (*Problem, error) {
 		return nil, err
 	}
 	p := &Problem{Config: c, Obs: obs, Bundles: map[string]*config.Bundle{}, Inputs: slices.Clone(obs.Inputs)}
+	if err := p.preparePixels(); err != nil {
+		return nil, err
+	}
 	for _, comp := range c.Components() {
-		if comp.Type != "decoder" {
+		if !comp.HasDecoder() {
 			continue
 		}
 		b, err := bundle(c, comp)
@@ -52,9 +58,7 @@ func New(c *config.Config, opt adjoint.Options) (*Problem, error) {
 			return nil, err
 		}
 		for _, in := range b.Inputs {
-			if !slices.Contains(p.Inputs, in) {
-				p.Inputs = append(p.Inputs, in)
-			}
+			p.record(in)
 		}
 	}
 	if p.Model, err = Model(c, p.Bundles); err != nil {
@@ -74,12 +78,27 @@ func New(c *config.Config, opt adjoint.Options) (*Problem, error) {
 	return p, nil
 }
 
+// Marginal is the posterior with what it tells of pixelised sources, nil where the model has none.
+func (p *Problem) Marginal() *adjoint.Marginal {
+	if !p.Config.HasPixels() {
+		return nil
+	}
+	return &adjoint.Marginal{Posterior: p.Post}
+}
+
+// record notes a file that was read.
+func (p *Problem) record(in rundir.Input) {
+	if !slices.Contains(p.Inputs, in) {
+		p.Inputs = append(p.Inputs, in)
+	}
+}
+
 // Close frees the posterior.
 func (p *Problem) Close() error { return p.Post.Close() }
 
 // Notices are what was found amiss in the input and what was made of it.
 func (p *Problem) Notices() []string {
-	list := append(slices.Clone(p.Obs.Notices), p.Post.Notices()...)
+	list := slices.Concat(p.Obs.Notices, p.notices, p.Post.Notices())
 	for i, n := range list {
 		list[i] = term.Plain(n)
 	}
@@ -94,7 +113,11 @@ func bundle(c *config.Config, comp *config.Component) (*config.Bundle, error) {
 	}
 	b, err := config.LoadBundle(path)
 	if err != nil {
-		return nil, observation.WithPlace(c, comp.Key("model"), err)
+		key := comp.Key("model")
+		if comp.Pixels.Decoder {
+			key = comp.Key("envelope.model")
+		}
+		return nil, observation.WithPlace(c, key, err)
 	}
 	return b, nil
 }
@@ -129,8 +152,15 @@ func Model(c *config.Config, bundles map[string]*config.Bundle) (adjoint.Model, 
 		if b != nil {
 			a.Decoder = &adjoint.DecoderSpec{File: b.Path, Graph: b.Decoder, Interpolation: comp.Interpolation}
 		}
+		if comp.Type == config.TypePixels {
+			a.Kind, a.Pixelised, a.Decoder = adjoint.KindPixelised, pixelised(comp, a.Decoder), nil
+		}
+		a.Amplitudes = adjoint.Amplitudes(comp.Amplitudes)
 		for i := range comp.Params {
 			q := &comp.Params[i]
+			if q.Prior.Family == "" { // an amplitude that is solved for
+				continue
+			}
 			prior, err := priorOf(&q.Prior, b)
 			if err != nil {
 				return m, c.Fail(comp.Key(q.Name), "%v", err)

@@ -162,7 +162,15 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 		}
 		pr.Warn("%s", moved)
 	}
-	rec.latents = p.Latents()
+	rec.latents, rec.solved = p.Latents(), p.Solved()
+	missed, err := p.MissedAt(theta)
+	if err != nil {
+		return err
+	}
+	for _, n := range missed {
+		pr.Say("%s", n)
+	}
+	rec.Notices = append(rec.Notices, missed...)
 	if err := Write(p, dir, theta, rec); err != nil {
 		return err
 	}
@@ -240,6 +248,17 @@ func RecordOf(p *problem.Problem, res *search.Result) (*Record, []float64, error
 		res.Doubts = append(res.Doubts, search.NewDoubt(search.NotFinite, none, none, "the curvature at the maximum is not finite"))
 	} else if g, err := samplers.Laplace(res.U, search.OffBounds(res.Hess), 0); err == nil { // else nothing is determined
 		p.Post.NamedSigma(sigma, covariance(g.Metric), res.U)
+	}
+	if m := p.Marginal(); m != nil { // amplitudes that are no free parameters
+		var sd []float64
+		if theta, sd, err = m.Amplitudes(theta); err != nil {
+			return nil, nil, term.Numerical("%s: %w", p.Config.File, err)
+		}
+		for i, v := range sd {
+			if v > 0 {
+				sigma[i] = v
+			}
+		}
 	}
 	rec := &Record{
 		Parameters: p.Named(theta), Uncertainties: p.Named(sigma),
@@ -354,6 +373,8 @@ func (r *Record) print(w io.Writer, dir string) error {
 			fmt.Fprintf(&b, "  %-*s  %s (on a bound), %v\n", width, n, term.WithDigits(r.Limits[n].Bound, 0), r.Limits[n])
 		case slices.Contains(r.onBound, n):
 			fmt.Fprintf(&b, "  %-*s  %s (on a bound)\n", width, n, term.WithDigits(v, 0))
+		case r.solved[n]:
+			fmt.Fprintf(&b, "  %-*s  %s (solved for)\n", width, n, term.WithDigits(v, 0))
 		case s == 0:
 			fmt.Fprintf(&b, "  %-*s  %s (fixed)\n", width, n, term.WithDigits(v, 0))
 		default:

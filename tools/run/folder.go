@@ -22,7 +22,7 @@ import (
 
 // Names of the files of a fit, and of those of draws beside the chains' own.
 var (
-	FitFiles    = []string{rundir.FitJSON, rundir.FitFITS, rundir.FitPNG, rundir.ConfigYAML}
+	FitFiles    = []string{rundir.FitJSON, rundir.FitFITS, rundir.FitPNG, rundir.GridsPNG, rundir.ConfigYAML}
 	SampleFiles = []string{rundir.SummaryJSON, rundir.SamplesFITS, rundir.CornerPNG, rundir.TracePNG, rundir.MomentsPNG}
 )
 

@@ -194,7 +194,9 @@ func Panels(planes map[string]Plane, unit string, reducedChi2 float64) ([]figure
 	if s, ok := planes["SOURCE"]; ok {
 		panels = append(panels, panelOf("source", s, s.Pix, unit, figure.WholeRange(s.Pix)))
 	}
-	if hasLight {
+	errors := errorPanels(planes, unit)
+	panels = append(panels, errors...)
+	if hasLight || errors != nil {
 		return panels, 3
 	}
 	return panels, 2

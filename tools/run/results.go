@@ -36,6 +36,7 @@ type Record struct {
 	Uncertainties term.OrderedValues `json:"uncertainties"` // standard deviations of the Gaussian approximation; 0 for fixed ones
 	onBound       []string           // free parameters that sit on a bound of their prior
 	latents       map[string]bool    // parameters that are latents of a decoder
+	solved        map[string]bool    // amplitudes that are solved for
 	// Limits are those of the parameters whose posterior lies on a bound of their prior.
 	Limits map[string]*search.Limit `json:"limits,omitempty"`
 	// EastOfNorth are the position angles on the sky, in radians, of the parameters that are angles or ellipticities,
@@ -49,8 +50,9 @@ type Record struct {
 	Evaluations  int                       `json:"evaluations"`
 	Seconds      term.JSONFloat            `json:"seconds"`
 	Seed         uint64                    `json:"seed"`
-	Starts       []term.JSONFloat          `json:"starts"`            // each start's final log posterior
-	Lensing      *search.Lensed            `json:"lensing,omitempty"` // where the lens shines, too
+	Starts       []term.JSONFloat          `json:"starts"`              // each start's final log posterior
+	Lensing      *search.Lensed            `json:"lensing,omitempty"`   // where the lens shines, too
+	Pixelised    map[string]*Pixelised     `json:"pixelised,omitempty"` // sources, by group.name
 	Options      any                       `json:"options"`
 	Settings     *search.Settings          `json:"settings,omitempty"` // of the search, all of them
 	Notices      []string                  `json:"notices,omitempty"`
@@ -85,7 +87,7 @@ func Write(p *problem.Problem, dir string, theta []float64, rec *Record) error {
 	if rec.Files, err = rundir.SumsOf(dir, rundir.ConfigYAML, rundir.FitFITS); err != nil {
 		return err
 	}
-	rec.EastOfNorth = eastOfNorth(p, theta)
+	rec.EastOfNorth, rec.Pixelised = eastOfNorth(p, theta), pixelisedOf(p, theta)
 	if err := drawRun(dir, rec); err != nil {
 		return err
 	}
@@ -115,7 +117,8 @@ func ReadRecord(dir string) (*Record, error) {
 	return &rec, nil
 }
 
-// WriteImages writes DATA, NOISE, MODEL, RESIDUAL, SOURCE, LENS_LIGHT and MASK at the named parameters theta.
+// WriteImages writes DATA, NOISE, MODEL, RESIDUAL, SOURCE, LENS_LIGHT and MASK at the named parameters theta; of pixelised sources
+// also SOURCE_SD and SOURCE_SNR, their standard deviation and the source over it.
 func WriteImages(p *problem.Problem, path string, theta []float64) error {
 	m, err := p.Post.Images(theta)
 	if err != nil {
@@ -150,6 +153,11 @@ func WriteImages(p *problem.Problem, path string, theta []float64) error {
 	if s := m.Source; s != nil {
 		cards := append(fits.GridWCS(s.W, s.H, s.Scale, m.SourceX, m.SourceY), fits.Key{Name: "BUNIT", Value: unit, Comment: ""}, fits.Key{Name: "PIXSCALE", Value: s.Scale, Comment: "arcsec per pixel, source plane"})
 		out = append(out, fits.Out{Name: "SOURCE", Bitpix: -64, Axes: []int{s.W, s.H}, Pix: s.Pix, Cards: cards})
+		more, err := sourceErrors(p, theta, m, cards)
+		if err != nil {
+			return term.Numerical("%s: the errors of the source cannot be computed: %w", p.Config.File, err)
+		}
+		out = append(out, more...)
 	}
 	out = append(out,
 		fits.Out{Name: "LENS_LIGHT", Bitpix: -64, Axes: axes, Pix: m.LensLight.Pix, Cards: flux(place)},

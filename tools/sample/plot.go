@@ -21,8 +21,8 @@ var figureMakers = []struct {
 	{rundir.SamplesFITS, rundir.MomentsPNG, func(dir string, _ []string) error { return run.DrawMoments(dir) }},
 }
 
-// Plot draws the figures of the run in dir and returns their paths.
-func Plot(dir string) ([]string, error) {
+// Plot draws the figures of the run in dir and returns their paths; with grids also that of the grids of its pixelised sources.
+func Plot(dir string, grids bool) ([]string, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case err != nil:
@@ -53,6 +53,12 @@ func Plot(dir string) ([]string, error) {
 			return made, err
 		}
 		made = append(made, filepath.Join(dir, m.makes))
+	}
+	if grids {
+		if err := run.DrawGrids(dir); err != nil {
+			return made, err
+		}
+		made = append(made, filepath.Join(dir, rundir.GridsPNG))
 	}
 	if made == nil {
 		return nil, term.BadInput("%s: holds no results, expected the folder of a run with %s", dir, rundir.FitFITS)

@@ -146,12 +146,13 @@ func calibrate(configPath string, seed uint64) (*calibrated, error) {
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(seed, mock.Stream))
-	truth, img, err := mock.Draw(p, mock.Options{Draw: true}, nil, rng)
+	drawn, err := mock.Draw(p, mock.Options{Draw: true}, nil, rng)
 	if err != nil {
 		p.Close()
 		return nil, err
 	}
-	data := slices.Clone(img.Model.Pix)
+	truth := drawn.Theta
+	data := slices.Clone(drawn.Images.Model.Pix)
 	for i, sigma := range p.Obs.Sigmas() {
 		data[i] += sigma * rng.NormFloat64()
 	}

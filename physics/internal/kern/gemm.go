@@ -11,18 +11,22 @@ func gemmGo(c []float64, stride int, a, b []float64, alpha, beta float64) {
 	for r := 0; r < TileRows; r += 2 {
 		for s := 0; s < TileCols; s += 4 {
 			var c00, c01, c02, c03, c10, c11, c12, c13 float64
-			x, y := a, b
-			for len(x) >= TileRows && len(y) >= TileCols {
-				x0, x1, y0, y1, y2, y3 := x[r], x[r+1], y[s], y[s+1], y[s+2], y[s+3]
-				c00 += x0 * y0
-				c01 += x0 * y1
-				c02 += x0 * y2
-				c03 += x0 * y3
-				c10 += x1 * y0
-				c11 += x1 * y1
-				c12 += x1 * y2
-				c13 += x1 * y3
-				x, y = x[TileRows:], y[TileCols:]
+			i, j := r, s
+			for range len(a) / TileRows {
+				x0, x1 := a[i], a[i+1]
+				y := b[j]
+				c00 += x0 * y
+				c10 += x1 * y
+				y = b[j+1]
+				c01 += x0 * y
+				c11 += x1 * y
+				y = b[j+2]
+				c02 += x0 * y
+				c12 += x1 * y
+				y = b[j+3]
+				c03 += x0 * y
+				c13 += x1 * y
+				i, j = i+TileRows, j+TileCols
 			}
 			for i, sums := range [2][4]float64{{c00, c01, c02, c03}, {c10, c11, c12, c13}} {
 				row := c[(r+i)*stride+s:][:4]
@@ -48,5 +52,17 @@ func solveGo(x, l []float64) {
 		for r := j + 1; r < TileRows; r++ {
 			axpy(x[r*TileCols:][:TileCols], -l[j*TileRows+r], row)
 		}
+	}
+}
+
+// transposeGo is Transpose.
+func transposeGo(dst []float64, to, pitch int, src []float64, from, stride, m, n int) {
+	for i := range m {
+		at := to + i
+		for j := range n {
+			dst[at] = src[from+j]
+			at += pitch
+		}
+		from += stride
 	}
 }

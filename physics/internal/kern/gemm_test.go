@@ -68,6 +68,34 @@ func TestSolveUndoesTheProduct(t *testing.T) {
 	}
 }
 
+func TestTransposeIsTheTranspose(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 8))
+	for range 400 {
+		m, n := 1+rng.IntN(20), 1+rng.IntN(20)
+		pitch, stride := m+rng.IntN(4), n+rng.IntN(4)
+		src, dst := normals(rng, m*stride), normals(rng, n*pitch)
+		want := append([]float64(nil), dst...)
+		to, from := 0, 0
+		if rng.IntN(2) == 0 {
+			to, pitch = (n-1)*pitch, -pitch
+		}
+		if rng.IntN(2) == 0 {
+			from, stride = (m-1)*stride, -stride
+		}
+		for i := range m {
+			for j := range n {
+				want[to+j*pitch+i] = src[from+i*stride+j]
+			}
+		}
+		Transpose(dst, to, pitch, src, from, stride, m, n)
+		for i := range want {
+			if dst[i] != want[i] {
+				t.Fatalf("%d x %d, strides %d and %d, element %d: got %v, want %v", m, n, stride, pitch, i, dst[i], want[i])
+			}
+		}
+	}
+}
+
 func BenchmarkGemmTile(b *testing.B) {
 	const k = 240
 	rng := rand.New(rand.NewPCG(9, 7))

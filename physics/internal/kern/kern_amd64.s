@@ -1181,13 +1181,14 @@ done:
 	VZEROUPPER
 	RET
 
-// func spreadVec(row, k *float64, cells *int32, n int, first *int32, patches *Patch, values *float64)
-TEXT ·spreadVec(SB), NOSPLIT, $0-56
+// func spreadVec(row, k *float64, cells *int32, n int, first *int32, blocks *SplineBlock)
+TEXT ·spreadVec(SB), NOSPLIT, $0-48
 	MOVQ row+0(FP), DI
 	MOVQ k+8(FP), SI
 	MOVQ cells+16(FP), AX
 	MOVQ n+24(FP), CX
-	MOVQ patches+40(FP), R8
+	MOVQ first+32(FP), BX
+	MOVQ blocks+40(FP), R8
 
 cell:
 	DECQ CX
@@ -1198,63 +1199,31 @@ cell:
 	ADDQ $8, SI
 	TESTQ R10, R10
 	JLT  cell
-	MOVQ first+32(FP), BX
-	MOVLQSX (BX)(R10*4), R13
+	MOVLQSX (BX)(R10*4), R11
 	MOVLQSX 4(BX)(R10*4), R12
-	SUBQ R13, R12
-	SHLQ $5, R13
-	LEAQ (R8)(R13*1), R8
+	SUBQ R11, R12
+	IMUL3Q $112, R11, R11
+	ADDQ R8, R11
 
-patch:
+block:
 	DECQ R12
-	JLT  back
-	MOVLQSX 0(R8), R10
-	MOVLQSX 4(R8), DX
-	MOVLQSX 8(R8), BX
-	MOVLQSX 12(R8), R9
-	MOVLQSX 16(R8), R11
-	ADDQ $32, R8
+	JLT  cell
+	MOVLQSX 0(R11), R10
+	MOVLQSX 4(R11), DX
 	LEAQ (DI)(R10*8), R10
-	MOVQ values+48(FP), R13
-	LEAQ (R13)(R11*8), R11
-	SHLQ $3, DX
-	CMPQ R9, $1
-	JNE  wide
-
-row1:
-	VMOVUPD (R11), Y1
+	LEAQ (R10)(DX*8), R9
+	SHLQ $4, DX
+	VMOVUPD 16(R11), Y1
+	VMOVUPD 48(R11), Y2
+	VMOVUPD 80(R11), Y3
 	VFMADD213PD (R10), Y0, Y1
+	VFMADD213PD (R9), Y0, Y2
+	VFMADD213PD (R10)(DX*1), Y0, Y3
 	VMOVUPD Y1, (R10)
-	ADDQ DX, R10
-	ADDQ $32, R11
-	DECQ BX
-	JNZ  row1
-	JMP  patch
-
-wide:
-	MOVQ R9, R13
-	SHLQ $5, R13
-	SUBQ R13, DX
-
-rows:
-	MOVQ R9, R13
-
-vector:
-	VMOVUPD (R11), Y1
-	VFMADD213PD (R10), Y0, Y1
-	VMOVUPD Y1, (R10)
-	ADDQ $32, R10
-	ADDQ $32, R11
-	DECQ R13
-	JNZ  vector
-	ADDQ DX, R10
-	DECQ BX
-	JNZ  rows
-	JMP  patch
-
-back:
-	MOVQ patches+40(FP), R8
-	JMP  cell
+	VMOVUPD Y2, (R9)
+	VMOVUPD Y3, (R10)(DX*1)
+	ADDQ $112, R11
+	JMP  block
 
 done:
 	VZEROUPPER
@@ -2865,6 +2834,51 @@ columns4:
 	ADDQ $32, DI
 	DECQ CX
 	JNZ  columns4
+	VZEROUPPER
+	RET
+
+// func transposeVec(dst *float64, pitch int, src *float64, stride, m, n int)
+TEXT ·transposeVec(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), DI
+	MOVQ pitch+8(FP), R8
+	MOVQ src+16(FP), SI
+	MOVQ stride+24(FP), R9
+	MOVQ m+32(FP), DX
+	SHLQ $3, R8
+	SHLQ $3, R9
+	LEAQ (R8)(R8*2), R10
+	LEAQ (R9)(R9*2), R11
+
+rows:
+	MOVQ DI, AX
+	MOVQ SI, BX
+	MOVQ n+40(FP), CX
+
+columns:
+	VMOVUPD (BX), Y0
+	VMOVUPD (BX)(R9*1), Y1
+	VMOVUPD (BX)(R9*2), Y2
+	VMOVUPD (BX)(R11*1), Y3
+	VUNPCKLPD Y1, Y0, Y4
+	VUNPCKHPD Y1, Y0, Y5
+	VUNPCKLPD Y3, Y2, Y6
+	VUNPCKHPD Y3, Y2, Y7
+	VPERM2F128 $0x20, Y6, Y4, Y0
+	VPERM2F128 $0x20, Y7, Y5, Y1
+	VPERM2F128 $0x31, Y6, Y4, Y2
+	VPERM2F128 $0x31, Y7, Y5, Y3
+	VMOVUPD Y0, (AX)
+	VMOVUPD Y1, (AX)(R8*1)
+	VMOVUPD Y2, (AX)(R8*2)
+	VMOVUPD Y3, (AX)(R10*1)
+	LEAQ (AX)(R8*4), AX
+	ADDQ $32, BX
+	SUBQ $4, CX
+	JG   columns
+	ADDQ $32, DI
+	LEAQ (SI)(R9*4), SI
+	SUBQ $4, DX
+	JG   rows
 	VZEROUPPER
 	RET
 

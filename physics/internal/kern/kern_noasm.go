@@ -127,10 +127,10 @@ func Gemm(c []float64, stride int, a, b []float64, alpha, beta float64) {
 // triangular matrix L, TileRows elements each, with the inverse of its diagonal in the diagonal's place.
 func Solve(x, l []float64) { solveGo(x, l) }
 
-// Spread adds k(i) times the sparse row of each cell i to row; a cell below 0 has none. That of cell c is the patches
-// first[c] ≤ p < first[c+1]. row has three numbers more than the patches have columns.
-func Spread(row, k []float64, cells, first []int32, patches []Patch, values []float64) {
-	spreadGo(row, k, cells, first, patches, values)
+// Spread adds k(i) times the sparse row of each cell i to row; a cell below 0 has none. That of cell c is the blocks
+// first[c] ≤ j < first[c+1]. row goes on after the last column that a block has: by two strides and three numbers.
+func Spread(row, k []float64, cells, first []int32, blocks []SplineBlock) {
+	spreadGo(row, k, cells, first, blocks)
 }
 
 // AddRows adds src, times each of the weights, to three rows of dst, which begin `pitch` apart.
@@ -140,3 +140,9 @@ func AddRows(dst []float64, pitch int, src []float64, weights *[3]float64) {
 
 // RowDots writes the scalar products of x and three rows of a, which begin `pitch` apart.
 func RowDots(sum *[3]float64, a []float64, pitch int, x []float64) { rowDotsGo(sum, a, pitch, x) }
+
+// Transpose writes the m rows of n elements in src to the columns of dst. The first begins at `from` in src and the next ones
+// `stride` apart; the rows of dst begin at `to`, and `pitch` apart. Rows may go backwards.
+func Transpose(dst []float64, to, pitch int, src []float64, from, stride, m, n int) {
+	transposeGo(dst, to, pitch, src, from, stride, m, n)
+}

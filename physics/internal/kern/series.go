@@ -1,4 +1,5 @@
-// Package kern holds the inner loops of the mass and light profiles: flat slices in, flat slices out, no allocation.
+// Package kern holds the inner loops of the mass and light profiles and of linear algebra: flat slices in, flat slices out, no
+// allocation.
 //
 // Every loop is written in Go; on amd64 with AVX2 and FMA, assembly that gen writes from the same formulas takes its
 // place (build tag noasm: never). The two agree to rounding, and a ray's result does not depend on where in a slice it

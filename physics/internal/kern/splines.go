@@ -1,22 +1,30 @@
 package kern
 
-// Patch is elements of a sparse row: Rows rows of 4·Wide numbers, one after the other from At among a list of values, for the
-// columns from Col on; a row begins Stride columns after the one before. What follows the first Cols of a row is zeros. Part is
-// the caller's.
-type Patch struct {
-	Col, Stride, Rows, Wide, At, Cols, Part, _ int32
+// The rows and columns of a SplineBlock.
+const (
+	BlockRows = 3
+	BlockCols = 4
+)
+
+// SplineBlock is elements of a sparse row, seen as a plane: BlockCols numbers for each of BlockRows lines, for the columns from Col
+// on, a line beginning Stride columns after the one before. What lies beyond the first Rows lines and Cols numbers is zeros.
+// Part is the caller's.
+type SplineBlock struct {
+	Col, Stride, Part int32
+	Rows, Cols        int16
+	W                 [BlockRows * BlockCols]float64
 }
 
 // spreadGo is Spread.
-func spreadGo(row, k []float64, cells, first []int32, patches []Patch, values []float64) {
+func spreadGo(row, k []float64, cells, first []int32, blocks []SplineBlock) {
 	for i, c := range cells {
 		if c < 0 {
 			continue
 		}
-		for _, p := range patches[first[c]:first[c+1]] {
-			n := 4 * int(p.Wide)
+		for j := first[c]; j < first[c+1]; j++ {
+			p := &blocks[j]
 			for b := range int(p.Rows) {
-				axpy(row[int(p.Col)+b*int(p.Stride):][:n], k[i], values[int(p.At)+b*n:])
+				axpy(row[int(p.Col)+b*int(p.Stride):][:p.Cols], k[i], p.W[BlockCols*b:])
 			}
 		}
 	}

@@ -11,16 +11,17 @@ func TestSpreadIsTheSum(t *testing.T) {
 	for trial := range 300 {
 		count, columns := rng.IntN(12), 60
 		first := []int32{0}
-		var patches []Patch
-		var values []float64
+		var blocks []SplineBlock
 		for range count {
 			for range rng.IntN(4) {
-				p := Patch{Rows: int32(1 + rng.IntN(5)), Wide: int32(1 + rng.IntN(3)), At: int32(len(values)), Stride: int32(4 + rng.IntN(5))}
-				p.Col = int32(rng.IntN(columns - int(p.Rows-1)*int(p.Stride) - 4*int(p.Wide) + 4))
-				values = append(values, normals(rng, int(4*p.Rows*p.Wide))...)
-				patches = append(patches, p)
+				p := SplineBlock{Rows: int16(1 + rng.IntN(BlockRows)), Cols: int16(1 + rng.IntN(BlockCols)), Stride: int32(4 + rng.IntN(5))}
+				p.Col = int32(rng.IntN(columns - int(p.Rows-1)*int(p.Stride) - int(p.Cols) + 1))
+				for r := range int(p.Rows) {
+					copy(p.W[r*BlockCols:], normals(rng, int(p.Cols)))
+				}
+				blocks = append(blocks, p)
 			}
-			first = append(first, int32(len(patches)))
+			first = append(first, int32(len(blocks)))
 		}
 		var cells []int32
 		for range rng.IntN(20) {
@@ -29,25 +30,25 @@ func TestSpreadIsTheSum(t *testing.T) {
 			}
 		}
 		k := normals(rng, len(cells))
+		const beyond = 2*8 + 3
 		// guards on both sides
-		got := normals(rng, columns+3+20)
+		got := normals(rng, columns+beyond+20)
 		want := append([]float64(nil), got...)
-		Spread(got[10:10+columns+3], k, cells, first, patches, values)
+		Spread(got[10:10+columns+beyond], k, cells, first, blocks)
 		for i, c := range cells {
 			if c < 0 {
 				continue
 			}
-			for _, p := range patches[first[c]:first[c+1]] {
+			for _, p := range blocks[first[c]:first[c+1]] {
 				for b := range int(p.Rows) {
-					for a := range 4 * int(p.Wide) {
-						want[10+int(p.Col)+b*int(p.Stride)+a] += k[i] * values[int(p.At)+b*4*int(p.Wide)+a]
+					for a := range int(p.Cols) {
+						want[10+int(p.Col)+b*int(p.Stride)+a] += k[i] * p.W[b*BlockCols+a]
 					}
 				}
 			}
 		}
-		inGo := append([]float64(nil), want...)
 		for i := range got {
-			if math.Abs(got[i]-inGo[i]) > 1e-13*50 {
+			if math.Abs(got[i]-want[i]) > 1e-13*50 || (i < 10 || i >= 10+columns) && got[i] != want[i] {
 				t.Fatalf("trial %d: element %d: got %g, want %g", trial, i-10, got[i], want[i])
 			}
 		}

@@ -103,5 +103,10 @@ func everyKernel(rng *rand.Rand, n int) map[string]any {
 	m := n &^ 3
 	Dots(&dots, normals(rng, 4*Block), normals(rng, 4*Block), Block, m)
 	out["sums"] = []any{dst, down, dots}
+
+	tile, tri := normals(rng, TileRows*TileCols), normals(rng, TileRows*TileRows)
+	Gemm(tile, TileCols, normals(rng, n*TileRows), normals(rng, n*TileCols), rng.NormFloat64(), float64(n%2))
+	Solve(tile, tri)
+	out["product"] = tile
 	return out
 }

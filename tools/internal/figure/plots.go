@@ -27,6 +27,7 @@ type Panel struct {
 	Bar            string // what the colour bar measures, with its unit
 	Scale          ColorScale
 	Curves         [][]lensing.Point // drawn over the image, in arcsec
+	Mesh           [][]lensing.Point // as Curves, but thin
 }
 
 // Crop is the panel of the columns x0 ≤ i < x1 and rows y0 ≤ j < y1.
@@ -186,16 +187,20 @@ func (p *Panel) plot() *plot.Plot {
 	}
 	q.X.Label.Text, q.Y.Label.Text = "x (arcsec)", "y (arcsec)"
 	q.Add(plotter.NewImage(p.picture(), p.X0, p.Y0, p.X1, p.Y1))
-	for _, c := range p.Curves {
-		xy := make(plotter.XYs, len(c))
-		for i, v := range c {
-			xy[i] = plotter.XY(v)
-		}
-		if l, err := plotter.NewLine(clipped{xy}); err == nil {
-			l.Color, l.Width = color.RGBA{R: 0xff, G: 0xff, B: 0xff, A: 0xff}, vg.Points(0.8)
-			q.Add(l)
+	lines := func(curves [][]lensing.Point, width vg.Length) {
+		for _, c := range curves {
+			xy := make(plotter.XYs, len(c))
+			for i, v := range c {
+				xy[i] = plotter.XY(v)
+			}
+			if l, err := plotter.NewLine(clipped{xy}); err == nil {
+				l.Color, l.Width = color.RGBA{R: 0xff, G: 0xff, B: 0xff, A: 0xff}, width
+				q.Add(l)
+			}
 		}
 	}
+	lines(p.Mesh, vg.Points(0.2))
+	lines(p.Curves, vg.Points(0.8))
 	q.X.Min, q.X.Max, q.Y.Min, q.Y.Max = p.X0, p.X1, p.Y0, p.Y1
 	return q
 }

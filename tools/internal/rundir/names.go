@@ -34,6 +34,7 @@ const (
 	FitJSON        = "fit.json"
 	FitFITS        = "fit.fits"
 	FitPNG         = "fit.png"
+	GridsPNG       = "grids.png"
 	ConfigYAML     = "config.yaml"
 	CheckpointName = "checkpoint"
 )

@@ -177,3 +177,53 @@ TEXT ·solveVec(SB), NOSPLIT, $0-16
 	}
 	return b.String()
 }
+
+// transposeKernel is transposeGo of whole squares of 4 x 4.
+func transposeKernel() string {
+	return `
+// func transposeVec(dst *float64, pitch int, src *float64, stride, m, n int)
+TEXT ·transposeVec(SB), NOSPLIT, $0-48
+	MOVQ dst+0(FP), DI
+	MOVQ pitch+8(FP), R8
+	MOVQ src+16(FP), SI
+	MOVQ stride+24(FP), R9
+	MOVQ m+32(FP), DX
+	SHLQ $3, R8
+	SHLQ $3, R9
+	LEAQ (R8)(R8*2), R10
+	LEAQ (R9)(R9*2), R11
+
+rows:
+	MOVQ DI, AX
+	MOVQ SI, BX
+	MOVQ n+40(FP), CX
+
+columns:
+	VMOVUPD (BX), Y0
+	VMOVUPD (BX)(R9*1), Y1
+	VMOVUPD (BX)(R9*2), Y2
+	VMOVUPD (BX)(R11*1), Y3
+	VUNPCKLPD Y1, Y0, Y4
+	VUNPCKHPD Y1, Y0, Y5
+	VUNPCKLPD Y3, Y2, Y6
+	VUNPCKHPD Y3, Y2, Y7
+	VPERM2F128 $0x20, Y6, Y4, Y0
+	VPERM2F128 $0x20, Y7, Y5, Y1
+	VPERM2F128 $0x31, Y6, Y4, Y2
+	VPERM2F128 $0x31, Y7, Y5, Y3
+	VMOVUPD Y0, (AX)
+	VMOVUPD Y1, (AX)(R8*1)
+	VMOVUPD Y2, (AX)(R8*2)
+	VMOVUPD Y3, (AX)(R10*1)
+	LEAQ (AX)(R8*4), AX
+	ADDQ $32, BX
+	SUBQ $4, CX
+	JG   columns
+	ADDQ $32, DI
+	LEAQ (SI)(R9*4), SI
+	SUBQ $4, DX
+	JG   rows
+	VZEROUPPER
+	RET
+`
+}

@@ -82,6 +82,7 @@ func generate() []byte {
 	text.WriteString(rowDotsKernel())
 	text.WriteString(gemmKernel())
 	text.WriteString(solveKernel())
+	text.WriteString(transposeKernel())
 	for _, f := range []func() string{bilinearValueText, bilinearSlopesText, bilinearScatterText,
 		bicubicValueText, bicubicSlopesText, bicubicScatterText} {
 		text.WriteString(f())

@@ -5,25 +5,26 @@ import (
 	"strings"
 )
 
-// Offsets in kern.Patch, which has 32 bytes.
+// Offsets in kern.SplineBlock, and its size.
 const (
-	pCol    = 0
-	pStride = 4
-	pRows   = 8
-	pWide   = 12
-	pAt     = 16
+	bCol    = 0
+	bStride = 4
+	bW      = 16
+	bSize   = bW + 8*3*4
 )
 
-// spreadKernel is spreadGo.
+// spreadKernel is spreadGo, of whole blocks.
 func spreadKernel() string {
-	return fmt.Sprintf(`
-// func spreadVec(row, k *float64, cells *int32, n int, first *int32, patches *Patch, values *float64)
-TEXT ·spreadVec(SB), NOSPLIT, $0-56
+	var b strings.Builder
+	b.WriteString(`
+// func spreadVec(row, k *float64, cells *int32, n int, first *int32, blocks *SplineBlock)
+TEXT ·spreadVec(SB), NOSPLIT, $0-48
 	MOVQ row+0(FP), DI
 	MOVQ k+8(FP), SI
 	MOVQ cells+16(FP), AX
 	MOVQ n+24(FP), CX
-	MOVQ patches+40(FP), R8
+	MOVQ first+32(FP), BX
+	MOVQ blocks+40(FP), R8
 
 cell:
 	DECQ CX
@@ -34,68 +35,37 @@ cell:
 	ADDQ $8, SI
 	TESTQ R10, R10
 	JLT  cell
-	MOVQ first+32(FP), BX
-	MOVLQSX (BX)(R10*4), R13
+	MOVLQSX (BX)(R10*4), R11
 	MOVLQSX 4(BX)(R10*4), R12
-	SUBQ R13, R12
-	SHLQ $5, R13
-	LEAQ (R8)(R13*1), R8
-
-patch:
-	DECQ R12
-	JLT  back
-	MOVLQSX %[1]d(R8), R10
-	MOVLQSX %[2]d(R8), DX
-	MOVLQSX %[3]d(R8), BX
-	MOVLQSX %[4]d(R8), R9
-	MOVLQSX %[5]d(R8), R11
-	ADDQ $32, R8
-	LEAQ (DI)(R10*8), R10
-	MOVQ values+48(FP), R13
-	LEAQ (R13)(R11*8), R11
-	SHLQ $3, DX
-	CMPQ R9, $1
-	JNE  wide
-
-row1:
-	VMOVUPD (R11), Y1
-	VFMADD213PD (R10), Y0, Y1
-	VMOVUPD Y1, (R10)
-	ADDQ DX, R10
-	ADDQ $32, R11
-	DECQ BX
-	JNZ  row1
-	JMP  patch
-
-wide:
-	MOVQ R9, R13
-	SHLQ $5, R13
-	SUBQ R13, DX
-
-rows:
-	MOVQ R9, R13
-
-vector:
-	VMOVUPD (R11), Y1
-	VFMADD213PD (R10), Y0, Y1
-	VMOVUPD Y1, (R10)
-	ADDQ $32, R10
-	ADDQ $32, R11
-	DECQ R13
-	JNZ  vector
-	ADDQ DX, R10
-	DECQ BX
-	JNZ  rows
-	JMP  patch
-
-back:
-	MOVQ patches+40(FP), R8
-	JMP  cell
-
-done:
-	VZEROUPPER
-	RET
-`, pCol, pStride, pRows, pWide, pAt)
+	SUBQ R11, R12
+`)
+	emit := func(format string, args ...any) { fmt.Fprintf(&b, "\t"+format+"\n", args...) }
+	emit("IMUL3Q $%d, R11, R11", bSize)
+	emit("ADDQ R8, R11")
+	b.WriteString("\nblock:\n")
+	emit("DECQ R12")
+	emit("JLT  cell")
+	emit("MOVLQSX %d(R11), R10", bCol)
+	emit("MOVLQSX %d(R11), DX", bStride)
+	emit("LEAQ (DI)(R10*8), R10")
+	emit("LEAQ (R10)(DX*8), R9")
+	emit("SHLQ $4, DX")
+	lines := []string{"(R10)", "(R9)", "(R10)(DX*1)"}
+	for r := range lines {
+		emit("VMOVUPD %d(R11), Y%d", bW+32*r, 1+r)
+	}
+	for r, at := range lines {
+		emit("VFMADD213PD %s, Y0, Y%d", at, 1+r)
+	}
+	for r, at := range lines {
+		emit("VMOVUPD Y%d, %s", 1+r, at)
+	}
+	emit("ADDQ $%d, R11", bSize)
+	emit("JMP  block")
+	b.WriteString("\ndone:\n")
+	emit("VZEROUPPER")
+	emit("RET")
+	return b.String()
 }
 
 // addRowsKernel is addRowsGo.
