@@ -21,19 +21,19 @@ const simpleLight = "sersic"
 // simpleCentre names the centre of the first source as the simple model has it.
 func (s *Search) simpleCentre() (x, y string) {
 	src := s.Problem.Config.Source[0]
-	if src.Type == "decoder" {
+	if src.Type == "decoder" || src.Type == config.TypePixels {
 		src.Params = config.DefaultParams(src.Group, simpleLight)
 	}
 	return src.KeyOf(physics.RoleCentreX), src.KeyOf(physics.RoleCentreY)
 }
 
-// simplified is the config with a Sersic profile in place of each decoder.
+// simplified is the config with a Sersic profile in place of each decoder and each pixelised source.
 func simplified(c *config.Config, brightness float64, set *Settings) *config.Config {
 	s := c.Clone()
 	replace := func(list []config.Component) {
 		for i := range list {
 			d := &list[i]
-			if d.Type != "decoder" {
+			if d.Type != "decoder" && d.Type != config.TypePixels {
 				continue
 			}
 			centre := map[physics.Role]config.Prior{}
