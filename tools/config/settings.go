@@ -177,10 +177,12 @@ type Settings struct {
 	PixelSteps int `json:"pixel_steps,omitempty" unit:"steps" default:"60" range:"1,100000"`
 	// PixelTolerance is the length of a full step that ends one: what is left is small beside the errors.
 	PixelTolerance float64 `json:"pixel_tolerance,omitempty" unit:"standard deviations" default:"0.1" range:"1e-6,10"`
-	// CoarseKnots is the step of the grids at middle size, which only have to tell the lenses apart.
-	CoarseKnots float64 `json:"coarse_knots,omitempty" unit:"of the last" default:"1.6" range:"0.1,10"`
+	// CoarseKnots is the step of the grids on smaller images, which only have to tell the lenses apart.
+	CoarseKnots float64 `json:"coarse_knots,omitempty" unit:"of what is called for" default:"1.6" range:"0.1,10"`
 	// PixelGap is how far below the best a lens still goes on from there to full size: coarse grids move evidences by tens.
 	PixelGap float64 `json:"pixel_gap,omitempty" unit:"log posterior" default:"40" range:"0,1e6"`
+	// PixelBest are how many of these: the best may not be told apart before.
+	PixelBest int `json:"pixel_best,omitempty" unit:"lenses" default:"2" range:"1,100"`
 	// PixelBoxes are how often the grids are laid out anew at the better lens, at most.
 	PixelBoxes int `json:"pixel_boxes,omitempty" unit:"grids" default:"3" range:"1,100"`
 	// PixelSame is the rms difference of deflections below which they stay as they are: a tenth of the finest step.
@@ -199,7 +201,7 @@ func (s Settings) Without(pixels bool) Settings {
 		return s
 	}
 	s.PixelStarts, s.PixelLenses, s.PixelSteps, s.PixelTolerance, s.CoarseKnots, s.PixelGap = 0, 0, 0, 0, 0, 0
-	s.PixelBoxes, s.PixelSame, s.FinerKnots, s.FinerGain, s.FinerTrials = 0, 0, 0, 0, 0
+	s.PixelBest, s.PixelBoxes, s.PixelSame, s.FinerKnots, s.FinerGain, s.FinerTrials = 0, 0, 0, 0, 0, 0
 	return s
 }
 

@@ -81,6 +81,7 @@ func (c *Climber) climbSource(ctx context.Context, label string, side int, found
 // climbNestedSource climbs from each lens on the whole image with the grids that are called for, laid out anew as the lens moves,
 // and then, from the best, on finer ones as long as the evidence rises. The problem takes over the last grids.
 func climbNestedSource(ctx context.Context, c *Climber, found []Found) ([]Found, error) {
+	found = found[:min(c.Settings.PixelBest, len(found))]
 	var out []Found
 	for i, f := range found {
 		c.climbs(fmt.Sprintf("pixelised source, lens %d of %d", i+1, len(found)), c.Settings.PixelBoxes*c.Settings.PixelSteps)
