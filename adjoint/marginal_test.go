@@ -249,8 +249,17 @@ func TestConditionalAgainstDense(t *testing.T) {
 		check.Close(t, fmt.Sprintf("coefficient %d", k), s.Mean[k], mean[k], 1e-8, 0.1)
 		check.Close(t, fmt.Sprintf("deviation of coefficient %d", k), s.SD[k], math.Sqrt(cov.At(k, k)), 1e-8, 0)
 	}
+	solved, deviation, err := p.Amplitudes(theta)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, at := range c.columns {
 		check.Close(t, p.Names()[at], c.Theta[at], mean[v.n+i], 1e-8, 0.1)
+		check.Close(t, "deviation of "+p.Names()[at], deviation[at], math.Sqrt(cov.At(v.n+i, v.n+i)), 1e-8, 0)
+		deviation[at] = 0
+	}
+	if !equal(solved, c.Theta) || !equal(deviation, make([]float64, len(theta))) {
+		t.Errorf("amplitudes: found %v with other deviations %v, expected %v", solved, deviation, c.Theta)
 	}
 	// no amplitude that is not to be negative can be improved upon: the best evidence falls with those that are positive and does
 	// not rise with the others
@@ -594,6 +603,53 @@ func TestHessianByDifferences(t *testing.T) {
 	}
 }
 
+// The images of draws of the source have the mean and the standard deviation that are told of it.
+func TestImagesOfDraws(t *testing.T) {
+	amp := physics.Normal(0.3, 0.5)
+	m := pixelisedModel(PixelisedSpec{Grids: []physics.SplineGrid{{Half: 0.9, N: 6}, {X: 0.1, Half: 0.35, N: 5}}, Components: 1},
+		Component{Group: GroupLensLight, Name: "light", Kind: "sersic", Amplitudes: AmplitudesGaussian, Priors: sersicPriors(&amp, 0.4, 0)})
+	p := openMarginal(t, m, arcsObservation(t, 18, nil), Options{})
+	_, theta := pointOf(p.Posterior, 0.3)
+	c, err := p.Conditional(theta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := p.Images(theta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	src := top.Source
+	all := make([]int, len(c.Sources))
+	for i := range all {
+		all[i] = i
+	}
+	sd := c.Deviation(all, src.W, src.H, src.Scale, top.SourceX, top.SourceY)
+	const draws = 400
+	rng := rand.New(rand.NewPCG(9, 1))
+	sum, square := make([]float64, len(src.Pix)), make([]float64, len(src.Pix))
+	for range draws {
+		img, err := p.DrawImages(theta, rng)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img.SourceX != top.SourceX || img.Source.W != src.W || img.Source.Scale != src.Scale {
+			t.Fatal("the frame of the source moves from draw to draw")
+		}
+		for k, v := range img.Source.Pix {
+			d := v - src.Pix[k]
+			sum[k] += d
+			square[k] += d * d
+		}
+	}
+	for k := 0; k < len(sum); k += 97 {
+		if sd.Pix[k] == 0 {
+			continue
+		}
+		check.Close(t, "mean", sum[k]/draws, 0, 5*sd.Pix[k]/math.Sqrt(draws), 1)
+		check.Close(t, "standard deviation", math.Sqrt(square[k]/draws), sd.Pix[k], 5/math.Sqrt(2*draws), 0)
+	}
+}
+
 func TestMock(t *testing.T) {
 	p := oddMarginal(t)
 	_, theta := pointOf(p.Posterior, 0.3)
@@ -620,6 +676,13 @@ func TestMock(t *testing.T) {
 		}
 		check.Close(t, "mock", img.Model.Pix[i], want, 1e-9, 0.1)
 		at++
+	}
+	held := make([]bool, len(theta))
+	for _, c := range p.inv.columns {
+		held[c.at] = true
+	}
+	if _, _, drawn, err = p.Mock(theta, held, rand.New(rand.NewPCG(3, 1))); err != nil || !equal(drawn, theta) {
+		t.Errorf("parameters that are held move: found %v, expected %v, %v", drawn, theta, err)
 	}
 }
 

@@ -71,11 +71,13 @@ type inversionChunk struct {
 	seen     []bool
 }
 
-// InversionWork is working space for rows of K L.
+// InversionWork is working space for some rows of K L at a time.
 type InversionWork struct {
-	row   []float64 // of K L, and what kern.Spread wants beyond; zeros between calls
-	k     []float64 // a line of a row of K
-	spans []span    // the part of row, of each grid, that may not be zero
+	rows  []float64 // of K L, one after the other, with what kern.Spread wants beyond; zeros between calls
+	pitch int
+	k     []float64 // a line of each of their rows of K
+	line  int
+	spans []span // the part of the row at work, of each grid, that may not be zero
 	trace []float64
 }
 
@@ -175,7 +177,9 @@ func (v *Inversion) layOut() {
 
 // NewWork makes working space for one goroutine.
 func (v *Inversion) NewWork() *InversionWork {
-	return &InversionWork{row: make([]float64, v.n+2*MaxSplines+kern.BlockCols), k: make([]float64, 2*v.rx+1), trace: make([]float64, v.n), spans: make([]span, len(v.parts))}
+	w := &InversionWork{pitch: v.n + 2*MaxSplines + kern.BlockCols, line: 2*v.rx + kern.SpreadRows, trace: make([]float64, v.n), spans: make([]span, len(v.parts))}
+	w.rows, w.k = make([]float64, kern.SpreadRows*w.pitch), make([]float64, kern.SpreadRows*w.line)
+	return w
 }
 
 // measure finds the stencil by the adjoint of the blurring of a single pixel.
@@ -411,51 +415,83 @@ func (v *Inversion) ApplyAdj(dst, plane []float64) {
 	}
 }
 
-// rowAfter makes the part of the cell's row of K L that comes from itself, half of it, and from the cells after it.
-func (v *Inversion) rowAfter(w *InversionWork, cell int) {
-	for i := range w.spans {
-		w.spans[i] = v.reach[2*(cell*len(v.parts)+i)]
+// together is how many cells from the c-th on, before `end`, lie side by side: at most as many as the work has rows for.
+func (v *Inversion) together(c, end int) int {
+	n := 1
+	for x := int(v.plane[c]) % v.width; n < kern.SpreadRows && c+n < end && x+n < v.width && v.plane[c+n] == v.plane[c]+int32(n); {
+		n++
 	}
-	k := v.k[cell*v.half:][:v.half]
-	x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
-	line := v.cellAt[y*v.width:][:v.width]
-	w.k[0] = 0.5 * k[0]
-	v.add(w, w.k, line[x:x+1])
-	end := min(x+v.rx+1, v.width)
-	v.add(w, k[1:], line[x+1:end])
-	for dy := 1; dy <= v.ry && y+dy < v.height; dy++ {
-		from := max(0, x-v.rx)
-		v.add(w, k[v.rx+1+(dy-1)*(2*v.rx+1)+from-(x-v.rx):], v.cellAt[(y+dy)*v.width:][from:end])
+	return n
+}
+
+// seen tells whether any of so many cells has splines.
+func (v *Inversion) seen(c, count int) bool { return v.first[c] < v.first[c+count] }
+
+// makeRows makes the rows of K L of so many cells side by side: whole, or what comes from each itself, half of it, and from
+// the cells after it.
+func (v *Inversion) makeRows(w *InversionWork, c, count int, whole bool) {
+	x, y := int(v.plane[c])%v.width, int(v.plane[c])/v.width
+	first := 0
+	if whole {
+		first = -min(y, v.ry)
+	}
+	for dy := first; dy <= v.ry && y+dy < v.height; dy++ {
+		from, end := max(0, x-v.rx), min(x+count+v.rx, v.width)
+		if dy == 0 && !whole {
+			from = x
+		}
+		clear(w.k)
+		for r := range count {
+			v.lineOf(w.k[r*w.line:], c+r, x+r, dy, from, whole)
+		}
+		kern.Spread(w.rows, w.pitch, w.k, w.line, v.cellAt[(y+dy)*v.width:][from:end], v.first, v.blocks)
 	}
 }
 
-// add adds the rows of L of cells, each times its k.
-func (v *Inversion) add(w *InversionWork, k []float64, cells []int32) {
-	kern.Spread(w.row, k, cells, v.first, v.blocks)
+// lineOf writes the elements of K of a cell, in column x, with those dy rows after it, to k, which begins with the column
+// `from`. Of its own row those after it do unless the row is to be whole, and half of that with itself.
+func (v *Inversion) lineOf(k []float64, cell, x, dy, from int, whole bool) {
+	row := v.k[cell*v.half:][:v.half]
+	lo, end := max(0, x-v.rx), min(x+v.rx+1, v.width)
+	switch {
+	case dy > 0:
+		copy(k[lo-from:], row[v.rx+1+(dy-1)*(2*v.rx+1)+lo-(x-v.rx):][:end-lo])
+	case dy == 0:
+		copy(k[x-from:], row[:end-x])
+		if !whole {
+			k[x-from] *= 0.5
+			return
+		}
+		fallthrough
+	default:
+		v.lineBack(k[lo-from:], cell, x, -dy)
+	}
 }
 
-// rowBefore adds what rowAfter leaves out: the row of K L is then whole.
-func (v *Inversion) rowBefore(w *InversionWork, cell int) {
+// lineBack writes the elements of K of a cell with those dy rows before it.
+func (v *Inversion) lineBack(k []float64, cell, x, dy int) {
+	from, end := v.lineBefore(x, dy)
+	if v.before == nil {
+		y := int(v.plane[cell]) / v.width
+		v.elementsBefore(k, v.cellAt[(y-dy)*v.width:][from:end], x-from, dy)
+		return
+	}
+	at := cell * (v.half - 1)
+	if dy > 0 {
+		at += v.rx + (dy-1)*(2*v.rx+1)
+	}
+	copy(k, v.before[at+from-(x-v.rx):][:end-from])
+}
+
+// row is the r-th row, of the cell c; its spans become those at work.
+func (v *Inversion) row(w *InversionWork, r, c int, whole bool) []float64 {
 	for i := range w.spans {
-		w.spans[i] = v.reach[2*(cell*len(v.parts)+i)+1]
-	}
-	x, y := int(v.plane[cell])%v.width, int(v.plane[cell])/v.width
-	w.k[0] = 0.5 * v.k[cell*v.half]
-	v.add(w, w.k, v.cellAt[y*v.width+x:][:1])
-	for dy := 0; dy <= v.ry && y-dy >= 0; dy++ {
-		from, end := v.lineBefore(x, dy)
-		cells := v.cellAt[(y-dy)*v.width:][from:end]
-		if v.before == nil {
-			v.elementsBefore(w.k, cells, x-from, dy)
-			v.add(w, w.k, cells)
-			continue
+		w.spans[i] = v.reach[2*(c*len(v.parts)+i)]
+		if whole {
+			w.spans[i] = v.reach[2*(c*len(v.parts)+i)+1]
 		}
-		at := cell * (v.half - 1)
-		if dy > 0 {
-			at += v.rx + (dy-1)*(2*v.rx+1)
-		}
-		v.add(w, v.before[at+from-(x-v.rx):], cells)
 	}
+	return w.rows[r*w.pitch:][:v.n]
 }
 
 // lineBefore is the columns of the cells before the one in column x, dy rows below, that it shares elements of K with.
@@ -497,11 +533,11 @@ func (v *Inversion) copyBefore(chunk int) {
 	}
 }
 
-// clear leaves the row as it was found.
-func (w *InversionWork) clear() {
+// clear leaves the row at work as it was found.
+func (w *InversionWork) clear(row []float64) {
 	for _, s := range w.spans {
 		if s.lo < s.hi {
-			clear(w.row[s.lo:s.hi])
+			clear(row[s.lo:s.hi])
 		}
 	}
 }
@@ -519,28 +555,30 @@ const sumRows = 32
 func (v *Inversion) rows(group int) {
 	from, to := v.share(group, len(v.groups))
 	w, f := v.works[group], v.groups[group]
-	for c := from; c < to; c++ {
-		blocks := v.blocks[v.first[c]:v.first[c+1]]
-		if len(blocks) == 0 {
+	for c, count := from, 0; c < to; c += count {
+		if count = v.together(c, to); !v.seen(c, count) {
 			continue
 		}
-		v.rowAfter(w, c)
-		for j := range blocks {
-			p := &blocks[j]
-			for b := range int(p.Rows) {
-				v.addOuter(f, w, int(p.Col)+b*int(p.Stride), p.W[kern.BlockCols*b:][:p.Cols])
+		v.makeRows(w, c, count, false)
+		for r := range count {
+			row := v.row(w, r, c+r, false)
+			for j := v.first[c+r]; j < v.first[c+r+1]; j++ {
+				p := &v.blocks[j]
+				for b := range int(p.Rows) {
+					v.addOuter(f, w, row, int(p.Col)+b*int(p.Stride), p.W[kern.BlockCols*b:][:p.Cols])
+				}
 			}
+			w.clear(row)
 		}
-		w.clear()
 	}
 }
 
-// addOuter adds the row of the work, times each of the weights, to as many rows of f from the a-th on.
-func (v *Inversion) addOuter(f []float64, w *InversionWork, a int, weights []float64) {
+// addOuter adds the row at work, times each of the weights, to as many rows of f from the a-th on.
+func (v *Inversion) addOuter(f []float64, w *InversionWork, row []float64, a int, weights []float64) {
 	for ; len(weights) >= 3; a, weights = a+3, weights[3:] {
 		for _, s := range w.spans {
 			if s.lo < s.hi {
-				kern.AddRows(f[a*v.stride+int(s.lo):], v.stride, w.row[s.lo:s.hi], (*[3]float64)(weights))
+				kern.AddRows(f[a*v.stride+int(s.lo):], v.stride, row[s.lo:s.hi], (*[3]float64)(weights))
 			}
 		}
 	}
@@ -548,7 +586,7 @@ func (v *Inversion) addOuter(f []float64, w *InversionWork, a int, weights []flo
 		for _, s := range w.spans {
 			if s.lo < s.hi {
 				at := (a + i) * v.stride
-				floats.AddScaled(f[at+int(s.lo):at+int(s.hi)], c, w.row[s.lo:s.hi])
+				floats.AddScaled(f[at+int(s.lo):at+int(s.hi)], c, row[s.lo:s.hi])
 			}
 		}
 	}
@@ -590,21 +628,23 @@ type RayAdjoint struct {
 // RayVJP adds the derivative by the place of each ray of the pixels from ≤ k < to of the grid to gx and gy, which have a
 // slice for each source plane that begins with the first of these rays.
 func (v *Inversion) RayVJP(gx, gy [][]float64, a *RayAdjoint, w *InversionWork, from, to int) {
-	f := v.grid.Fine
+	f2 := v.grid.Fine * v.grid.Fine
 	start := int(v.grid.First[from])
-	for k := from; k < to; k++ {
-		for sub := range f * f {
-			cell := k*f*f + sub
-			blocks := v.blocks[v.first[cell]:v.first[cell+1]]
-			if len(blocks) == 0 {
-				continue
-			}
-			v.elements(w, a, cell, blocks)
+	for c, count := from*f2, 0; c < to*f2; c += count {
+		if count = v.together(c, to*f2); !v.seen(c, count) {
+			continue
+		}
+		v.makeRows(w, c, count, true)
+		for r := range count {
+			row := v.row(w, r, c+r, true)
+			v.elements(w, a, row, c+r)
+			w.clear(row)
 			last := int32(-1)
-			for j := range blocks {
-				if part := blocks[j].Part; part != last {
+			for j := v.first[c+r]; j < v.first[c+r+1]; j++ {
+				if part := v.blocks[j].Part; part != last {
 					last = part
-					v.places(gx[v.parts[part].Plane], gy[v.parts[part].Plane], w.trace, k, sub, start, int(part))
+					plane := v.parts[part].Plane
+					v.places(gx[plane], gy[plane], w.trace, (c+r)/f2, (c+r)%f2, start, int(part))
 				}
 			}
 		}
@@ -612,15 +652,13 @@ func (v *Inversion) RayVJP(gx, gy [][]float64, a *RayAdjoint, w *InversionWork, 
 }
 
 // elements writes the derivatives by the elements of L of the cell to w.trace, at their columns.
-func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, blocks []kern.SplineBlock) {
-	v.rowAfter(w, cell)
-	v.rowBefore(w, cell)
+func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, row []float64, cell int) {
 	at := v.plane[cell]
 	blurred := a.Blurred[at]
-	for k := range blocks {
-		p := &blocks[k]
+	for k := v.first[cell]; k < v.first[cell+1]; k++ {
+		p := &v.blocks[k]
 		for b := range int(p.Rows) {
-			v.dots(w, a.Covariance, int(p.Col)+b*int(p.Stride), int(p.Cols))
+			v.dots(w, row, a.Covariance, int(p.Col)+b*int(p.Stride), int(p.Cols))
 		}
 		for b := range int(p.Rows) {
 			o := int(p.Col) + b*int(p.Stride)
@@ -633,17 +671,16 @@ func (v *Inversion) elements(w *InversionWork, a *RayAdjoint, cell int, blocks [
 			}
 		}
 	}
-	w.clear()
 }
 
-// dots writes the scalar products of the row of the work with so many rows of a matrix from the j-th on to w.trace[j:].
-func (v *Inversion) dots(w *InversionWork, a []float64, j, rows int) {
+// dots writes the scalar products of the row at work with so many rows of a matrix from the j-th on to w.trace[j:].
+func (v *Inversion) dots(w *InversionWork, row, a []float64, j, rows int) {
 	clear(w.trace[j : j+rows])
 	var d [3]float64
 	for ; rows >= 3; j, rows = j+3, rows-3 {
 		for _, s := range w.spans {
 			if s.lo < s.hi {
-				kern.RowDots(&d, a[j*v.n+int(s.lo):], v.n, w.row[s.lo:s.hi])
+				kern.RowDots(&d, a[j*v.n+int(s.lo):], v.n, row[s.lo:s.hi])
 				for r, x := range d {
 					w.trace[j+r] += x
 				}
@@ -653,7 +690,7 @@ func (v *Inversion) dots(w *InversionWork, a []float64, j, rows int) {
 	for ; rows > 0; j, rows = j+1, rows-1 {
 		for _, s := range w.spans {
 			if s.lo < s.hi {
-				w.trace[j] += floats.Dot(a[j*v.n+int(s.lo):j*v.n+int(s.hi)], w.row[s.lo:s.hi])
+				w.trace[j] += floats.Dot(a[j*v.n+int(s.lo):j*v.n+int(s.hi)], row[s.lo:s.hi])
 			}
 		}
 	}

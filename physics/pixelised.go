@@ -275,7 +275,7 @@ func (l *Pixelised) prepareImage() error {
 	}
 	l.rms = math.Sqrt(sum / float64(len(l.pix)))
 	if !(l.rms > 0) || math.IsInf(l.rms, 1) {
-		return fmt.Errorf("physics: pixelised source: the envelope's image has the root mean square %g, expected a positive number: %w", l.rms, ErrRange)
+		return fmt.Errorf("physics: pixelised source: the envelope's image has the root mean square %g, expected a positive number, of other latents or another image: %w", l.rms, ErrRange)
 	}
 	clear(l.value)
 	l.image.Brightness(l.value, l.nodeX, l.nodeY)

@@ -45,7 +45,8 @@ func evalCommand() *cli.Command {
 		ArgsUsage: "CONFIG",
 		UsageText: "lenskit eval CONFIG [--params P.json] [--grad] [-o DIR]",
 		Description: "Writes log_likelihood, log_prior, log_posterior, chi2, pixels and reduced_chi2 as JSON; with --grad also gradient (of the log\n" +
-			"posterior) and gradient_log_likelihood by parameter name. Parameters that --params leaves out take their truth, else init,\n" +
+			"posterior) and gradient_log_likelihood by parameter name; of sources of type pixels also memory_mib, what solving for them\n" +
+			"takes. Parameters that --params leaves out take their truth, else init,\n" +
 			"else their prior's centre. With -o the model image and its parts go to DIR/model.fits.\n\n" +
 			"Example: lenskit eval mock.yaml --params mock.truth.json --grad",
 		Flags: append([]cli.Flag{
@@ -87,6 +88,7 @@ type evaluation struct {
 	ReducedChi2    term.JSONFloat      `json:"reduced_chi2"`
 	Gradient       *term.OrderedValues `json:"gradient,omitempty"`
 	GradLikelihood *term.OrderedValues `json:"gradient_log_likelihood,omitempty"`
+	Memory         int                 `json:"memory_mib,omitempty"` // of solving for pixelised sources
 }
 
 // Eval writes the log density of a config's model at given parameters.
@@ -132,6 +134,9 @@ func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *term.Progr
 	if opt.Grad {
 		g, l := p.Named(e.Grad), p.Named(e.GradLikelihood)
 		out.Gradient, out.GradLikelihood = &g, &l
+	}
+	if m := p.Marginal(); m != nil {
+		out.Memory = (m.Bytes() + 1<<20 - 1) >> 20
 	}
 	if opt.Output != "" {
 		if err := run.WriteImages(p, filepath.Join(opt.Output, "model.fits"), theta); err != nil {

@@ -523,7 +523,7 @@ func coolest(p *physics.Prior, factor float64) coolestPrior {
 
 // lights writes the light of a galaxy: Sersic profiles as such, everything else as images.
 func (x *Exporter) lights(e *coolestEntity, comps []config.Component, index int, what string) error {
-	var decoders []string
+	var drawn []string // decoders and pixels, of which fit.fits has the image
 	for i := range comps {
 		comp := &comps[i]
 		id := fmt.Sprintf("%d-galaxy-light-%d", index, len(e.Light))
@@ -535,8 +535,8 @@ func (x *Exporter) lights(e *coolestEntity, comps []config.Component, index int,
 			}
 			e.Light = append(e.Light, *p)
 			continue
-		case comp.Type == "decoder":
-			decoders = append(decoders, comp.Name)
+		case comp.Type == "decoder", comp.Type == config.TypePixels:
+			drawn = append(drawn, comp.Name)
 			continue
 		}
 		img, err := x.render(comp, what)
@@ -547,10 +547,18 @@ func (x *Exporter) lights(e *coolestEntity, comps []config.Component, index int,
 			return err
 		}
 	}
-	if decoders == nil {
+	if drawn == nil {
 		return nil
 	}
-	if len(comps) > 1 || what == "lens_light" && len(decoders) > 0 {
+	if what == "source" && x.cfg.HasPixels() {
+		if err := x.pixels(); err != nil {
+			return err
+		}
+	}
+	if len(comps) > 1 || what == "lens_light" && len(drawn) > 0 {
+		return x.whole(e, comps, index, what)
+	}
+	if comps[0].Type == config.TypePixels {
 		return x.whole(e, comps, index, what)
 	}
 	x.meta["decoder"] = x.decoder(&comps[0])
@@ -608,8 +616,56 @@ func rays(p run.Plane) (x, y []float64) {
 	return x, y
 }
 
-// whole writes the light of several components, among them a decoder, as one image: it takes the place of those written
-// so far.
+// pixels tells of sources of type pixels what their image does not: the standard deviation of each of its pixels, in a file
+// beside it, and the sources as a config has them, with the values of the fit as where to start.
+func (x *Exporter) pixels() error {
+	sd, ok := x.planes["SOURCE_SD"]
+	if !ok {
+		return term.BadInput("%s: has no extension SOURCE_SD, expected that of a source of type %s", filepath.Join(x.Opt.Dir, rundir.FitFITS), config.TypePixels)
+	}
+	sd, err := x.centred(sd, "bilinear")
+	if err != nil {
+		return err
+	}
+	side := max(sd.W, sd.H)
+	g, err := x.image(sd, side, [2]int{}, 0, "source_sd.fits")
+	if err != nil {
+		return err
+	}
+	x.meta[metaSD] = g
+	c := x.cfg.Clone()
+	c.Data, c.Lens, c.LensLight, c.Sky, c.NoiseScale, c.Search = config.DataConfig{Supersampling: 1}, nil, nil, nil, nil, nil
+	for _, comp := range c.Components() {
+		comp.Redshift = 0 // stands in the template
+		for i := range comp.Params {
+			p := &comp.Params[i]
+			if p.Prior.IsFixed() {
+				continue
+			}
+			p.Prior.Truth, p.Prior.Init = nil, nil
+			for k := 0; ; k++ {
+				v, ok := x.values[comp.NameOf(p, k)]
+				if !ok {
+					break
+				}
+				if p.Prior.Init = append(p.Prior.Init, v); !p.Vector {
+					break
+				}
+			}
+		}
+	}
+	x.meta[metaSource] = c.Text(x.out)
+	return nil
+}
+
+// Keys of meta: the image of the standard deviation of the source's, and the sources as YAML of a config.
+const (
+	metaSD     = "pixelated_light_standard_deviation"
+	metaSource = "lenskit_source"
+)
+
+// whole writes the light of several components, among them a decoder or pixels, as one image: it takes the place of those
+// written so far.
 func (x *Exporter) whole(e *coolestEntity, comps []config.Component, index int, what string) error {
 	e.Light = nil
 	prefix := fmt.Sprintf("%d-galaxy-light-", index)
@@ -621,7 +677,11 @@ func (x *Exporter) whole(e *coolestEntity, comps []config.Component, index int, 
 		x.notices = append(x.notices, "the light of the lens, among it a decoder, is written as one image with the PSF in it")
 	} else {
 		var err error
-		if img, err = x.centred(x.planes["SOURCE"], "bilinear"); err != nil {
+		how := "bilinear"
+		if x.cfg.HasPixels() {
+			how = "bicubic"
+		}
+		if img, err = x.centred(x.planes["SOURCE"], how); err != nil {
 			return err
 		}
 	}

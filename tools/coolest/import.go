@@ -19,7 +19,8 @@ func init() { config.RegisterFormat(isCOOLEST, coolestConfig) }
 
 // coolestConfig makes a config of a COOLEST template: the data with noise, PSF and mask, and a component for each
 // profile. Point estimates become where to start, in a template of mode MOCK the truth; priors of parameters that lenskit
-// has too become theirs. Light of the source that is no Sersic becomes the shipped decoder.
+// has too become theirs. Light of the source that is no Sersic becomes the shipped decoder, unless a run of lenskit wrote it and
+// says of which splines it is.
 func coolestConfig(path string, text []byte) (*config.Config, error) {
 	text = bytes.TrimPrefix(text, []byte("\ufeff"))
 	if bytes.Contains(text, []byte(`"py/object"`)) {
@@ -274,9 +275,12 @@ func (m *coolestImport) light(key string, p *coolestProfile, source bool) error 
 			return nil
 		}
 		for _, c := range m.config.Source {
-			if c.Type == "decoder" {
+			if c.Type == "decoder" || c.Type == config.TypePixels {
 				return nil
 			}
+		}
+		if text, ok := m.template.Meta[metaSource].(string); ok && p.Type == "PixelatedRegularGrid" {
+			return m.pixels(text)
 		}
 		m.add(group, "decoder").Interpolation = "bicubic"
 		return nil
@@ -288,6 +292,19 @@ func (m *coolestImport) light(key string, p *coolestProfile, source bool) error 
 		return nil
 	}
 	return m.fail(key+".type", "found %q, expected Sersic, PixelatedRegularGrid, IrregularGrid, Shapelets, Chameleon or Uniform", term.Shown(p.Type))
+}
+
+// pixels takes sources as a run of lenskit had them, with the grids and the priors that the image does not tell.
+func (m *coolestImport) pixels(text string) error {
+	c, err := config.Parse("meta."+metaSource, []byte(text))
+	if err != nil {
+		return m.fail("meta."+metaSource, "%v", err)
+	}
+	if !c.HasPixels() {
+		return m.fail("meta."+metaSource, "found no source of type %s, expected one", config.TypePixels)
+	}
+	m.config.Source = c.Source
+	return nil
 }
 
 // fill takes point estimates and priors into a component: plain parameters one by one, and those that ellipse (nil: none)

@@ -48,6 +48,9 @@ func (o *Observation) Arcs(lensShines bool, lightError, sky float64) (*Arcs, err
 	light, sigma := small.smoothed(small.Noise, arcSmooth)
 	snr := make([]float64, len(light))
 	for k, used := range small.Noise.Used {
+		if !lensShines { // a mock of a source of mean zero is as dark in places as it is bright in others
+			light[k] = math.Abs(light[k])
+		}
 		if used {
 			snr[k] = light[k] / sigma[k]
 		}

@@ -3,6 +3,8 @@ package problem
 import (
 	"fmt"
 	"math"
+	"os"
+	"strings"
 
 	"lenskit/adjoint"
 	"lenskit/physics"
@@ -126,7 +128,7 @@ func (p *Problem) preparePixels() error {
 			return err
 		}
 	}
-	return p.checkSplines()
+	return p.checkSplines(freeMemory())
 }
 
 // layOut gives a source its grids, at the lens that the config starts from, and tells what they miss.
@@ -218,8 +220,9 @@ func (p *Problem) priorGrids(comp *config.Component, step float64) []physics.Spl
 	return nested(all, bright, step, 1)
 }
 
-// checkSplines refuses more splines than there is memory for.
-func (p *Problem) checkSplines() error {
+// checkSplines refuses more splines than can be solved for, or than there is memory for: so many bytes are free, 0 where that is
+// not known.
+func (p *Problem) checkSplines(free int) error {
 	n, last := 0, (*config.Component)(nil)
 	for i := range p.Config.Source {
 		comp := &p.Config.Source[i]
@@ -228,10 +231,33 @@ func (p *Problem) checkSplines() error {
 			last = comp
 		}
 	}
+	key := last.Key("grids")
 	if n > adjoint.MaxCoefficients {
-		return p.Config.Fail(last.Key("grids"), "found %d splines in all, expected at most %d: fewer nodes along a side", n, adjoint.MaxCoefficients)
+		return p.Config.Fail(key, "found %d splines in all, expected at most %d: fewer nodes along a side", n, adjoint.MaxCoefficients)
+	}
+	if need := splineMatrices * 8 * n * n; free > 0 && need > free {
+		return p.Config.Fail(key, "found %d splines in all, whose matrices take %.2f GB where %.2f GB of memory are free: fewer nodes along a side", n, float64(need)/1e9, float64(free)/1e9)
 	}
 	return nil
+}
+
+// splineMatrices is how many matrices of a row and a column for each spline there are at a time: that of the equations, two of
+// partial sums, and the factor and the covariance that the errors of a source are told from.
+const splineMatrices = 5
+
+// freeMemory is the bytes of memory that can be had without swapping, 0 where the system does not tell.
+func freeMemory() int {
+	text, err := os.ReadFile("/proc/meminfo") // of Linux alone
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int
+		if _, err := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); err == nil {
+			return kib << 10
+		}
+	}
+	return 0
 }
 
 // readEnvelope reads the image of an envelope.

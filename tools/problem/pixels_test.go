@@ -137,6 +137,19 @@ func TestPixelsThatCannotBeAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
+	// five matrices of n x n numbers
+	n := p.Config.Source[0].Pixels.Grids[0].Len() + p.Config.Source[0].Pixels.Grids[1].Len()
+	if err := p.checkSplines(40*n*n - 1); err == nil || !strings.Contains(err.Error(), "GB of memory are free: fewer nodes along a side") {
+		t.Errorf("memory: got %v", err)
+	}
+	for _, free := range []int{0, 40 * n * n} {
+		if err := p.checkSplines(free); err != nil {
+			t.Errorf("memory: %v", err)
+		}
+	}
+	if b := p.Marginal().Bytes(); b < 3*8*n*n || b > 100<<20 {
+		t.Errorf("the posterior takes %d bytes with %d splines", b, n)
+	}
 	if last := p.Inputs[len(p.Inputs)-1]; filepath.Base(last.Path) != "light.fits" || last.SHA256 == "" {
 		t.Errorf("inputs: found %+v", p.Inputs)
 	}

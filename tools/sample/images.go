@@ -11,11 +11,15 @@ import (
 	"lenskit/tools/internal/term"
 )
 
+// sourceStream is the number of the stream of random numbers that sources are drawn by.
+const sourceStream = 4
+
 // imageDraws bounds the draws of which images are made.
 const imageDraws = 400
 
 // writeSourceMoments writes samples.fits: mean and standard deviation of the source's brightness, on the frame that the
-// source has at the fit's maximum, and of the model image. Draws are taken at equal distances.
+// source has at the fit's maximum, and of the model image. Draws are taken at equal distances; pixelised sources are drawn from
+// what is known of them at each.
 func (r *sampling) writeSourceMoments(d *Draws) error {
 	theta, err := r.at.theta(r.p)
 	if err != nil {
@@ -35,11 +39,16 @@ func (r *sampling) writeSourceMoments(d *Draws) error {
 	if top.Source != nil {
 		source, plane = newPixelMoments(len(top.Source.Pix)), make([]float64, len(top.Source.Pix))
 	}
+	draw := post.Images
+	if m := r.p.Marginal(); m != nil {
+		rng := r.opt.stream(sourceStream)
+		draw = func(theta []float64) (*adjoint.Images, error) { return m.DrawImages(theta, rng) }
+	}
 	for k := every / 2; k < total; k += every {
 		for i, v := range d.X[k/n][k%n] {
 			theta[r.columns[i]] = v
 		}
-		img, err := post.Images(theta)
+		img, err := draw(theta)
 		if err != nil {
 			return term.Numerical("%s: the model of draw %d cannot be drawn: %w", r.p.Config.File, k, err)
 		}

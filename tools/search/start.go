@@ -12,8 +12,8 @@ import (
 	"lenskit/tools/internal/term"
 )
 
-// given are the coordinates of the start that the config itself states, nil unless every free parameter has an init;
-// amplitudes may lack it, they are fitted.
+// given are the coordinates of the start that the config itself states, nil unless every free parameter has an init. Amplitudes may
+// lack it, they are fitted, and so may the priors of pixelised sources: they begin at their centres.
 func (s *Search) given() ([]float64, error) {
 	post, cfg := s.Problem.Post, s.Problem.Config
 	theta := LaidOut(post)
@@ -34,7 +34,7 @@ func (s *Search) given() ([]float64, error) {
 	for _, c := range cfg.Components() {
 		for i := range c.Params {
 			q := &c.Params[i]
-			if !set(&q.Prior, q.Role, s.Problem.NamesOf(c, q)...) {
+			if !set(&q.Prior, q.Role, s.Problem.NamesOf(c, q)...) && c.Type != config.TypePixels {
 				return nil, nil
 			}
 		}

@@ -127,10 +127,11 @@ func Gemm(c []float64, stride int, a, b []float64, alpha, beta float64) {
 // triangular matrix L, TileRows elements each, with the inverse of its diagonal in the diagonal's place.
 func Solve(x, l []float64) { solveGo(x, l) }
 
-// Spread adds k(i) times the sparse row of each cell i to row; a cell below 0 has none. That of cell c is the blocks
-// first[c] ≤ j < first[c+1]. row goes on after the last column that a block has: by two strides and three numbers.
-func Spread(row, k []float64, cells, first []int32, blocks []SplineBlock) {
-	spreadGo(row, k, cells, first, blocks)
+// Spread adds k(r·line + i) times the sparse row of each cell i to row r of rows, which begin `pitch` apart; a cell below 0 has
+// none. That of cell c is the blocks first[c] ≤ j < first[c+1]. A row goes on after the last column that a block has: by two
+// strides and three numbers.
+func Spread(rows []float64, pitch int, k []float64, line int, cells, first []int32, blocks []SplineBlock) {
+	spreadGo(rows, pitch, k, line, cells, first, blocks)
 }
 
 // AddRows adds src, times each of the weights, to three rows of dst, which begin `pitch` apart.

@@ -15,16 +15,21 @@ type SplineBlock struct {
 	W                 [BlockRows * BlockCols]float64
 }
 
+// SpreadRows is how many rows Spread adds to.
+const SpreadRows = 4
+
 // spreadGo is Spread.
-func spreadGo(row, k []float64, cells, first []int32, blocks []SplineBlock) {
+func spreadGo(rows []float64, pitch int, k []float64, line int, cells, first []int32, blocks []SplineBlock) {
 	for i, c := range cells {
 		if c < 0 {
 			continue
 		}
 		for j := first[c]; j < first[c+1]; j++ {
 			p := &blocks[j]
-			for b := range int(p.Rows) {
-				axpy(row[int(p.Col)+b*int(p.Stride):][:p.Cols], k[i], p.W[BlockCols*b:])
+			for r := range SpreadRows {
+				for b := range int(p.Rows) {
+					axpy(rows[r*pitch+int(p.Col)+b*int(p.Stride):][:p.Cols], k[r*line+i], p.W[BlockCols*b:])
+				}
 			}
 		}
 	}

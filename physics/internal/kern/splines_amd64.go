@@ -3,7 +3,7 @@
 package kern
 
 //go:noescape
-func spreadVec(row, k *float64, cells *int32, n int, first *int32, blocks *SplineBlock)
+func spreadVec(rows *float64, pitch int, k *float64, line int, cells *int32, n int, first *int32, blocks *SplineBlock)
 
 //go:noescape
 func addRowsVec(dst *float64, pitch int, src, weights *float64, n int)
@@ -11,15 +11,16 @@ func addRowsVec(dst *float64, pitch int, src, weights *float64, n int)
 //go:noescape
 func rowDotsVec(sum *[3]float64, a *float64, pitch int, x *float64, n int)
 
-// Spread adds k(i) times the sparse row of each cell i to row; a cell below 0 has none. That of cell c is the blocks
-// first[c] ≤ j < first[c+1]. row goes on after the last column that a block has: by two strides and three numbers.
-func Spread(row, k []float64, cells, first []int32, blocks []SplineBlock) {
+// Spread adds k(r·line + i) times the sparse row of each cell i to row r of rows, which begin `pitch` apart; a cell below 0 has
+// none. That of cell c is the blocks first[c] ≤ j < first[c+1]. A row goes on after the last column that a block has: by two
+// strides and three numbers.
+func Spread(rows []float64, pitch int, k []float64, line int, cells, first []int32, blocks []SplineBlock) {
 	if !Accelerated() || len(cells) == 0 || len(blocks) == 0 {
-		spreadGo(row, k, cells, first, blocks)
+		spreadGo(rows, pitch, k, line, cells, first, blocks)
 		return
 	}
-	_ = k[len(cells)-1]
-	spreadVec(&row[0], &k[0], &cells[0], len(cells), &first[0], &blocks[0])
+	_, _ = k[(SpreadRows-1)*line+len(cells)-1], rows[(SpreadRows-1)*pitch]
+	spreadVec(&rows[0], pitch, &k[0], line, &cells[0], len(cells), &first[0], &blocks[0])
 }
 
 // AddRows adds src, times each of the weights, to three rows of dst, which begin `pitch` apart.

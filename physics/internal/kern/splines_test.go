@@ -29,26 +29,30 @@ func TestSpreadIsTheSum(t *testing.T) {
 				cells = append(cells, int32(rng.IntN(count+1))-1)
 			}
 		}
-		k := normals(rng, len(cells))
+		line := len(cells) + rng.IntN(3)
+		k := normals(rng, SpreadRows*line)
 		const beyond = 2*8 + 3
 		// guards on both sides
-		got := normals(rng, columns+beyond+20)
+		pitch := columns + beyond
+		got := normals(rng, SpreadRows*pitch+20)
 		want := append([]float64(nil), got...)
-		Spread(got[10:10+columns+beyond], k, cells, first, blocks)
+		Spread(got[10:10+SpreadRows*pitch], pitch, k, line, cells, first, blocks)
 		for i, c := range cells {
 			if c < 0 {
 				continue
 			}
 			for _, p := range blocks[first[c]:first[c+1]] {
-				for b := range int(p.Rows) {
-					for a := range int(p.Cols) {
-						want[10+int(p.Col)+b*int(p.Stride)+a] += k[i] * p.W[b*BlockCols+a]
+				for r := range SpreadRows {
+					for b := range int(p.Rows) {
+						for a := range int(p.Cols) {
+							want[10+r*pitch+int(p.Col)+b*int(p.Stride)+a] += k[r*line+i] * p.W[b*BlockCols+a]
+						}
 					}
 				}
 			}
 		}
 		for i := range got {
-			if math.Abs(got[i]-want[i]) > 1e-13*50 || (i < 10 || i >= 10+columns) && got[i] != want[i] {
+			if math.Abs(got[i]-want[i]) > 1e-13*50 || (i < 10 || (i-10)%pitch >= columns) && got[i] != want[i] {
 				t.Fatalf("trial %d: element %d: got %g, want %g", trial, i-10, got[i], want[i])
 			}
 		}

@@ -13,30 +13,38 @@ const (
 	bSize   = bW + 8*3*4
 )
 
-// spreadKernel is spreadGo, of whole blocks.
+// spreadKernel is spreadGo, of whole blocks: each is read once for all rows.
 func spreadKernel() string {
 	var b strings.Builder
 	b.WriteString(`
-// func spreadVec(row, k *float64, cells *int32, n int, first *int32, blocks *SplineBlock)
-TEXT ·spreadVec(SB), NOSPLIT, $0-48
-	MOVQ row+0(FP), DI
-	MOVQ k+8(FP), SI
-	MOVQ cells+16(FP), AX
-	MOVQ n+24(FP), CX
-	MOVQ first+32(FP), BX
-	MOVQ blocks+40(FP), R8
+// func spreadVec(rows *float64, pitch int, k *float64, line int, cells *int32, n int, first *int32, blocks *SplineBlock)
+TEXT ·spreadVec(SB), NOSPLIT, $0-64
+	MOVQ rows+0(FP), DI
+	MOVQ pitch+8(FP), R9
+	MOVQ k+16(FP), SI
+	MOVQ line+24(FP), R10
+	MOVQ cells+32(FP), AX
+	MOVQ n+40(FP), CX
+	MOVQ blocks+56(FP), R8
+	SHLQ $3, R9
+	SHLQ $3, R10
+	LEAQ (R10)(R10*2), R13
 
 cell:
 	DECQ CX
 	JLT  done
-	MOVLQSX (AX), R10
+	MOVLQSX (AX), DX
 	VBROADCASTSD (SI), Y0
+	VBROADCASTSD (SI)(R10*1), Y1
+	VBROADCASTSD (SI)(R10*2), Y2
+	VBROADCASTSD (SI)(R13*1), Y3
 	ADDQ $4, AX
 	ADDQ $8, SI
-	TESTQ R10, R10
+	TESTQ DX, DX
 	JLT  cell
-	MOVLQSX (BX)(R10*4), R11
-	MOVLQSX 4(BX)(R10*4), R12
+	MOVQ first+48(FP), BX
+	MOVLQSX (BX)(DX*4), R11
+	MOVLQSX 4(BX)(DX*4), R12
 	SUBQ R11, R12
 `)
 	emit := func(format string, args ...any) { fmt.Fprintf(&b, "\t"+format+"\n", args...) }
@@ -45,20 +53,28 @@ cell:
 	b.WriteString("\nblock:\n")
 	emit("DECQ R12")
 	emit("JLT  cell")
-	emit("MOVLQSX %d(R11), R10", bCol)
+	emit("MOVLQSX %d(R11), BX", bCol)
 	emit("MOVLQSX %d(R11), DX", bStride)
-	emit("LEAQ (DI)(R10*8), R10")
-	emit("LEAQ (R10)(DX*8), R9")
-	emit("SHLQ $4, DX")
-	lines := []string{"(R10)", "(R9)", "(R10)(DX*1)"}
-	for r := range lines {
-		emit("VMOVUPD %d(R11), Y%d", bW+32*r, 1+r)
+	emit("LEAQ (DI)(BX*8), BX")
+	emit("SHLQ $3, DX")
+	lines := []string{"(BX)", "(BX)(DX*1)", "(BX)(DX*2)"}
+	for l := range lines {
+		emit("VMOVUPD %d(R11), Y%d", bW+32*l, 4+l)
 	}
-	for r, at := range lines {
-		emit("VFMADD213PD %s, Y0, Y%d", at, 1+r)
-	}
-	for r, at := range lines {
-		emit("VMOVUPD Y%d, %s", 1+r, at)
+	for r := range 4 {
+		sum := 7 + 3*(r%2)
+		for l, at := range lines {
+			emit("VMOVUPD %s, Y%d", at, sum+l)
+		}
+		for l := range lines {
+			emit("VFMADD231PD Y%d, Y%d, Y%d", 4+l, r, sum+l)
+		}
+		for l, at := range lines {
+			emit("VMOVUPD Y%d, %s", sum+l, at)
+		}
+		if r < 3 {
+			emit("ADDQ R9, BX")
+		}
 	}
 	emit("ADDQ $%d, R11", bSize)
 	emit("JMP  block")
