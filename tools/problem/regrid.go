@@ -45,3 +45,16 @@ func (p *Problem) Adopt(c *config.Config, opt adjoint.Options) error {
 	p.Model, p.Post = m, post
 	return nil
 }
+
+// WithGridsOf is the problem's config with the grids that it has left out as another config has them.
+func (p *Problem) WithGridsOf(o *config.Config) *config.Config {
+	c := p.Config.Clone()
+	for i := range c.Source {
+		comp := &c.Source[i]
+		k := slices.IndexFunc(o.Source, func(s config.Component) bool { return s.Name == comp.Name && s.Pixels.Grids != nil })
+		if k >= 0 && slices.Contains(p.laidOut, comp.Name) {
+			comp.LayOut(o.Source[k].Pixels.Grids)
+		}
+	}
+	return c
+}

@@ -64,7 +64,7 @@ func (c *Climber) climbSource(ctx context.Context, label string, side int, found
 	}
 	var out []Found
 	for i, f := range found {
-		c.climbs(fmt.Sprintf("%s, lens %d of %d", label, i+1, len(found)), 2*c.Settings.PixelSteps)
+		c.climbs(fmt.Sprintf("%s, lens %d of %d", label, i+1, len(found)), c.Settings.PixelSteps)
 		g := gridded{c: c, obs: obs, key: fmt.Sprintf("%s %d", label, i+1), coarser: c.Settings.CoarseKnots, boxes: 1}
 		if f, err = g.settle(ctx, f); err != nil {
 			return nil, err
