@@ -20,11 +20,12 @@
 //
 // New graphs are made with a [Builder].
 //
-// Shapes are lists of [Dim]: a number, or a number times a symbol such as the batch N. Nothing in the package panics on
+// Shapes are lists of [Dim]: a number, or a number times a symbol such as the batch N; lenskit/onnx/symbolic computes with
+// them. Nothing in the package panics on
 // what a file holds; sizes, nesting and node counts are limited, and the limits are constants beside the code that
 // applies them.
 //
 //	g, err := onnx.Load("decoder.onnx")
-//	d, err := onnx.VJP(g, onnx.DiffOptions{})
+//	d, err := diff.VJP(g, diff.Options{})
 //	err = d.Save("decoder_vjp.onnx")
 package onnx

@@ -1,9 +1,10 @@
 package onnx
 
 import (
-	"fmt"
 	"maps"
 	"slices"
+
+	"lenskit/onnx/symbolic"
 )
 
 // Shallow copies a graph's lists and nodes; tensors and attributes stay shared.
@@ -142,25 +143,11 @@ type Value struct {
 	Shape []Dim
 }
 
-// Dim is one extent of a shape: N when Sym is empty, N times the symbol otherwise. An extent that nothing is known
-// about has a symbol of its own ("?1", "?2", …), so that equal Dims are equal extents.
-type Dim struct {
-	N   int64
-	Sym string
-}
+// Dim is one extent of a shape: a number, or a number times a symbol.
+type Dim = symbolic.Dim
 
-// Known tells whether the extent is a number.
-func (d Dim) Known() bool { return d.Sym == "" }
-
-func (d Dim) String() string {
-	switch {
-	case d.Sym == "":
-		return fmt.Sprint(d.N)
-	case d.N == 1:
-		return d.Sym
-	}
-	return fmt.Sprintf("%d%s", d.N, d.Sym)
-}
+// Fixed is the extent n.
+func Fixed(n int64) Dim { return symbolic.Fixed(n) }
 
 // Node is one operator call. An empty string in In or Out is an optional operand left out.
 type Node struct {

@@ -396,7 +396,7 @@ func (z *normaliser) subgraph(g *Graph, s *irScope) (*Graph, error) {
 	}
 	b := NewBuilder(out, "ir_")
 	b.Taken = z.b.Taken
-	b.Inf.Outer = z.b.Inf
+	b.Inf.Within(z.b.Inf)
 	y := &normaliser{b: b, fns: z.fns, overload: z.overload, opset: z.opset, used: z.used, budget: z.budget}
 	for i, n := range nodes {
 		for _, v := range n.Out {

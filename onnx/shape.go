@@ -7,27 +7,22 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"lenskit/onnx/symbolic"
 )
-
-// MaxKnown is the largest number of elements of an integer tensor whose values are followed.
-const MaxKnown = 1024
-
-// KnownInts is what is known of the values of a small integer tensor (or one of floats that are whole numbers): one
-// Dim per element, in row-major order.
-type KnownInts struct {
-	Shape []int64
-	Elems []Dim
-}
 
 // Inferer infers types and shapes, and the values of shape arithmetic, node by node.
 type Inferer struct {
+	*symbolic.Algebra
 	G     *Graph
+	Vals  map[string]symbolic.Ints
+	Outer *Inferer         // of the graph around a sub-graph; set by Within
 	in    map[string]Value // graph inputs
-	Vals  map[string]KnownInts
-	exprs map[string]Dim // symbols made for expressions
-	Next  int            // number of the last symbol made
-	Outer *Inferer       // of the graph around a sub-graph
 }
+
+// Within says that the graph stands in that of outer, or reads its values: what it does not make is looked for there, and
+// symbols are shared.
+func (f *Inferer) Within(outer *Inferer) { f.Outer, f.Algebra.Outer = outer, outer.Algebra }
 
 // Infer fills Info with the type and the shape of every value of the graph, as far as the inputs determine them, and
 // brings the types and shapes of Outputs up to date. Shapes may depend on the values of small integer tensors: these
@@ -85,7 +80,7 @@ func NewInferer(g *Graph) *Inferer {
 	if g.Info == nil {
 		g.Info = map[string]Value{}
 	}
-	f := &Inferer{G: g, in: map[string]Value{}, Vals: map[string]KnownInts{}, exprs: map[string]Dim{}}
+	f := &Inferer{Algebra: symbolic.NewAlgebra(), G: g, in: map[string]Value{}, Vals: map[string]symbolic.Ints{}}
 	for _, v := range g.Inputs {
 		f.in[v.Name] = v
 		f.reserve(v.Shape)
@@ -116,11 +111,7 @@ func (f *Inferer) Value(name string) Value {
 		return v
 	}
 	if t, ok := f.G.Init[name]; ok {
-		v := Value{Name: name, Type: t.Type, Shape: make([]Dim, len(t.Shape))}
-		for i, d := range t.Shape {
-			v.Shape[i] = Fixed(d)
-		}
-		return v
+		return t.Value(name)
 	}
 	if v, ok := f.G.Info[name]; ok {
 		return v
@@ -136,7 +127,7 @@ func (f *Inferer) Typ(name string) DType { return f.Value(name).Type }
 func (f *Inferer) shape(name string) []Dim { return slices.Clone(f.Value(name).Shape) }
 
 // Ints are the values of a small integer tensor.
-func (f *Inferer) Ints(name string) (KnownInts, bool) {
+func (f *Inferer) Ints(name string) (symbolic.Ints, bool) {
 	if v, ok := f.Vals[name]; ok {
 		return v, true
 	}
@@ -147,13 +138,13 @@ func (f *Inferer) Ints(name string) (KnownInts, bool) {
 				return f.Outer.Ints(name)
 			}
 		}
-		return KnownInts{}, false
+		return symbolic.Ints{}, false
 	}
 	n := t.Count()
-	if n < 0 || n > MaxKnown || t.Type == String {
-		return KnownInts{}, false
+	if n < 0 || n > symbolic.MaxInts || t.Type == String {
+		return symbolic.Ints{}, false
 	}
-	k := KnownInts{Shape: t.Shape, Elems: make([]Dim, n)}
+	k := symbolic.Ints{Shape: t.Shape, Elems: make([]Dim, n)}
 	for i := range k.Elems {
 		if t.Ints != nil {
 			k.Elems[i] = Fixed(t.Ints[i])
@@ -161,7 +152,7 @@ func (f *Inferer) Ints(name string) (KnownInts, bool) {
 		}
 		v := t.Float(i)
 		if v != float64(int64(v)) {
-			return KnownInts{}, false
+			return symbolic.Ints{}, false
 		}
 		k.Elems[i] = Fixed(int64(v))
 	}
@@ -214,7 +205,7 @@ func (f *Inferer) Node(n *Node) error {
 			case !d.Known() && (d.N < 1 || d.N > MaxExtent):
 				// A multiple that is an extent only where it is 0: any extent may stand there.
 				v.Shape = slices.Clone(v.Shape)
-				v.Shape[k] = f.fresh(fmt.Sprintf("extent(%v)", d))
+				v.Shape[k] = f.Fresh(fmt.Sprintf("extent(%v)", d))
 			}
 		}
 		v.Name = name

@@ -3,6 +3,8 @@ package onnx
 import (
 	"fmt"
 	"slices"
+
+	"lenskit/onnx/symbolic"
 )
 
 // body infers the outputs of a body with the given inputs; the body itself is not changed. It returns nil where the
@@ -18,7 +20,7 @@ func (c *ShapeCall) body(g *Graph, in []Value) (f *Inferer, out []Value) {
 		h.Info[g.Inputs[i].Name] = h.Inputs[i]
 	}
 	f = NewInferer(&h)
-	f.Outer = c.Inferer
+	f.Within(c.Inferer)
 	for _, n := range h.Nodes {
 		if f.Node(n) != nil {
 			return nil, nil
@@ -77,7 +79,7 @@ func (c *ShapeCall) either(s, t []Dim) []Dim {
 	s = slices.Clone(s)
 	for i := range s {
 		if s[i] != t[i] {
-			s[i] = c.fresh("")
+			s[i] = c.Fresh("")
 		}
 	}
 	return s
@@ -138,7 +140,7 @@ func loopShape(c *ShapeCall) error {
 	for i := range c.Out {
 		v := out[i+1]
 		if i >= len(kept) && v.Shape != nil {
-			v.Shape = joinDims([]Dim{c.fresh("")}, v.Shape)
+			v.Shape = symbolic.Join([]Dim{c.Fresh("")}, v.Shape)
 		}
 		c.set(i, v.Type, v.Shape)
 	}
@@ -160,7 +162,7 @@ func scanShape(c *ShapeCall) error {
 		return 0
 	}
 	kept, in := all[:len(all)-taken], slices.Clone(all)
-	turns := c.fresh("")
+	turns := c.Fresh("")
 	for i := range taken {
 		v := &in[len(kept)+i]
 		if v.Shape == nil {

@@ -3,6 +3,8 @@ package onnx
 import (
 	"fmt"
 	"slices"
+
+	"lenskit/onnx/symbolic"
 )
 
 // ShapeTable holds the shape function of every operator whose outputs are inferred. Forms of older operator sets that
@@ -105,7 +107,7 @@ func broadcastShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
-	s, err := c.broadcast(c.operands()...)
+	s, err := c.Broadcast(c.operands()...)
 	c.set(0, c.argType(0), s)
 	return err
 }
@@ -114,7 +116,7 @@ func boolBroadcast(c *ShapeCall) error {
 	if err := c.need(2); err != nil {
 		return err
 	}
-	s, err := c.broadcast(c.operands()...)
+	s, err := c.Broadcast(c.operands()...)
 	c.set(0, Bool, s)
 	return err
 }
@@ -123,7 +125,7 @@ func whereShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
-	s, err := c.broadcast(c.operands()...)
+	s, err := c.Broadcast(c.operands()...)
 	c.set(0, c.argType(1), s)
 	return err
 }
@@ -187,7 +189,7 @@ func gemmShape(c *ShapeCall) error {
 	if c.N.Int("transB", 0) != 0 {
 		b = []Dim{b[1], b[0]}
 	}
-	if _, err := same(a[1], b[0]); err != nil {
+	if _, err := symbolic.Same(a[1], b[0]); err != nil {
 		return fmt.Errorf("shapes %v and %v: %w", a, b, err)
 	}
 	c.set(0, c.argType(0), []Dim{a[0], b[1]})
@@ -215,10 +217,10 @@ func matMulShape(c *ShapeCall) error {
 		b = []Dim{b[0], Fixed(1)}
 	}
 	na, nb := len(a), len(b)
-	if _, err := same(a[na-1], b[nb-2]); err != nil {
+	if _, err := symbolic.Same(a[na-1], b[nb-2]); err != nil {
 		return fmt.Errorf("shapes %v and %v: %w", a, b, err)
 	}
-	s, err := c.broadcast(a[:na-2], b[:nb-2])
+	s, err := c.Broadcast(a[:na-2], b[:nb-2])
 	if err != nil {
 		return err
 	}
@@ -266,7 +268,7 @@ func einsumShape(c *ShapeCall) error {
 			if extra < 0 {
 				return fmt.Errorf("equation: operand %d: found rank %d, expected at least %d", i, len(s), letters)
 			}
-			if dots, err = c.broadcast(dots0(dots), s[k:k+extra]); err != nil {
+			if dots, err = c.Broadcast(dots0(dots), s[k:k+extra]); err != nil {
 				return err
 			}
 			s = append(slices.Clone(s[:k]), s[k+extra:]...)
@@ -280,7 +282,7 @@ func einsumShape(c *ShapeCall) error {
 			d, ok := sizes[r]
 			if !ok {
 				sizes[r] = s[k]
-			} else if sizes[r], err = c.broadcastDim(d, s[k]); err != nil {
+			} else if sizes[r], err = c.BroadcastDim(d, s[k]); err != nil {
 				return fmt.Errorf("equation: index %c: %w", r, err)
 			}
 		}
@@ -381,9 +383,9 @@ func attentionShape(c *ShapeCall) error {
 			return fmt.Errorf("found q_num_heads %d and kv_num_heads %d, expected at least 1 for rank 3", qh, kh)
 		}
 		heads := func(s []Dim, h int64) []Dim {
-			return []Dim{s[0], Fixed(h), s[1], c.affine(s[2], 1, 0, h, 0)}
+			return []Dim{s[0], Fixed(h), s[1], c.Affine(s[2], 1, 0, h, 0)}
 		}
-		y := []Dim{q[0], q[1], c.mul(c.affine(v[2], 1, 0, kh, 0), Fixed(qh))}
+		y := []Dim{q[0], q[1], c.Mul(c.Affine(v[2], 1, 0, kh, 0), Fixed(qh))}
 		q, k, v = heads(q, qh), heads(k, kh), heads(v, kh)
 		c.set(0, t, y)
 	} else {
@@ -394,7 +396,7 @@ func attentionShape(c *ShapeCall) error {
 		if len(past) != 4 {
 			return nil
 		}
-		total = c.add(past[2], k[2])
+		total = c.Add(past[2], k[2])
 	}
 	c.set(1, c.argType(1), []Dim{k[0], k[1], total, k[3]})
 	c.set(2, c.argType(2), []Dim{v[0], v[1], total, v[3]})
@@ -431,7 +433,7 @@ func (c *ShapeCall) newShapeWindow(spatial int, kernel []int64) (w shapeWindow, 
 	}
 	for i := range spatial {
 		k, s, d := w.kernel[i], w.stride[i], w.dilation[i]
-		if k < 1 || s < 1 || d < 1 || k > MaxExtent || s > MaxExtent || d > MaxExtent || absInt(pads[i]) > MaxExtent || absInt(pads[spatial+i]) > MaxExtent {
+		if k < 1 || s < 1 || d < 1 || k > MaxExtent || s > MaxExtent || d > MaxExtent || symbolic.Abs(pads[i]) > MaxExtent || symbolic.Abs(pads[spatial+i]) > MaxExtent {
 			return w, fmt.Errorf("found kernel %v, strides %v, dilations %v and pads %v, expected positive numbers within the limits", w.kernel, w.stride, w.dilation, pads)
 		}
 	}
@@ -451,16 +453,16 @@ func (w shapeWindow) extent(i int) int64 { return (w.kernel[i]-1)*w.dilation[i] 
 func (c *ShapeCall) slide(w shapeWindow, i int, d Dim, ceil bool) (Dim, error) {
 	s := w.stride[i]
 	if w.auto == "SAME_UPPER" || w.auto == "SAME_LOWER" {
-		return c.affine(d, 1, s-1, s, 0), nil // ⌈d/s⌉
+		return c.Affine(d, 1, s-1, s, 0), nil // ⌈d/s⌉
 	}
 	pad := w.begin[i] + w.end[i]
 	if d.Known() && d.N+pad < w.extent(i) && !ceil {
 		return d, fmt.Errorf("axis %d: found extent %v with pads %d, expected at least the kernel's %d", i+2, d, pad, w.extent(i))
 	}
 	if !ceil {
-		return c.affine(d, 1, pad-w.extent(i), s, 1), nil
+		return c.Affine(d, 1, pad-w.extent(i), s, 1), nil
 	}
-	out := c.affine(d, 1, pad-w.extent(i)+s-1, s, 1)
+	out := c.Affine(d, 1, pad-w.extent(i)+s-1, s, 1)
 	// A window that would begin in the padding after the end is left out.
 	if d.Known() && (out.N-1)*s >= d.N+w.begin[i] {
 		out.N--
@@ -546,13 +548,13 @@ func convTransposeShape(c *ShapeCall) error {
 	if group < 1 || group > MaxExtent {
 		return fmt.Errorf("group: found %d, expected at least 1", group)
 	}
-	if _, err := same(x[1], w[0]); err != nil {
+	if _, err := symbolic.Same(x[1], w[0]); err != nil {
 		return fmt.Errorf("channels of input %v and weights %v: %w", x, w, err)
 	}
 	if w[0].Known() && w[0].N%group != 0 {
 		return fmt.Errorf("found %v channels, expected a multiple of the %d groups", w[0], group)
 	}
-	out := []Dim{x[0], c.mul(w[1], Fixed(group))}
+	out := []Dim{x[0], c.Mul(w[1], Fixed(group))}
 	kernel, ok := spatialKernel(w)
 	if !ok {
 		if kernel = c.N.Ints("kernel_shape"); kernel == nil {
@@ -583,10 +585,10 @@ func convTransposeShape(c *ShapeCall) error {
 		case given != nil:
 			out = append(out, Fixed(given[i]))
 		case win.auto == "SAME_UPPER" || win.auto == "SAME_LOWER":
-			out = append(out, c.mul(d, Fixed(win.stride[i])))
+			out = append(out, c.Mul(d, Fixed(win.stride[i])))
 		default:
 			p := extra[i] + win.extent(i) - win.stride[i] - win.begin[i] - win.end[i]
-			out = append(out, c.affine(d, win.stride[i], p, 1, 0))
+			out = append(out, c.Affine(d, win.stride[i], p, 1, 0))
 		}
 	}
 	c.set(0, t, out)
@@ -659,7 +661,7 @@ func col2imShape(c *ShapeCall) error {
 		}
 		size *= b
 	}
-	c.set(0, c.argType(0), append([]Dim{x[0], c.affine(x[1], 1, 0, size, 0)}, image...))
+	c.set(0, c.argType(0), append([]Dim{x[0], c.Affine(x[1], 1, 0, size, 0)}, image...))
 	return nil
 }
 
@@ -711,7 +713,7 @@ func batchNormShape(c *ShapeCall) error {
 		c.set(i, c.argType(3), c.arg(3))
 	}
 	if x, s := c.arg(0), c.arg(1); len(x) > 1 && len(s) == 1 {
-		if _, err := same(x[1], s[0]); err != nil {
+		if _, err := symbolic.Same(x[1], s[0]); err != nil {
 			return fmt.Errorf("channels of input %v and scale %v: %w", x, s, err)
 		}
 	}
@@ -774,8 +776,8 @@ func concatShape(c *ShapeCall) error {
 		}
 		for k, d := range s {
 			if k == a {
-				first[k] = c.add(first[k], d)
-			} else if first[k], err = same(first[k], d); err != nil {
+				first[k] = c.Add(first[k], d)
+			} else if first[k], err = symbolic.Same(first[k], d); err != nil {
 				return err
 			}
 		}
@@ -797,7 +799,7 @@ func depthToSpaceShape(c *ShapeCall) error {
 	if len(x) != 4 || b < 1 || b > 1<<15 || x[1].N%(b*b) != 0 {
 		return fmt.Errorf("found input %v and block size %d, expected [N C H W] with C a multiple of the block", x, b)
 	}
-	c.set(0, c.argType(0), []Dim{x[0], c.affine(x[1], 1, 0, b*b, 0), c.mul(x[2], Fixed(b)), c.mul(x[3], Fixed(b))})
+	c.set(0, c.argType(0), []Dim{x[0], c.Affine(x[1], 1, 0, b*b, 0), c.Mul(x[2], Fixed(b)), c.Mul(x[3], Fixed(b))})
 	return nil
 }
 
@@ -814,7 +816,7 @@ func spaceToDepthShape(c *ShapeCall) error {
 	if len(x) != 4 || b < 1 || b > 1<<15 || x[2].Known() && x[2].N%b != 0 || x[3].Known() && x[3].N%b != 0 {
 		return fmt.Errorf("found input %v and block size %d, expected [N C H W] with H and W multiples of the block", x, b)
 	}
-	c.set(0, c.argType(0), []Dim{x[0], c.mul(x[1], Fixed(b*b)), c.affine(x[2], 1, 0, b, 0), c.affine(x[3], 1, 0, b, 0)})
+	c.set(0, c.argType(0), []Dim{x[0], c.Mul(x[1], Fixed(b*b)), c.Affine(x[2], 1, 0, b, 0), c.Affine(x[3], 1, 0, b, 0)})
 	return nil
 }
 
@@ -839,7 +841,7 @@ func expandShape(c *ShapeCall) error {
 	if want == nil || x == nil {
 		return nil
 	}
-	s, err := c.broadcast(x, want)
+	s, err := c.Broadcast(x, want)
 	c.set(0, c.argType(0), s)
 	return err
 }
@@ -860,7 +862,7 @@ func flattenShape(c *ShapeCall) error {
 	if a < 0 {
 		a += int64(len(x))
 	}
-	c.set(0, c.argType(0), []Dim{c.size(x[:a]), c.size(x[a:])})
+	c.set(0, c.argType(0), []Dim{c.Size(x[:a]), c.Size(x[a:])})
 	return nil
 }
 
@@ -884,7 +886,7 @@ func reshapeShape(c *ShapeCall) error {
 		switch {
 		case d.Known() && d.N == 0 && c.N.Int("allowzero", 0) == 0:
 			if x == nil {
-				want[i] = c.fresh("")
+				want[i] = c.Fresh("")
 			} else if i >= len(x) {
 				return fmt.Errorf("shape: found 0 at %d, expected an axis of input %v", i, x)
 			} else {
@@ -903,32 +905,32 @@ func reshapeShape(c *ShapeCall) error {
 	}
 	if x == nil {
 		if minus >= 0 {
-			want[minus] = c.fresh("")
+			want[minus] = c.Fresh("")
 		}
 		c.set(0, t, want)
 		return nil
 	}
-	total := dimProduct(x)
+	total := symbolic.Product(x)
 	open := minus
 	if open < 0 {
 		open = guess
 	}
 	if open < 0 {
-		if to := dimProduct(want); total.ok && to.ok && len(total.syms) == 0 && len(to.syms) == 0 && total.n != to.n {
-			return fmt.Errorf("found %d elements of %v, expected %d for shape %v", total.n, x, to.n, want)
+		if to := symbolic.Product(want); total.OK && to.OK && len(total.Syms) == 0 && len(to.Syms) == 0 && total.N != to.N {
+			return fmt.Errorf("found %d elements of %v, expected %d for shape %v", total.N, x, to.N, want)
 		}
 		c.set(0, t, want)
 		return nil
 	}
-	others := dimProduct(joinDims(want[:open], want[open+1:]))
-	switch q := total.over(others); {
-	case q.ok:
-		want[open] = c.dim(q)
-	case minus >= 0 && total.ok && others.ok && len(total.syms) == 0 && len(others.syms) == 0 && total.n != 0:
-		return fmt.Errorf("found %d elements of %v, expected a multiple of %d for shape %v", total.n, x, others.n, want)
+	others := symbolic.Product(symbolic.Join(want[:open], want[open+1:]))
+	switch q := total.Over(others); {
+	case q.OK:
+		want[open] = c.Dim(q)
+	case minus >= 0 && total.OK && others.OK && len(total.Syms) == 0 && len(others.Syms) == 0 && total.N != 0:
+		return fmt.Errorf("found %d elements of %v, expected a multiple of %d for shape %v", total.N, x, others.N, want)
 	case minus >= 0:
-		key := fmt.Sprintf("size%v/%v", x, joinDims(want[:open], want[open+1:]))
-		want[open] = c.fresh(key)
+		key := fmt.Sprintf("size%v/%v", x, symbolic.Join(want[:open], want[open+1:]))
+		want[open] = c.Fresh(key)
 	}
 	c.set(0, t, want)
 	return nil
@@ -1057,7 +1059,7 @@ func padShape(c *ShapeCall) error {
 	}
 	out := slices.Clone(x)
 	for i, a := range axes {
-		out[a] = c.add(out[a], c.add(pads[i], pads[i+len(axes)]))
+		out[a] = c.Add(out[a], c.Add(pads[i], pads[i+len(axes)]))
 	}
 	c.set(0, t, out)
 	return nil
@@ -1090,7 +1092,7 @@ func resizeShape(c *ShapeCall) error {
 	out := slices.Clone(x)
 	unknown := func() {
 		for _, a := range axes {
-			out[a] = c.fresh("")
+			out[a] = c.Fresh("")
 		}
 		c.set(0, t, out)
 	}
@@ -1156,12 +1158,12 @@ func resizeShape(c *ShapeCall) error {
 		case x[a].Known() && n <= MaxExtent:
 			// The product is taken in float32, in which 10·0.7 is 7.
 			out[a] = Fixed(int64(float32(x[a].N) * float32(s)))
-		case !x[a].Known() && n == float64(int64(n)) && n >= 1 && n < maxCoefficient:
-			out[a] = Dim{int64(n), x[a].Sym}
+		case !x[a].Known() && n == float64(int64(n)) && n >= 1 && symbolic.Bounded(int64(n)):
+			out[a] = Dim{N: int64(n), Sym: x[a].Sym}
 		case x[a].Known():
 			return fmt.Errorf("scales: found %v for input %v, expected extents of at most %d", scales, x, MaxExtent)
 		default:
-			out[a] = c.fresh(fmt.Sprintf("floor(%v*%g)", x[a], s))
+			out[a] = c.Fresh(fmt.Sprintf("floor(%v*%g)", x[a], s))
 		}
 	}
 	c.set(0, t, out)
@@ -1223,7 +1225,7 @@ func sliceShape(c *ShapeCall) error {
 			step = steps[i]
 		}
 		if !ok1 || !ok2 || !okSteps {
-			out[a] = c.fresh("")
+			out[a] = c.Fresh("")
 			continue
 		}
 		if out[a], err = c.sliceDim(x[a], starts[i], ends[i], step); err != nil {
@@ -1237,7 +1239,7 @@ func sliceShape(c *ShapeCall) error {
 // sliceDim is the extent that a slice leaves of d.
 func (c *ShapeCall) sliceDim(d, start, end Dim, step int64) (Dim, error) {
 	if d.Known() && start.Known() && end.Known() {
-		_, n, err := sliceOf(start.N, end.N, step, d.N)
+		_, n, err := symbolic.Span(start.N, end.N, step, d.N)
 		return Fixed(n), err
 	}
 	if step == 0 {
@@ -1251,13 +1253,13 @@ func (c *ShapeCall) sliceDim(d, start, end Dim, step int64) (Dim, error) {
 	case step == 1 && start == Fixed(0) && !end.Known() && d.Sym == end.Sym && end.N > 0 && end.N <= d.N:
 		return end, nil
 	case step == 1 && whole && start.Sym == d.Sym && start.N > 0 && start.N < d.N:
-		return Dim{d.N - start.N, d.Sym}, nil
+		return Dim{N: d.N - start.N, Sym: d.Sym}, nil
 	case step == 1 && !start.Known() && start.Sym == d.Sym && end.Sym == d.Sym && 0 < start.N && start.N <= end.N && end.N <= d.N:
-		return c.add(end, neg(start)), nil
+		return c.Add(end, start.Neg()), nil
 	case step == 1 && d.Known() && start == Fixed(0) && !end.Known() && end.Sym[0] != '?':
-		return c.fresh(fmt.Sprintf("min(%v, %v)", d, end)), nil
+		return c.Fresh(fmt.Sprintf("min(%v, %v)", d, end)), nil
 	}
-	return c.fresh(fmt.Sprintf("slice(%v, %v, %v, %d)", d, start, end, step)), nil
+	return c.Fresh(fmt.Sprintf("slice(%v, %v, %v, %d)", d, start, end, step)), nil
 }
 
 func splitShape(c *ShapeCall) error {
@@ -1290,7 +1292,7 @@ func splitShape(c *ShapeCall) error {
 			return fmt.Errorf("num_outputs: found %d, expected the number of outputs %d", k, n)
 		}
 		// All parts have ⌈extent/n⌉ but the last, which may be smaller.
-		part := c.affine(x[a], 1, n-1, n, 0)
+		part := c.Affine(x[a], 1, n-1, n, 0)
 		for i := range parts {
 			parts[i] = part
 		}
@@ -1301,7 +1303,7 @@ func splitShape(c *ShapeCall) error {
 			}
 			parts[n-1] = Fixed(last)
 		} else if part.Sym != x[a].Sym {
-			parts[n-1] = c.fresh(fmt.Sprintf("last(%v, %d)", x[a], n))
+			parts[n-1] = c.Fresh(fmt.Sprintf("last(%v, %d)", x[a], n))
 		}
 	}
 	if len(parts) != len(c.Out) {
@@ -1312,7 +1314,7 @@ func splitShape(c *ShapeCall) error {
 		s := slices.Clone(x)
 		s[a] = d
 		c.set(i, t, s)
-		sum = c.add(sum, d)
+		sum = c.Add(sum, d)
 	}
 	if sum.Known() && x[a].Known() && sum != x[a] {
 		return fmt.Errorf("split: found parts %v, expected a sum of %v", parts, x[a])
@@ -1339,7 +1341,7 @@ func tileShape(c *ShapeCall) error {
 	}
 	out := make([]Dim, len(x))
 	for i := range out {
-		out[i] = c.mul(x[i], rep[i])
+		out[i] = c.Mul(x[i], rep[i])
 	}
 	c.set(0, c.argType(0), out)
 	return nil
@@ -1385,7 +1387,7 @@ func gatherShape(c *ShapeCall) error {
 	if err != nil {
 		return err
 	}
-	c.set(0, c.argType(0), joinDims(x[:a], idx, x[a+1:]))
+	c.set(0, c.argType(0), symbolic.Join(x[:a], idx, x[a+1:]))
 	return nil
 }
 
@@ -1411,7 +1413,7 @@ func gatherNDShape(c *ShapeCall) error {
 	if b < 0 || b+k > int64(len(x)) || b >= int64(len(idx)) {
 		return fmt.Errorf("found data %v, indices %v and batch_dims %d, expected at most as many indices as axes", x, idx, b)
 	}
-	c.set(0, c.argType(0), joinDims(idx[:len(idx)-1], x[b+k:]))
+	c.set(0, c.argType(0), symbolic.Join(idx[:len(idx)-1], x[b+k:]))
 	return nil
 }
 
@@ -1428,11 +1430,11 @@ func oneHotShape(c *ShapeCall) error {
 	if err != nil {
 		return err
 	}
-	depth := c.fresh("")
+	depth := c.Fresh("")
 	if e, ok := c.elems(1); ok && len(e) == 1 {
 		depth = e[0]
 	}
-	c.set(0, c.argType(2), joinDims(idx[:a], []Dim{depth}, idx[a:]))
+	c.set(0, c.argType(2), symbolic.Join(idx[:a], []Dim{depth}, idx[a:]))
 	return nil
 }
 
@@ -1450,9 +1452,9 @@ func argShape(c *ShapeCall) error {
 		return err
 	}
 	if c.N.Int("keepdims", 1) != 0 {
-		c.set(0, Int64, joinDims(x[:a], []Dim{Fixed(1)}, x[a+1:]))
+		c.set(0, Int64, symbolic.Join(x[:a], []Dim{Fixed(1)}, x[a+1:]))
 	} else {
-		c.set(0, Int64, joinDims(x[:a], []Dim{}, x[a+1:]))
+		c.set(0, Int64, symbolic.Join(x[:a], []Dim{}, x[a+1:]))
 	}
 	return nil
 }
@@ -1471,7 +1473,7 @@ func topKShape(c *ShapeCall) error {
 	if err != nil {
 		return err
 	}
-	x[a] = c.fresh("")
+	x[a] = c.Fresh("")
 	if e, ok := c.elems(1); ok && len(e) == 1 {
 		x[a] = e[0]
 	} else if k := c.N.Int("k", 0); k > 0 {
@@ -1484,7 +1486,7 @@ func topKShape(c *ShapeCall) error {
 
 func nonZeroShape(c *ShapeCall) error {
 	if x := c.arg(0); x != nil {
-		c.set(0, Int64, []Dim{Fixed(int64(len(x))), c.fresh("")})
+		c.set(0, Int64, []Dim{Fixed(int64(len(x))), c.Fresh("")})
 	} else {
 		c.set(0, Int64, nil)
 	}
@@ -1496,7 +1498,7 @@ func compressShape(c *ShapeCall) error {
 	c.set(0, c.argType(0), nil)
 	a, ok := c.N.Attr["axis"]
 	if !ok {
-		c.set(0, c.argType(0), []Dim{c.fresh("")})
+		c.set(0, c.argType(0), []Dim{c.Fresh("")})
 		return nil
 	}
 	if x == nil {
@@ -1506,7 +1508,7 @@ func compressShape(c *ShapeCall) error {
 	if err != nil {
 		return err
 	}
-	x[k] = c.fresh("")
+	x[k] = c.Fresh("")
 	c.set(0, c.argType(0), x)
 	return nil
 }
@@ -1558,7 +1560,7 @@ func rangeShape(c *ShapeCall) error {
 	if err := c.need(3); err != nil {
 		return err
 	}
-	c.set(0, c.argType(0), []Dim{c.fresh("")})
+	c.set(0, c.argType(0), []Dim{c.Fresh("")})
 	start, ok1 := c.elems(0)
 	limit, ok2 := c.elems(1)
 	step, ok3 := c.elems(2)
@@ -1566,19 +1568,19 @@ func rangeShape(c *ShapeCall) error {
 		return nil
 	}
 	k := step[0].N
-	if k == 0 || !bounded(k) {
+	if k == 0 || !symbolic.Bounded(k) {
 		return fmt.Errorf("delta: found %d, expected another number", k)
 	}
-	span := c.add(limit[0], neg(start[0]))
+	span := c.Add(limit[0], start[0].Neg())
 	if k < 0 {
-		span, k = neg(span), -k
+		span, k = span.Neg(), -k
 	}
-	d := c.affine(span, 1, k-1, k, 0)
+	d := c.Affine(span, 1, k-1, k, 0)
 	if d.Known() {
 		d.N = max(d.N, 0)
 	}
 	if d.Sym != "" && d.N < 0 {
-		d = c.fresh("")
+		d = c.Fresh("")
 	}
 	c.set(0, c.argType(0), []Dim{d})
 	return nil
@@ -1588,7 +1590,7 @@ func shapeShape(c *ShapeCall) error {
 	if err := c.need(1); err != nil {
 		return err
 	}
-	c.set(0, Int64, []Dim{c.fresh("")})
+	c.set(0, Int64, []Dim{c.Fresh("")})
 	if x := c.arg(0); x != nil {
 		from, to := shapeRange(c.N.Int("start", 0), c.N.Int("end", 1<<62), int64(len(x)))
 		c.set(0, Int64, []Dim{Fixed(to - from)})

@@ -33,7 +33,7 @@ func (c *ShapeCall) number(i int) Dim {
 	if e, ok := c.elems(i); ok && len(e) == 1 {
 		return e[0]
 	}
-	return c.fresh("")
+	return c.Fresh("")
 }
 
 // regionShape: a window of fixed size for each region.
@@ -76,7 +76,7 @@ func maxUnpoolShape(c *ShapeCall) error {
 		return err
 	}
 	for i := range win.kernel {
-		x[i+2] = c.affine(x[i+2], win.stride[i], -win.stride[i], 1, win.kernel[i]-win.begin[i]-win.end[i])
+		x[i+2] = c.Affine(x[i+2], win.stride[i], -win.stride[i], 1, win.kernel[i]-win.begin[i]-win.end[i])
 	}
 	c.set(0, c.argType(0), x)
 	return nil
@@ -123,7 +123,7 @@ func detShape(c *ShapeCall) error {
 }
 
 func nonMaxShape(c *ShapeCall) error {
-	c.set(0, Int64, []Dim{c.fresh(""), Fixed(3)})
+	c.set(0, Int64, []Dim{c.Fresh(""), Fixed(3)})
 	return nil
 }
 
@@ -131,9 +131,9 @@ func nonMaxShape(c *ShapeCall) error {
 func uniqueShape(c *ShapeCall) error {
 	x := slices.Clone(c.arg(0))
 	c.set(0, c.argType(0), nil)
-	found := []Dim{c.fresh("")}
+	found := []Dim{c.Fresh("")}
 	c.set(1, Int64, found)
-	c.set(2, Int64, []Dim{c.fresh("")})
+	c.set(2, Int64, []Dim{c.Fresh("")})
 	c.set(3, Int64, found)
 	if x == nil {
 		return nil
@@ -141,7 +141,7 @@ func uniqueShape(c *ShapeCall) error {
 	a, ok := c.N.Attr["axis"]
 	if !ok {
 		c.set(0, c.argType(0), found)
-		c.set(2, Int64, []Dim{c.size(x)})
+		c.set(2, Int64, []Dim{c.Size(x)})
 		return nil
 	}
 	k, err := NormAxis(a.Int, len(x))
@@ -157,7 +157,7 @@ func uniqueShape(c *ShapeCall) error {
 func stringNormalizerShape(c *ShapeCall) error {
 	x := slices.Clone(c.arg(0))
 	if len(x) > 0 {
-		x[len(x)-1] = c.fresh("") // words may be left out
+		x[len(x)-1] = c.Fresh("") // words may be left out
 	}
 	c.set(0, String, x)
 	return nil
@@ -212,7 +212,7 @@ func windowShape(c *ShapeCall) error {
 }
 
 func melShape(c *ShapeCall) error {
-	c.set(0, c.typeAttr("output_datatype", Float32), []Dim{c.affine(c.number(1), 1, 0, 2, 1), c.number(0)})
+	c.set(0, c.typeAttr("output_datatype", Float32), []Dim{c.Affine(c.number(1), 1, 0, 2, 1), c.number(0)})
 	return nil
 }
 
@@ -241,7 +241,7 @@ func dftShape(c *ShapeCall) error {
 		x[a] = c.number(1)
 	}
 	if half {
-		x[a] = c.affine(x[a], 1, 0, 2, 1)
+		x[a] = c.Affine(x[a], 1, 0, 2, 1)
 	}
 	x[len(x)-1] = Fixed(2)
 	c.set(0, c.argType(0), x)
@@ -254,7 +254,7 @@ func stftShape(c *ShapeCall) error {
 	}
 	x := c.arg(0)
 	c.set(0, c.argType(0), nil)
-	length := c.fresh("")
+	length := c.Fresh("")
 	if c.has(3) {
 		length = c.number(3)
 	} else if s := c.arg(2); len(s) == 1 {
@@ -264,9 +264,9 @@ func stftShape(c *ShapeCall) error {
 	if len(x) < 2 || !ok || step < 1 {
 		return nil
 	}
-	frames := c.affine(c.add(x[1], neg(length)), 1, 0, step, 1)
+	frames := c.Affine(c.Add(x[1], length.Neg()), 1, 0, step, 1)
 	if c.N.Int("onesided", 1) != 0 {
-		length = c.affine(length, 1, 0, 2, 1)
+		length = c.Affine(length, 1, 0, 2, 1)
 	}
 	c.set(0, c.argType(0), []Dim{x[0], frames, length, Fixed(2)})
 	return nil

@@ -15,7 +15,7 @@ var operatorText string
 // signature is what the standard says of an operator from one operator set on.
 type signature struct {
 	Since                      int
-	MinIn, MaxIn, MinOut, Most int // maxIn and most are -1 without a limit
+	MinIn, MaxIn, MinOut, Most int // MaxIn and Most are -1 without a limit
 	Attr                       map[string]string
 	Gone                       bool
 }

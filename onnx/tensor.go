@@ -77,6 +77,15 @@ func (d DType) Widened() DType {
 	return d
 }
 
+// Value describes a value of the given name that is the tensor.
+func (t *Tensor) Value(name string) Value {
+	v := Value{Name: name, Type: t.Type, Shape: make([]Dim, len(t.Shape))}
+	for i, d := range t.Shape {
+		v.Shape[i] = Fixed(d)
+	}
+	return v
+}
+
 // SizeOf is the number of elements of a tensor of shape s, or an error when the shape is beyond the limits.
 func SizeOf(s []int64) (int, error) {
 	if len(s) > MaxRank {

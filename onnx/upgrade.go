@@ -362,7 +362,7 @@ func (z *normaliser) tidyResize(n *Node) error {
 	}
 	n.In = slices.Clone(n.In)
 	for i := 1; i < len(n.In); i++ {
-		if t := z.b.Inf.init(n.In[i]); t != nil && t.Count() == 0 || i == 1 && mode != "tf_crop_and_resize" {
+		if t := z.b.Inf.Tensor(n.In[i]); t != nil && t.Count() == 0 || i == 1 && mode != "tf_crop_and_resize" {
 			n.In[i] = ""
 		}
 	}

@@ -10,7 +10,7 @@ type Gram struct {
 	n     int
 	rows  []float64 // n rows of a stretch, then rows of zeros up to a whole block
 	pitch int
-	sum   []float64 // n x pitchSum, upper
+	sum   []float64 // n x width, upper
 	width int
 }
 

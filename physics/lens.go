@@ -26,8 +26,9 @@ const (
 
 // Lens is a mass profile in one plane. Set takes the parameters (in the order of Params) and may build tables; it
 // returns an error wrapping ErrRange when they lie outside the profile's range, and the lens then keeps its old
-// parameters. The other methods only read what Set left, so they may run in several goroutines over different rays.
-// Positions x, y are in arcsec; x, y and the planes have one element per ray.
+// parameters. Another number of parameters is an error that does not wrap ErrRange. The other methods only read what Set
+// left, so they may run in several goroutines over different rays. Positions x, y are in arcsec; x, y and the planes have
+// one element per ray.
 type Lens interface {
 	Params() []Param
 	Set(p []float64) error

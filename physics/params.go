@@ -14,10 +14,11 @@ var unitHi = math.Nextafter(1, 2)
 // maxEllipticity is the largest |e| a profile takes: axis ratio 1/1000.
 const maxEllipticity = 0.999 / 1.001
 
-// checkParams tells whether p has one finite value inside the open range of each parameter. The error wraps ErrRange.
+// checkParams tells whether p has one finite value inside the open range of each parameter. The error about a value wraps
+// ErrRange.
 func checkParams(kind string, params []Param, p []float64) error {
 	if len(p) != len(params) {
-		panic("physics: " + kind + ": wrong number of parameters")
+		return fmt.Errorf("physics: %s: found %d parameters, expected %d", kind, len(p), len(params))
 	}
 	for i, v := range p {
 		if !(v > params[i].Lo && v < params[i].Hi) {

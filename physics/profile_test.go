@@ -390,7 +390,7 @@ func TestHardPointsStayFinite(t *testing.T) {
 	})
 }
 
-// A value outside its range is ErrRange and leaves the profile as it was.
+// A value outside its range is ErrRange and leaves the profile as it was; so does another number of values, which is another error.
 func TestOutOfRangeIsRefusedAndKeepsTheOldParameters(t *testing.T) {
 	bad := func(q Param) []float64 {
 		v := []float64{math.NaN(), math.Inf(1), math.Inf(-1)}
@@ -403,6 +403,12 @@ func TestOutOfRangeIsRefusedAndKeepsTheOldParameters(t *testing.T) {
 		return v
 	}
 	refused := func(t *testing.T, kind string, l interface{ Set([]float64) error }, params []Param, p []float64) {
+		for _, w := range [][]float64{nil, p[1:], append(slices.Clone(p), 1)} {
+			want := fmt.Sprintf("%s: found %d parameters, expected %d", kind, len(w), len(p))
+			if err := l.Set(w); err == nil || errors.Is(err, ErrRange) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s with %d parameters: got error %v", kind, len(w), err)
+			}
+		}
 		for i, q := range params {
 			for _, v := range bad(q) {
 				w := slices.Clone(p)

@@ -89,7 +89,7 @@ func (w *worst) check(t *testing.T, what string, tol float64) {
 }
 
 // lensTableTest compares a lens with the columns of a table: deflection relative to its size and, where kappaTol > 0,
-// convergence relative to its size (points at which κ is below kappaFloor of |α|/r aside).
+// convergence relative to its size.
 func lensTableTest(t *testing.T, tab refTable, kind string, params []string, alpha [2]string, tol, kappaTol float64) {
 	l, err := NewLens(kind)
 	if err != nil {

@@ -500,6 +500,14 @@ func TestRunErrors(t *testing.T) {
 	if _, err := NewChain(harmonic(2), []float64{1, 1}, NewMetric(3), Options{}, 1, 0); err == nil || !strings.Contains(err.Error(), "found 3 parameters, expected 2") {
 		t.Errorf("got %v", err)
 	}
+	for _, x := range [][]float64{{1}, {1, 1, 1}} { // too few and too many numbers
+		if _, err := NewChains(1, func(int) (Target, error) { return harmonic(2), nil }, StartAt(x), nil, Options{}, 1); err == nil || !strings.Contains(err.Error(), "parameter 0 is NaN") {
+			t.Errorf("started at %v: got %v", x, err)
+		}
+	}
+	if _, err := NewChains(0, func(int) (Target, error) { return harmonic(2), nil }, StartAt([]float64{1, 1}), nil, Options{}, 1); err == nil || !strings.Contains(err.Error(), "chains: found 0, expected at least 1") {
+		t.Errorf("got %v", err)
+	}
 	for _, o := range []Options{{Method: "gibbs"}, {Integrator: "euler"}, {Draws: -1}, {TargetAccept: 1}, {StepSize: -1}, {MaxDepth: 50}, {Jitter: 2}, {Trajectory: math.Inf(1)}, {Adapt: "all"}, {MaxEnergyError: -1}, {Steps: -3}, {Stages: []Stage{{Draws: -1}}}} {
 		if _, err := NewChain(harmonic(1), []float64{1}, nil, o, 1, 0); err == nil || !strings.HasPrefix(err.Error(), "samplers: options: ") {
 			t.Errorf("%+v: got %v", o, err)

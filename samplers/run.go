@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -34,8 +35,11 @@ type RecorderFunc func(d Draw) error
 func (f RecorderFunc) Record(d Draw) error { return f(d) }
 
 // NewChains makes n chains with random streams PCG(seed, 0…n−1). target gives each chain its own target; start writes a
-// starting point, and is asked again, up to 100 times, when the target rejects it.
+// starting point, and is asked again, up to 100 times, when the target rejects it. Fewer than one chain is an error.
 func NewChains(n int, target func(chain int) (Target, error), start func(x []float64, rng *rand.Rand), metric *Metric, opt Options, seed uint64) ([]*Chain, error) {
+	if n < 1 {
+		return nil, fmt.Errorf("samplers: chains: found %d, expected at least 1", n)
+	}
 	chains := make([]*Chain, n)
 	for id := range chains {
 		t, err := target(id)
@@ -61,9 +65,15 @@ func NewChains(n int, target func(chain int) (Target, error), start func(x []flo
 	return chains, nil
 }
 
-// StartAt starts every chain at x.
+// StartAt starts every chain at x. A target of another dimension gets NaN in place of x, which NewChains refuses.
 func StartAt(x []float64) func(dst []float64, rng *rand.Rand) {
-	return func(dst []float64, rng *rand.Rand) { copy(dst, x) }
+	return func(dst []float64, rng *rand.Rand) {
+		if copy(dst, x); len(dst) != len(x) {
+			for i := range dst {
+				dst[i] = math.NaN()
+			}
+		}
+	}
 }
 
 // StartNear starts each chain at a draw from g widened by the factor spread; above 1, R̂ can see chains that have not

@@ -39,21 +39,21 @@ func deflectCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return Deflect(c.Context, DeflectOptions{Config: args[0], Params: c.String("params"), Points: c.String("points"), JSON: c.Bool("json")}, c.App.Writer)
+			return deflect(c.Context, deflectOptions{Config: args[0], Params: c.String("params"), Points: c.String("points"), JSON: c.Bool("json")}, c.App.Writer)
 		},
 	}
 }
 
-// DeflectOptions says what Deflect reads.
-type DeflectOptions struct {
+// deflectOptions says what deflect reads.
+type deflectOptions struct {
 	Config string
 	Params string // P.json; "" for none
 	Points string // CSV; "-" is standard input
 	JSON   bool
 }
 
-// Deflect writes the deflection and convergence of a config's lenses at the points of a CSV file.
-func Deflect(ctx context.Context, opt DeflectOptions, stdout io.Writer) error {
+// deflect writes the deflection and convergence of a config's lenses at the points of a CSV file.
+func deflect(ctx context.Context, opt deflectOptions, stdout io.Writer) error {
 	cfg, err := config.Load(opt.Config)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (d *deflected) writeJSON(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// readPoints reads columns x and y, at most maxPoints of them. Without a header line the first two columns are taken.
+// readPoints reads columns x and y, at most term.MaxPoints of them. Without a header line the first two columns are taken.
 func readPoints(path string, in io.Reader) (x, y []float64, err error) {
 	r := bufio.NewScanner(io.LimitReader(in, term.MaxTableFile))
 	r.Buffer(nil, term.MaxTableLine)

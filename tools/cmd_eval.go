@@ -63,14 +63,14 @@ func evalCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			opt := EvalOptions{Config: args[0], Params: c.String("params"), Grad: c.Bool("grad"), Output: c.String("output"), Compute: compute}
-			return Eval(c.Context, opt, c.App.Writer, term.NewProgress(c.App.ErrWriter, c.Bool("quiet")))
+			opt := evalOptions{Config: args[0], Params: c.String("params"), Grad: c.Bool("grad"), Output: c.String("output"), Compute: compute}
+			return evaluate(c.Context, opt, c.App.Writer, term.NewProgress(c.App.ErrWriter, c.Bool("quiet")))
 		},
 	}
 }
 
-// EvalOptions says what Eval computes.
-type EvalOptions struct {
+// evalOptions says what evaluate computes.
+type evalOptions struct {
 	Config  string
 	Params  string // P.json; "" for none
 	Grad    bool
@@ -78,7 +78,7 @@ type EvalOptions struct {
 	Compute adjoint.Options
 }
 
-// evaluation is what Eval writes.
+// evaluation is what evaluate writes.
 type evaluation struct {
 	LogLikelihood  term.JSONFloat      `json:"log_likelihood"`
 	LogPrior       term.JSONFloat      `json:"log_prior"`
@@ -91,8 +91,8 @@ type evaluation struct {
 	Memory         int                 `json:"memory_mib,omitempty"` // of solving for pixelised sources
 }
 
-// Eval writes the log density of a config's model at given parameters.
-func Eval(ctx context.Context, opt EvalOptions, stdout io.Writer, pr *term.Progress) error {
+// evaluate writes the log density of a config's model at given parameters.
+func evaluate(ctx context.Context, opt evalOptions, stdout io.Writer, pr *term.Progress) error {
 	cfg, err := config.Load(opt.Config)
 	if err != nil {
 		return err

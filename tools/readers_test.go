@@ -57,7 +57,7 @@ func TestNoReaderWaitsForAPipeOrTakesAnythingButAFile(t *testing.T) {
 		"c.yaml":        func(p string) error { problem.IsFITS(p); _, err := config.Load(p); return err },
 		"P.json":        func(p string) error { _, err := config.ReadParams(p); return err },
 		"points.csv": func(p string) error {
-			return Deflect(t.Context(), DeflectOptions{Config: filepath.Join(dir, "lens.yaml"), Points: p}, &bytes.Buffer{})
+			return deflect(t.Context(), deflectOptions{Config: filepath.Join(dir, "lens.yaml"), Points: p}, &bytes.Buffer{})
 		},
 		"galaxies.csv": func(p string) error { return galaxies.ReadGalaxyTable(p, nil, nil) },
 		"fit.json":     func(p string) error { _, err := run.ReadRecord(filepath.Dir(p)); return err },

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -130,4 +131,69 @@ func TestPathsInDocumentsExist(t *testing.T) {
 	if seen < 100 {
 		t.Errorf("found %d paths", seen)
 	}
+}
+
+// TestPatternsOfTestsMatch: each part of a -run 'A|B' in the Makefile or a page names a test or an example in one of the
+// packages on its line, and each of these has one. Where nothing matches, go test passes.
+func TestPatternsOfTestsMatch(t *testing.T) {
+	root := check.Root()
+	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, folder := regexp.MustCompile(`-run ('[A-Za-z|]+'|[A-Za-z]+)`), regexp.MustCompile(`\./[a-z/]+`)
+	seen := 0
+	for _, page := range append(pages, filepath.Join(root, "Makefile")) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(string(text), "\n") {
+			m, folders := run.FindStringSubmatch(line), folder.FindAllString(line, -1)
+			if m == nil || folders == nil { // without folders it is a flag of another command
+				continue
+			}
+			seen++
+			for _, wrong := range unmatched(t, root, strings.Split(strings.Trim(m[1], "'"), "|"), folders) {
+				t.Errorf("%s: %s: %s", filepath.Base(page), strings.TrimSpace(line), wrong)
+			}
+		}
+	}
+	if seen < 8 {
+		t.Errorf("found %d lines with -run", seen)
+	}
+	if got := unmatched(t, root, []string{"PatternsOfTests", "NoTestHasThisName"}, []string{"./cmd/lenskit", "./physics"}); len(got) != 2 {
+		t.Errorf("got %q, want one about NoTestHasThisName and one about ./physics", got)
+	}
+}
+
+// unmatched tells which of the parts of a pattern name no test or example in the folders, and which folders have none of them.
+func unmatched(t *testing.T, root string, parts, folders []string) (out []string) {
+	t.Helper()
+	used := map[string]bool{}
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range regexp.MustCompile(`(?m)^func ((?:Test|Example)\w*)\(`).FindAllStringSubmatch(string(text), -1) {
+				for _, p := range parts {
+					if strings.Contains(f[1], p) {
+						used[p], used[folder] = true, true
+					}
+				}
+			}
+		}
+	}
+	for _, name := range slices.Concat(parts, folders) {
+		if !used[name] {
+			out = append(out, name+" matches no test")
+		}
+	}
+	return out
 }

@@ -28,7 +28,7 @@ func (e *WriteError) Full() bool { return full(e.Err) }
 // Write writes path through a temporary file in the same folder that takes its name only when all is on disk: a reader
 // sees the old file or the new one, never a part. A link is followed and stays; a file that is replaced leaves its mode;
 // a new one has what the umask leaves of 0666; a folder, pipe or device is not replaced. Errors of the file system are
-// WriteErrors, those of write itself come back as they are.
+// of the type WriteError, those of write itself come back as they are.
 func Write(path string, write func(w io.Writer) error) (err error) {
 	place, mode, err := target(path)
 	if err != nil {

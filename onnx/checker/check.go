@@ -101,7 +101,7 @@ func checkValue(v onnx.Value) error {
 	return nil
 }
 
-// check tells whether the tensor holds as many values as its shape asks for.
+// checkTensor tells whether the tensor holds as many values as its shape asks for.
 func checkTensor(t *onnx.Tensor) error {
 	if t == nil {
 		return errors.New("found no tensor")

@@ -270,7 +270,7 @@ func (p *plan) verdict(n *onnx.Node, counts map[string]bool) verdict {
 		case shape == nil:
 			return unknownRows
 		case batchAxis(shape) >= 0:
-		case slices.ContainsFunc(shape, func(d onnx.Dim) bool { return !d.Known() }):
+		case unknowns(shape) > 0:
 			return unknownRows
 		default:
 			return mixes // of all rows something is made that has no rows
@@ -285,7 +285,7 @@ func (p *plan) verdict(n *onnx.Node, counts map[string]bool) verdict {
 			in := p.g.Info[s].Shape
 			k := batchAxis(in)
 			switch {
-			case s == "" || !p.active[s] && k < 0 && !slices.ContainsFunc(in, func(d onnx.Dim) bool { return !d.Known() }):
+			case s == "" || !p.active[s] && k < 0 && unknowns(in) == 0:
 			case k < 0 || len(in)-k != len(to)-batchAxis(to):
 				return unknownRows
 			}
@@ -391,7 +391,7 @@ func (p *plan) verdict(n *onnx.Node, counts map[string]bool) verdict {
 		}
 	case "Gather":
 		if at >= 0 && alone() && !along(n.Int("axis", 0)) {
-			if s := p.g.Info[n.In[1]].Shape; !slices.ContainsFunc(s, func(d onnx.Dim) bool { return !d.Known() }) {
+			if unknowns(p.g.Info[n.In[1]].Shape) == 0 {
 				return apart
 			}
 		}
@@ -451,20 +451,20 @@ func oneByOne(verb string, g *onnx.Graph, opt Options, why error) (*onnx.Graph, 
 		return onnx.Value{Name: "tangent_" + v.Name, Type: v.Type, Shape: s}
 	}
 	for _, v := range slices.Concat(p.wrt, p.of) {
-		if t.used["tangent_"+v.Name] {
+		if t.Taken["tangent_"+v.Name] {
 			return nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, "tangent_"+v.Name)
 		}
 	}
 	for _, v := range p.wrt {
 		w := wide(v)
-		t.used[w.Name], t.info[w.Name] = true, w
+		t.Declare(w)
 		ins = append(ins, w)
 	}
 	columns := make([][]string, len(p.of))
 	for k := range opt.Columns {
 		tan := map[string]string{}
-		for _, v := range p.wrt {
-			tan[v.Name] = t.op("Slice", "tangent_"+v.Name, t.ints(int64(k)), t.ints(int64(k+1)), t.ints(0))
+		for _, v := range p.wrt { // rows of unknown shape, which rules bring to that of the value
+			tan[v.Name] = t.as(t.Op("Slice", "tangent_"+v.Name, t.Ints(int64(k)), t.Ints(int64(k+1)), t.Ints(0)), nil)
 		}
 		if err := p.sweepForward(t, tan); err != nil {
 			return nil, fmt.Errorf("onnx: %s: %w", verb, err)
@@ -485,10 +485,11 @@ func oneByOne(verb string, g *onnx.Graph, opt Options, why error) (*onnx.Graph, 
 	}
 	for i, v := range p.of {
 		w := wide(v)
-		outs = append(outs, t.result(t.opA("Concat", onnx.Attrs("axis", 0), columns[i]...), w.Name, w))
+		outs = append(outs, t.result(t.OpAttr("Concat", onnx.Attrs("axis", 0), columns[i]...), w.Name, w))
 	}
 	t.settleNames()
-	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
+	shapes, rest := t.nodes()
+	d := p.assemble(t, slices.Concat(p.g.Nodes, shapes, rest))
 	d.Inputs = append(d.Inputs, ins...)
 	d.Outputs = append(d.Outputs, outs...)
 	return p.finish(verb, d)

@@ -51,8 +51,8 @@ func (c *call) extra(i int, typ onnx.DType, shape []onnx.Dim) string {
 		c.n.Out = append(c.n.Out, "")
 	}
 	if c.n.Out[i] == "" {
-		c.n.Out[i] = c.fresh(c.n.Op)
-		c.info[c.n.Out[i]] = onnx.Value{Name: c.n.Out[i], Type: typ, Shape: shape}
+		c.n.Out[i] = c.Fresh(c.n.Op)
+		c.Declare(onnx.Value{Name: c.n.Out[i], Type: typ, Shape: shape})
 	}
 	return c.n.Out[i]
 }
@@ -111,7 +111,7 @@ func (f *fwd) tan(i int) string {
 
 // same repeats the node on other operands.
 func (f *fwd) same(in ...string) string {
-	return f.emit(f.n.Op, f.n.Attr, 1, in...)[0]
+	return f.OpAttr(f.n.Op, f.n.Attr, in...)
 }
 
 // total adds terms; "" is zero.
@@ -139,16 +139,10 @@ func (t *tape) tanShape(v string) []onnx.Dim {
 
 // columns puts the number of tangents where the shapes of a Jacobian's primal carry the batch symbol.
 func (t *tape) columns(s []onnx.Dim) []onnx.Dim {
-	if t.batch == "" || s == nil {
+	if t.batch == "" {
 		return s
 	}
-	r := slices.Clone(s)
-	for i, d := range r {
-		if d.Sym == t.batch {
-			r[i] = onnx.Dim{N: d.N * t.cols.N, Sym: t.cols.Sym}
-		}
-	}
-	return r
+	return atBatch(s, t.cols)
 }
 
 // like is the primal value whose run-time shape a tangent of v has: v itself, or nothing in a Jacobian.
@@ -168,7 +162,7 @@ func (t *tape) tanZeros(v string) string {
 	if !ok {
 		failf("the shape of a zero tangent of %q is not known; give the number of columns", v)
 	}
-	return t.zerosOf(t.ints(d...), t.tanShape(v), v)
+	return t.zerosOf(t.Ints(d...), t.tanShape(v), v)
 }
 
 // plan is a graph made ready for differentiation: upgraded, folded, lowered, with shapes, and with the nodes that lie
@@ -209,7 +203,7 @@ func newPlan(verb string, g *onnx.Graph, opt Options) (*plan, error) {
 			}
 			p.params[name] = x
 			delete(g.Init, name)
-			g.Inputs = append(g.Inputs, tensorValue(name, x))
+			g.Inputs = append(g.Inputs, x.Value(name))
 		}
 	}
 	err := p.prepare(verb, g, opt)
@@ -480,9 +474,7 @@ func (p *plan) sweepBack(t *tape, seeds map[string]string) (map[string]string, e
 		uses := n.Uses()
 		for k, g := range out {
 			if x := uses[k]; g != "" && p.active[x] {
-				if t.shape(g) == nil {
-					t.as(g, t.shape(x))
-				}
+				t.meets(g, t.shape(x))
 				parts[x] = append(parts[x], g)
 			}
 		}
@@ -567,9 +559,7 @@ func (p *plan) sweepForward(t *tape, tan map[string]string) error {
 		}
 		for k, s := range out {
 			if k < len(n.Out) && n.Out[k] != "" && s != "" && p.active[n.Out[k]] {
-				if t.shape(s) == nil {
-					t.as(s, t.tanShape(n.Out[k]))
-				}
+				t.meets(s, t.tanShape(n.Out[k]))
 				tan[n.Out[k]] = s
 			}
 		}
@@ -599,7 +589,7 @@ func (p *plan) likeness(n *onnx.Node) string {
 		v := p.g.Info[s]
 		names = append(names, fmt.Sprint(s == "", v.Type, v.Shape == nil, v.Shape, p.active[s] && p.needed[s]))
 	}
-	return rewrite.NodeKey(n.Domain+"."+n.Op, n.Attr, names, len(n.Out))
+	return onnx.NodeKey(n.Domain+"."+n.Op, n.Attr, names, len(n.Out))
 }
 
 // Unsupported lists every node on a path from opt.Wrt to opt.Of through which no derivative can be taken, with the
@@ -644,10 +634,10 @@ func (p *plan) try(t *tape, n *onnx.Node, r *rule) error {
 		out := make([]string, len(names))
 		for i, s := range names {
 			if p.active[s] && p.needed[s] {
-				out[i] = t.fresh("stand")
-				v := t.info[s]
+				out[i] = t.Fresh("stand")
+				v := t.Inf.Value(s)
 				v.Name = out[i]
-				t.info[out[i]] = v
+				t.Declare(v)
 			}
 		}
 		return out

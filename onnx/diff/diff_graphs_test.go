@@ -135,7 +135,7 @@ func TestErrorsOfDerivativesWrapErrNoRule(t *testing.T) {
 	}
 }
 
-// FuzzDifferentiate takes any file through every derivative: none may panic, hang or allocate more than maxFuzzBytes.
+// FuzzDifferentiate takes any file through every derivative: none may panic, hang or allocate more than MaxFuzzBytes.
 func FuzzDifferentiate(f *testing.F) {
 	for k, c := range ruleCases() {
 		if k%9 != 0 {
@@ -158,7 +158,7 @@ func FuzzDifferentiate(f *testing.F) {
 	})
 }
 
-// derive takes every derivative of g, and the VJP by wrt, within maxFuzzBytes for each.
+// derive takes every derivative of g, and the VJP by wrt, within MaxFuzzBytes for each.
 func derive(t *testing.T, g *onnx.Graph, wrt []string) {
 	vjp := func(opt Options) {
 		if d, err := VJP(g, opt); err == nil {
@@ -182,7 +182,7 @@ func derive(t *testing.T, g *onnx.Graph, wrt []string) {
 }
 
 // FuzzDifferentiateNode spoils the attributes, constants, operands and shapes of a node with a rule; each derivative
-// stays within maxFuzzBytes.
+// stays within MaxFuzzBytes.
 func FuzzDifferentiateNode(f *testing.F) {
 	for seed := range uint64(64) {
 		f.Add(seed, seed*seed)

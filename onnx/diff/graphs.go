@@ -31,7 +31,8 @@ func VJP(g *onnx.Graph, opt Options) (*onnx.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
+	shapes, rest := t.nodes()
+	d := p.assemble(t, slices.Concat(p.g.Nodes, shapes, rest))
 	d.Inputs = append(d.Inputs, seeds...)
 	d.Outputs = append(d.Outputs, results...)
 	return p.finish("vjp", d)
@@ -48,7 +49,8 @@ func Split(g *onnx.Graph, opt Options) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	primal := slices.Concat(p.g.Nodes, t.primal)
+	shapes, rest := t.nodes()
+	primal := slices.Concat(p.g.Nodes, shapes)
 	// What stems from initialisers alone is computed again instead of saved.
 	varying := map[string]bool{}
 	for _, v := range p.g.Inputs {
@@ -89,7 +91,7 @@ func Split(g *onnx.Graph, opt Options) (*Pair, error) {
 		}
 	}
 	// Masks are made forward where the comparison is, so that floats are saved.
-	early, live := p.early(t, rewrite.Prune(t.nodes, rewrite.ValueNames(results)), varying, made)
+	early, live := p.early(t, rewrite.Prune(rest, rewrite.ValueNames(results)), varying, made)
 	primal = append(primal, early...)
 	for _, n := range live {
 		for _, s := range n.Uses() {
@@ -116,8 +118,8 @@ func Split(g *onnx.Graph, opt Options) (*Pair, error) {
 		have[v.Name] = true
 	}
 	for _, name := range saved {
-		if v := t.info[name]; !have[name] {
-			f.Outputs = append(f.Outputs, onnx.Value{Name: name, Type: v.Type, Shape: v.Shape})
+		if !have[name] {
+			f.Outputs = append(f.Outputs, t.Inf.Value(name))
 		}
 	}
 	pair := &Pair{Saved: saved}
@@ -149,7 +151,7 @@ func (p *plan) early(t *tape, nodes []*onnx.Node, varying map[string]bool, made 
 		reads, ready := false, true
 		for _, s := range n.Uses() {
 			switch {
-			case s == "" || t.init[s] != nil:
+			case s == "" || t.value(s) != nil:
 			case varying[s]:
 				reads = reads || !t.typ(s).IsFloat()
 			default:
@@ -184,11 +186,11 @@ func (p *plan) tangents(verb string, t *tape) (*onnx.Graph, error) {
 	var ins, outs []onnx.Value
 	for _, v := range p.wrt {
 		name := "tangent_" + v.Name
-		if t.used[name] {
+		if t.Taken[name] {
 			return nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
 		}
 		w := onnx.Value{Name: name, Type: v.Type, Shape: t.columns(v.Shape)}
-		t.used[name], t.info[name] = true, w
+		t.Declare(w)
 		tan[v.Name] = name
 		ins = append(ins, w)
 	}
@@ -197,7 +199,7 @@ func (p *plan) tangents(verb string, t *tape) (*onnx.Graph, error) {
 	}
 	for _, v := range p.of {
 		name := "tangent_" + v.Name
-		if t.used[name] {
+		if t.Taken[name] {
 			return nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
 		}
 		src := tan[v.Name]
@@ -209,7 +211,8 @@ func (p *plan) tangents(verb string, t *tape) (*onnx.Graph, error) {
 		outs = append(outs, t.result(src, name, onnx.Value{Name: name, Type: v.Type, Shape: t.columns(v.Shape)}))
 	}
 	t.settleNames()
-	d := p.assemble(t, slices.Concat(p.g.Nodes, t.primal, t.nodes))
+	shapes, rest := t.nodes()
+	d := p.assemble(t, slices.Concat(p.g.Nodes, shapes, rest))
 	d.Inputs = append(d.Inputs, ins...)
 	d.Outputs = append(d.Outputs, outs...)
 	return p.finish(verb, d)
@@ -221,14 +224,14 @@ func (p *plan) backward(verb string) (t *tape, seeds, results []onnx.Value, err 
 	seed := map[string]string{}
 	for _, v := range p.of {
 		name := "grad_" + v.Name
-		if t.used[name] {
+		if t.Taken[name] {
 			return nil, nil, nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
 		}
 		w := onnx.Value{Name: name, Type: v.Type, Shape: t.shape(v.Name)}
 		if w.Shape == nil {
 			w.Shape = v.Shape
 		}
-		t.used[name], t.info[name] = true, w
+		t.Declare(w)
 		seed[v.Name] = name
 		seeds = append(seeds, w)
 	}
@@ -238,7 +241,7 @@ func (p *plan) backward(verb string) (t *tape, seeds, results []onnx.Value, err 
 	}
 	for _, v := range p.wrt {
 		name := "grad_" + v.Name
-		if t.used[name] {
+		if t.Taken[name] {
 			return nil, nil, nil, fmt.Errorf("onnx: %s: the name %q is taken in the graph", verb, name)
 		}
 		g := grad[v.Name]
@@ -257,36 +260,31 @@ func (p *plan) backward(verb string) (t *tape, seeds, results []onnx.Value, err 
 // result gives the emitted value src the name of an output. A value that is an input, or has got a name already, is
 // passed on by Identity.
 func (t *tape) result(src, name string, v onnx.Value) onnx.Value {
-	if t.emitted[src] && t.names[src] == "" {
+	if t.Maker(src) != nil && t.names[src] == "" {
 		t.names[src] = name
 	} else {
-		t.nodes = append(t.nodes, &onnx.Node{Op: "Identity", Name: name, In: []string{src}, Out: []string{name}})
+		t.Make(name, "Identity", nil, src)
 	}
-	t.used[name] = true
-	t.info[name] = v
+	t.Declare(v)
 	return v
 }
 
 // settleNames puts the names that result gave into the nodes.
 func (t *tape) settleNames() {
-	for _, list := range [2][]*onnx.Node{t.primal, t.nodes} {
-		for i, n := range list {
-			n = n.Reread(t.names)
-			n.Out = onnx.RenamedIn(n.Out, t.names)
-			list[i] = n
-		}
+	for i, n := range t.G.Nodes {
+		n = n.Reread(t.names)
+		n.Out = onnx.RenamedIn(n.Out, t.names)
+		t.G.Nodes[i] = n
 	}
 	clear(t.names)
 }
 
-// assemble makes a graph of nodes with the primal's inputs and outputs and everything the tape knows.
+// assemble makes a graph of nodes with the primal's inputs and outputs and every constant.
 func (p *plan) assemble(t *tape, nodes []*onnx.Node) *onnx.Graph {
 	d := p.g.Shallow()
 	d.Nodes = nodes
-	d.Init = maps.Clone(t.init)
-	for name, x := range p.params {
-		d.Init[name] = x
-	}
+	maps.Copy(d.Init, t.G.Init)
+	maps.Copy(d.Init, p.params)
 	d.Inputs = slices.DeleteFunc(d.Inputs, func(v onnx.Value) bool { return p.params[v.Name] != nil })
 	d.Info = map[string]onnx.Value{}
 	return d

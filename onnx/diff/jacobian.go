@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"lenskit/onnx"
-	"lenskit/onnx/footprint"
 )
 
 // batchSym stands for the batch extent while a Jacobian is made.
@@ -55,34 +54,36 @@ func Jacobian(g *onnx.Graph, opt Options) (*onnx.Graph, error) {
 
 // jacobianTape starts a graph with the primal at batch 1 and cols tangents.
 func (p *plan) jacobianTape(cols onnx.Dim) *tape {
-	t := p.tape("jacobian")
-	t.batch, t.cols = batchSym, cols
-	t.open = maps.Clone(t.info)
-	for name, v := range t.info {
+	open := p.g.Info
+	one := *p.g
+	one.Info = map[string]onnx.Value{}
+	for name, v := range open {
 		v.Shape = atBatchOne(v.Shape)
-		t.info[name] = v
+		one.Info[name] = v
 	}
-	for i := range p.g.Inputs {
-		p.g.Inputs[i].Shape = atBatchOne(p.g.Inputs[i].Shape)
+	for _, list := range [][]onnx.Value{one.Inputs, one.Outputs} {
+		for i := range list {
+			list[i].Shape = atBatchOne(list[i].Shape)
+		}
 	}
-	for i := range p.g.Outputs {
-		p.g.Outputs[i].Shape = atBatchOne(p.g.Outputs[i].Shape)
-	}
+	p.g = &one
+	t := p.tape("jacobian")
+	t.batch, t.open, t.cols = batchSym, open, cols
 	return t
 }
 
-func atBatchOne(s []onnx.Dim) []onnx.Dim {
-	if s == nil {
-		return nil
-	}
-	r := slices.Clone(s)
-	for i, d := range r {
-		if d.Sym == batchSym {
-			r[i] = onnx.Dim{N: d.N}
+// atBatch puts d in the place of the batch in a shape.
+func atBatch(s []onnx.Dim, d onnx.Dim) []onnx.Dim {
+	s = slices.Clone(s)
+	for i, e := range s {
+		if e.Sym == batchSym {
+			s[i] = onnx.Dim{N: e.N * d.N, Sym: d.Sym}
 		}
 	}
-	return r
+	return s
 }
+
+func atBatchOne(s []onnx.Dim) []onnx.Dim { return atBatch(s, onnx.Fixed(1)) }
 
 // openBatch returns g with the batch extent of its inputs as batchSym. A batch that is fixed at 1 is opened, also in
 // the constant targets of Reshape and Resize.
@@ -148,9 +149,13 @@ type opener struct {
 
 // openTargets opens the targets of g, which must be a copy.
 func openTargets(g *onnx.Graph) {
-	taken := map[string]bool{}
-	g.EachName(func(s string) { taken[s] = true })
-	(&opener{g: g, taken: taken}).nodes()
+	newOpener(g).nodes()
+}
+
+func newOpener(g *onnx.Graph) *opener {
+	o := &opener{g: g, taken: map[string]bool{}}
+	g.EachName(func(s string) { o.taken[s] = true })
+	return o
 }
 
 func (o *opener) nodes() {
@@ -238,17 +243,6 @@ func (o *opener) add(name string, x *onnx.Tensor) string {
 	}
 	o.taken[name] = true
 	o.g.Init[name] = x
-	return name
-}
-
-// addInit adds an initialiser under a name like the one given.
-func addInit(g *onnx.Graph, name string, x *onnx.Tensor) string {
-	taken := map[string]bool{}
-	g.EachName(func(s string) { taken[s] = true })
-	for taken[name] {
-		name += "_"
-	}
-	g.Init[name] = x
 	return name
 }
 
@@ -343,17 +337,7 @@ func (p *plan) crossesBatch(n *onnx.Node) bool {
 	case "Reshape", "Flatten":
 		// The batch must keep its place: as many elements before it as ahead.
 		to := p.g.Info[n.Out[0]].Shape
-		before := func(s []onnx.Dim, k int) int64 {
-			m := int64(1)
-			for _, d := range s[:k] {
-				if !d.Known() {
-					return -1
-				}
-				m = footprint.Product(m, d.N)
-			}
-			return m
-		}
-		a, b := before(s, at), before(to, batchAxis(to))
+		a, b := leading(s, at), leading(to, batchAxis(to))
 		return a < 0 || a != b
 	}
 	return false
@@ -439,25 +423,17 @@ func (p *plan) replicated(verb string, cols onnx.Dim) (*onnx.Graph, error) {
 		return nil, err
 	}
 	d = d.Shallow()
-	toCols := func(s []onnx.Dim) []onnx.Dim {
-		s = slices.Clone(s)
-		for i, e := range s {
-			if e.Sym == batchSym {
-				s[i] = onnx.Dim{N: e.N * cols.N, Sym: cols.Sym}
-			}
-		}
-		return s
-	}
 	tangent := map[string]bool{}
 	for _, v := range slices.Concat(p.wrt, p.of) {
 		tangent["tangent_"+v.Name] = true
 	}
+	names := newOpener(d)
 	to := map[string]string{}
 	var head []*onnx.Node
 	rows := ""
 	for i, v := range d.Inputs {
 		if tangent[v.Name] {
-			d.Inputs[i].Shape = toCols(v.Shape)
+			d.Inputs[i].Shape = atBatch(v.Shape, cols)
 			continue
 		}
 		at := batchAxis(v.Shape)
@@ -466,7 +442,7 @@ func (p *plan) replicated(verb string, cols onnx.Dim) (*onnx.Graph, error) {
 		}
 		if rows == "" {
 			if cols.Known() {
-				rows = addInit(d, "jacobian/rows", onnx.IntTensor([]int64{cols.N}, 1))
+				rows = names.add("jacobian/rows", onnx.IntTensor([]int64{cols.N}, 1))
 			} else {
 				rows = "jacobian/rows"
 				name := "tangent_" + p.wrt[0].Name
@@ -478,7 +454,7 @@ func (p *plan) replicated(verb string, cols onnx.Dim) (*onnx.Graph, error) {
 		shape := rows
 		if ones := len(v.Shape) - 1 - at; ones > 0 {
 			shape = v.Name + "/shape"
-			one := addInit(d, v.Name+"/ones", onnx.IntTensor(orOnes(nil, ones), int64(ones)))
+			one := names.add(v.Name+"/ones", onnx.IntTensor(orOnes(nil, ones), int64(ones)))
 			head = append(head, &onnx.Node{Op: "Concat", Name: shape, In: []string{rows, one}, Out: []string{shape}, Attr: onnx.Attrs("axis", 0)})
 		}
 		head = append(head, &onnx.Node{Op: "Expand", Name: wide, In: []string{v.Name, shape}, Out: []string{wide}})
@@ -489,10 +465,10 @@ func (p *plan) replicated(verb string, cols onnx.Dim) (*onnx.Graph, error) {
 	}
 	var tail []*onnx.Node
 	wider := map[string]string{}
-	zero := addInit(d, "jacobian/zero", onnx.IntTensor([]int64{0}, 1))
+	zero := names.add("jacobian/zero", onnx.IntTensor([]int64{0}, 1))
 	for i, v := range d.Outputs {
 		if tangent[v.Name] {
-			d.Outputs[i].Shape = toCols(v.Shape)
+			d.Outputs[i].Shape = atBatch(v.Shape, cols)
 			continue
 		}
 		at := batchAxis(v.Shape)
@@ -504,8 +480,8 @@ func (p *plan) replicated(verb string, cols onnx.Dim) (*onnx.Graph, error) {
 			continue
 		}
 		wider[v.Name] = wide
-		axis := addInit(d, v.Name+"/axis", onnx.IntTensor([]int64{int64(at)}, 1))
-		one := addInit(d, v.Name+"/one", onnx.IntTensor([]int64{1}, 1))
+		axis := names.add(v.Name+"/axis", onnx.IntTensor([]int64{int64(at)}, 1))
+		one := names.add(v.Name+"/one", onnx.IntTensor([]int64{1}, 1))
 		tail = append(tail, &onnx.Node{Op: "Slice", Name: v.Name, In: []string{wide, zero, one, axis}, Out: []string{v.Name}})
 		d.Outputs[i].Shape = atBatchOne(v.Shape)
 	}

@@ -71,7 +71,7 @@ func (m *lowering) in(i int) string { return m.n.InName(i) }
 // last appends the node that makes result i of the operator.
 func (m *lowering) last(i int, op string, attr map[string]onnx.Attr, in ...string) {
 	if i < len(m.n.Out) && m.n.Out[i] != "" {
-		m.Append(&onnx.Node{Op: op, Name: m.n.Out[i], In: in, Out: []string{m.n.Out[i]}, Attr: attr})
+		m.Make(m.n.Out[i], op, attr, in...)
 	}
 }
 

@@ -53,17 +53,17 @@ var zero = rule{none: true}
 // ruleTable holds a rule per operator of ai.onnx and since-version. Graphs are brought to at least minOpset before they
 // are differentiated, so that older forms need no rows.
 var ruleTable = map[ruleKey]rule{
-	{"Abs", 13}:                   unary(func(c *call) string { return c.op("Sign", c.in(0)) }),
-	{"Acos", 7}:                   unary(func(c *call) string { return c.neg(c.op("Reciprocal", c.op("Sqrt", c.oneMinusSquare(c.in(0))))) }),
-	{"Acosh", 9}:                  unary(func(c *call) string { return c.op("Reciprocal", c.op("Sqrt", c.plus(c.square(c.in(0)), -1))) }),
+	{"Abs", 13}:                   unary(func(c *call) string { return c.Op("Sign", c.in(0)) }),
+	{"Acos", 7}:                   unary(func(c *call) string { return c.neg(c.Op("Reciprocal", c.Op("Sqrt", c.oneMinusSquare(c.in(0))))) }),
+	{"Acosh", 9}:                  unary(func(c *call) string { return c.Op("Reciprocal", c.Op("Sqrt", c.plus(c.square(c.in(0)), -1))) }),
 	{"Add", 14}:                   {elem: pass},
 	{"And", 7}:                    zero,
 	{"ArgMax", 13}:                zero,
 	{"ArgMin", 13}:                zero,
-	{"Asin", 7}:                   unary(func(c *call) string { return c.op("Reciprocal", c.op("Sqrt", c.oneMinusSquare(c.in(0)))) }),
-	{"Asinh", 9}:                  unary(func(c *call) string { return c.op("Reciprocal", c.op("Sqrt", c.plus(c.square(c.in(0)), 1))) }),
-	{"Atan", 7}:                   unary(func(c *call) string { return c.op("Reciprocal", c.plus(c.square(c.in(0)), 1)) }),
-	{"Atanh", 9}:                  unary(func(c *call) string { return c.op("Reciprocal", c.oneMinusSquare(c.in(0))) }),
+	{"Asin", 7}:                   unary(func(c *call) string { return c.Op("Reciprocal", c.Op("Sqrt", c.oneMinusSquare(c.in(0)))) }),
+	{"Asinh", 9}:                  unary(func(c *call) string { return c.Op("Reciprocal", c.Op("Sqrt", c.plus(c.square(c.in(0)), 1))) }),
+	{"Atan", 7}:                   unary(func(c *call) string { return c.Op("Reciprocal", c.plus(c.square(c.in(0)), 1)) }),
+	{"Atanh", 9}:                  unary(func(c *call) string { return c.Op("Reciprocal", c.oneMinusSquare(c.in(0))) }),
 	{"AveragePool", 11}:           {back: averagePoolBack, fwd: linear},
 	{"BatchNormalization", 15}:    {back: batchNormBack, fwd: batchNormFwd},
 	{"Bernoulli", 15}:             zero,
@@ -78,8 +78,8 @@ var ruleTable = map[ruleKey]rule{
 	{"ConstantOfShape", 9}:        zero,
 	{"Conv", 11}:                  {back: convBack, fwd: bilinear},
 	{"ConvTranspose", 11}:         {back: convTransposeBack, fwd: bilinear},
-	{"Cos", 7}:                    unary(func(c *call) string { return c.neg(c.op("Sin", c.in(0))) }),
-	{"Cosh", 9}:                   unary(func(c *call) string { return c.op("Sinh", c.in(0)) }),
+	{"Cos", 7}:                    unary(func(c *call) string { return c.neg(c.Op("Sin", c.in(0))) }),
+	{"Cosh", 9}:                   unary(func(c *call) string { return c.Op("Sinh", c.in(0)) }),
 	{"CumSum", 14}:                {back: cumSumBack, fwd: linear},
 	{"DepthToSpace", 13}:          {back: depthToSpaceBack, fwd: linear},
 	{"DequantizeLinear", 10}:      {refuse: "quantised values carry no gradient; export the model in float"},
@@ -89,7 +89,7 @@ var ruleTable = map[ruleKey]rule{
 	{"Einsum", 12}:                {back: einsumBack, fwd: einsumFwd},
 	{"Elu", 6}:                    unary(dElu),
 	{"Equal", 13}:                 zero,
-	{"Erf", 13}:                   unary(func(c *call) string { return c.scale(c.op("Exp", c.neg(c.square(c.in(0)))), 2/math.Sqrt(math.Pi)) }),
+	{"Erf", 13}:                   unary(func(c *call) string { return c.scale(c.Op("Exp", c.neg(c.square(c.in(0)))), 2/math.Sqrt(math.Pi)) }),
 	{"Exp", 13}:                   unary(func(c *call) string { return c.out(0) }),
 	{"Expand", 13}:                {back: expandBack, fwd: expandFwd},
 	{"EyeLike", 9}:                zero,
@@ -147,10 +147,10 @@ var ruleTable = map[ruleKey]rule{
 	{"RandomUniformLike", 1}:      zero,
 	{"Range", 11}:                 {refuse: "the length of a range follows its limits"},
 	{"Reciprocal", 13}:            unary(func(c *call) string { return c.neg(c.square(c.out(0))) }),
-	{"ReduceL1", 18}:              reductionRule(func(c *call, y string) string { return c.op("Sign", c.in(0)) }),
+	{"ReduceL1", 18}:              reductionRule(func(c *call, y string) string { return c.Op("Sign", c.in(0)) }),
 	{"ReduceL2", 18}:              reductionRule(dReduceL2),
-	{"ReduceLogSum", 18}:          reductionRule(func(c *call, y string) string { return c.op("Exp", c.neg(y)) }),
-	{"ReduceLogSumExp", 18}:       reductionRule(func(c *call, y string) string { return c.op("Exp", c.sub(c.in(0), y)) }),
+	{"ReduceLogSum", 18}:          reductionRule(func(c *call, y string) string { return c.Op("Exp", c.neg(y)) }),
+	{"ReduceLogSumExp", 18}:       reductionRule(func(c *call, y string) string { return c.Op("Exp", c.sub(c.in(0), y)) }),
 	{"ReduceMax", 18}:             extremum(reducedAxes),
 	{"ReduceMean", 18}:            {back: reduceMeanBack, fwd: linear},
 	{"ReduceMin", 18}:             extremum(reducedAxes),
@@ -169,13 +169,13 @@ var ruleTable = map[ruleKey]rule{
 	{"Shrink", 9}:                 unary(dShrink),
 	{"Sigmoid", 13}:               unary(func(c *call) string { return c.mul(c.out(0), c.oneMinus(c.out(0))) }),
 	{"Sign", 13}:                  zero,
-	{"Sin", 7}:                    unary(func(c *call) string { return c.op("Cos", c.in(0)) }),
-	{"Sinh", 9}:                   unary(func(c *call) string { return c.op("Cosh", c.in(0)) }),
+	{"Sin", 7}:                    unary(func(c *call) string { return c.Op("Cos", c.in(0)) }),
+	{"Sinh", 9}:                   unary(func(c *call) string { return c.Op("Cosh", c.in(0)) }),
 	{"Size", 13}:                  zero,
 	{"Slice", 13}:                 {back: sliceBack, fwd: linear},
 	{"Softmax", 13}:               {back: softmaxBack, fwd: softmaxFwd},
-	{"Softplus", 1}:               unary(func(c *call) string { return c.op("Sigmoid", c.in(0)) }),
-	{"Softsign", 1}:               unary(func(c *call) string { return c.op("Reciprocal", c.square(c.plus(c.op("Abs", c.in(0)), 1))) }),
+	{"Softplus", 1}:               unary(func(c *call) string { return c.Op("Sigmoid", c.in(0)) }),
+	{"Softsign", 1}:               unary(func(c *call) string { return c.Op("Reciprocal", c.square(c.plus(c.Op("Abs", c.in(0)), 1))) }),
 	{"SpaceToDepth", 13}:          {back: spaceToDepthBack, fwd: linear},
 	{"Split", 18}:                 {back: splitBack, fwdAll: splitFwd, results: true},
 	{"Sqrt", 13}:                  {elem: func(c *call, i int, t string) string { return c.div(c.scale(t, 0.5), c.out(0)) }},
@@ -231,7 +231,7 @@ func (t *tape) oneMinusSquare(a string) string { return t.oneMinus(t.square(a)) 
 
 // above is 1 where a > v, 0 elsewhere. Masks are products with a cast comparison: Where is slow in onnxruntime.
 func (t *tape) above(a string, v float64) string {
-	return t.mask(t.op("Greater", a, t.num(v, a)), a)
+	return t.mask(t.Op("Greater", a, t.num(v, a)), a)
 }
 
 func (t *tape) positive(a string) string { return t.above(a, 0) }
@@ -274,9 +274,9 @@ func castTo(c *call, i int, t string) string {
 		return t
 	}
 	if c.typ(t) == from {
-		return c.opA("Cast", onnx.Attrs("to", int(to)), t)
+		return c.OpAttr("Cast", onnx.Attrs("to", int(to)), t)
 	}
-	return c.opA("Cast", onnx.Attrs("to", int(from)), t)
+	return c.OpAttr("Cast", onnx.Attrs("to", int(from)), t)
 }
 
 func dropout(c *call, i int, t string) string {
@@ -295,7 +295,7 @@ func dLeakyRelu(c *call, i int, t string) string {
 	alpha := c.n.Float("alpha", 0.01)
 	m := c.positive(c.in(0))
 	if alpha >= 0 && alpha <= 1 {
-		return c.mul(t, c.op("Max", m, c.num(alpha, m)))
+		return c.mul(t, c.Op("Max", m, c.num(alpha, m)))
 	}
 	return c.mul(t, c.plus(c.scale(m, 1-alpha), alpha))
 }
@@ -306,14 +306,14 @@ func dPRelu(c *call, i int, t string) string {
 	if i == 0 {
 		return c.mul(t, c.select2(m, c.num(1, m), c.in(1)))
 	}
-	return c.mul(t, c.op("Min", x, c.num(0, x)))
+	return c.mul(t, c.Op("Min", x, c.num(0, x)))
 }
 
 func dElu(c *call) string {
 	alpha := c.n.Float("alpha", 1)
 	y := c.out(0)
 	if alpha == 1 {
-		return c.op("Min", c.plus(y, 1), c.num(1, y))
+		return c.Op("Min", c.plus(y, 1), c.num(1, y))
 	}
 	m := c.positive(c.in(0))
 	return c.add(m, c.mul(c.oneMinus(m), c.plus(y, alpha)))
@@ -326,7 +326,7 @@ func dCelu(c *call) string {
 		failf("alpha is negative")
 	}
 	y := c.out(0)
-	return c.op("Min", c.plus(c.scale(y, 1/alpha), 1), c.num(1, y))
+	return c.Op("Min", c.plus(c.scale(y, 1/alpha), 1), c.num(1, y))
 }
 
 func dSelu(c *call) string {
@@ -343,29 +343,29 @@ func dGelu(c *call) string {
 		k := math.Sqrt(2 / math.Pi)
 		x2 := c.square(x)
 		u := c.mul(x, c.plus(c.scale(x2, 0.044715*k), k))
-		th := c.op("Tanh", u)
+		th := c.Op("Tanh", u)
 		du := c.plus(c.scale(x2, 3*0.044715*k), k)
 		left := c.scale(c.plus(th, 1), 0.5)
 		return c.add(left, c.scale(c.mul(c.mul(x, c.oneMinusSquare(th)), du), 0.5))
 	}
 	// Φ(x) + x φ(x)
-	cdf := c.plus(c.scale(c.op("Erf", c.scale(x, math.Sqrt2/2)), 0.5), 0.5)
-	pdf := c.scale(c.op("Exp", c.scale(c.square(x), -0.5)), 1/math.Sqrt(2*math.Pi))
+	cdf := c.plus(c.scale(c.Op("Erf", c.scale(x, math.Sqrt2/2)), 0.5), 0.5)
+	pdf := c.scale(c.Op("Exp", c.scale(c.square(x), -0.5)), 1/math.Sqrt(2*math.Pi))
 	return c.add(cdf, c.mul(x, pdf))
 }
 
 func dSwish(c *call) string {
 	// s + α x s (1-s), s = σ(α x)
 	x, alpha := c.in(0), c.n.Float("alpha", 1)
-	s := c.op("Sigmoid", c.scale(x, alpha))
+	s := c.Op("Sigmoid", c.scale(x, alpha))
 	return c.mul(s, c.plus(c.mul(c.scale(x, alpha), c.oneMinus(s)), 1))
 }
 
 func dMish(c *call) string {
 	// y = x tanh(w), w = softplus(x): tanh w + x σ(x) (1 - tanh² w)
 	x := c.in(0)
-	th := c.op("Tanh", c.op("Softplus", x))
-	return c.add(th, c.mul(c.mul(x, c.op("Sigmoid", x)), c.oneMinusSquare(th)))
+	th := c.Op("Tanh", c.Op("Softplus", x))
+	return c.add(th, c.mul(c.mul(x, c.Op("Sigmoid", x)), c.oneMinusSquare(th)))
 }
 
 func dHardSigmoid(c *call) string {
@@ -374,37 +374,37 @@ func dHardSigmoid(c *call) string {
 
 // inside is 1 where 0 < a < 1, 0 elsewhere.
 func (t *tape) inside(a string) string {
-	return t.mask(t.op("And", t.op("Greater", a, t.num(0, a)), t.op("Less", a, t.num(1, a))), a)
+	return t.mask(t.Op("And", t.Op("Greater", a, t.num(0, a)), t.Op("Less", a, t.num(1, a))), a)
 }
 
 func dHardSwish(c *call) string {
 	// y = x h, h = clip(x/6 + 1/2, 0, 1): h + x h'
 	x := c.in(0)
-	h := c.opA("HardSigmoid", onnx.Attrs("alpha", 1.0/6, "beta", 0.5), x)
+	h := c.OpAttr("HardSigmoid", onnx.Attrs("alpha", 1.0/6, "beta", 0.5), x)
 	return c.add(h, c.scale(c.mul(x, c.inside(h)), 1.0/6))
 }
 
 func dShrink(c *call) string {
 	lambd := c.n.Float("lambd", 0.5)
-	return c.above(c.op("Abs", c.in(0)), lambd)
+	return c.above(c.Op("Abs", c.in(0)), lambd)
 }
 
 func dClip(c *call, i int, t string) string {
 	x := c.in(0)
 	switch i {
 	case 0: // 1 where nothing was clipped, the bounds included
-		return c.mul(t, c.mask(c.op("Equal", x, c.out(0)), t))
+		return c.mul(t, c.mask(c.Op("Equal", x, c.out(0)), t))
 	case 1: // max(x, lower) is lower, and upper leaves it
-		below := c.op("Less", x, c.in(1))
+		below := c.Op("Less", x, c.in(1))
 		if c.in(2) != "" {
-			below = c.op("And", below, c.op("LessOrEqual", c.in(1), c.in(2)))
+			below = c.Op("And", below, c.Op("LessOrEqual", c.in(1), c.in(2)))
 		}
 		return c.mul(t, c.mask(below, t))
 	}
 	if c.in(1) != "" {
-		x = c.op("Max", x, c.in(1))
+		x = c.Op("Max", x, c.in(1))
 	}
-	return c.mul(t, c.mask(c.op("Greater", x, c.in(2)), t))
+	return c.mul(t, c.mask(c.Op("Greater", x, c.in(2)), t))
 }
 
 func dMod(c *call, i int, t string) string {
@@ -421,7 +421,7 @@ func dPow(c *call, i int, t string) string {
 		// aᵇ ln a; zero where a ≤ 0, where no derivative by b exists
 		m := c.positive(a)
 		safe := c.add(c.mul(a, m), c.oneMinus(m))
-		return c.mul(t, c.mul(c.mul(c.out(0), m), c.op("Log", safe)))
+		return c.mul(t, c.mul(c.mul(c.out(0), m), c.Op("Log", safe)))
 	}
 	if v, ok := c.constNum(b); ok {
 		switch v {
@@ -438,13 +438,13 @@ func dPow(c *call, i int, t string) string {
 		case -1:
 			return c.neg(c.mul(t, c.square(c.out(0))))
 		}
-		return c.mul(t, c.scale(c.op("Pow", a, c.num(v-1, a)), v))
+		return c.mul(t, c.scale(c.Op("Pow", a, c.num(v-1, a)), v))
 	}
 	bf := b
 	if c.typ(b) != c.typ(a) {
-		bf = c.opA("Cast", onnx.Attrs("to", int(c.typ(a))), b)
+		bf = c.OpAttr("Cast", onnx.Attrs("to", int(c.typ(a))), b)
 	}
-	return c.mul(t, c.mul(bf, c.op("Pow", a, c.plus(bf, -1))))
+	return c.mul(t, c.mul(bf, c.Op("Pow", a, c.plus(bf, -1))))
 }
 
 // choice is the rule of Min and Max: the derivative goes to the chosen operand, in equal parts to equal ones.
@@ -454,12 +454,12 @@ func (c *call) choice(i int, t, strict, weak string) string {
 		return t
 	case 2:
 		a, b := c.in(i), c.in(1-i)
-		m := c.add(c.mask(c.op(strict, a, b), t), c.mask(c.op(weak, a, b), t))
+		m := c.add(c.mask(c.Op(strict, a, b), t), c.mask(c.Op(weak, a, b), t))
 		return c.mul(t, c.scale(m, 0.5))
 	}
 	var hits []string
 	for _, x := range c.n.In {
-		hits = append(hits, c.mask(c.op("Equal", x, c.out(0)), t))
+		hits = append(hits, c.mask(c.Op("Equal", x, c.out(0)), t))
 	}
 	return c.mul(t, c.div(hits[i], c.total(hits...)))
 }

@@ -157,7 +157,7 @@ func (c *call) transposeTo(g, weight string, w convWindow, x string) string {
 			cut = true
 		}
 	}
-	out := c.opA("ConvTranspose", w.attr(extra), g, weight)
+	out := c.OpAttr("ConvTranspose", w.attr(extra), g, weight)
 	if !cut {
 		return out
 	}
@@ -165,8 +165,8 @@ func (c *call) transposeTo(g, weight string, w convWindow, x string) string {
 	for i := range axes {
 		axes[i] = int64(2 + i)
 	}
-	ends := c.op("Gather", c.shapeOf(x), c.ints(axes...))
-	return c.op("Slice", out, c.ints(make([]int64, n)...), ends, c.ints(axes...))
+	ends := c.Op("Gather", c.shapeOf(x), c.Ints(axes...))
+	return c.Op("Slice", out, c.Ints(make([]int64, n)...), ends, c.Ints(axes...))
 }
 
 func mod64(a, b int64) int64 { return (a%b + b) % b }
@@ -196,11 +196,11 @@ func (c *call) weightGrad(big, small string, w convWindow, weight string) string
 	} else {
 		per := bs[1].N / w.group
 		split := append([]onnx.Dim{bs[0], {N: w.group}, {N: per}}, bs[2:]...)
-		data = c.op("Reshape", big, c.groupShape(split, 0))
+		data = c.Op("Reshape", big, c.groupShape(split, 0))
 		c.as(data, split)
 		data = c.transpose(data, spatialPerm(2, 1, 0)...)
 		joined := append([]onnx.Dim{{N: per}, {N: extentOf(bs[0].N, w.group), Sym: bs[0].Sym}}, bs[2:]...)
-		r := c.op("Reshape", data, c.joinShape(joined))
+		r := c.Op("Reshape", data, c.joinShape(joined))
 		data = c.as(r, joined)
 	}
 	v := convWindow{stride: w.dilation, dilation: w.stride, before: w.before, after: slices.Clone(w.after), group: w.group}
@@ -222,17 +222,17 @@ func (c *call) weightGrad(big, small string, w convWindow, weight string) string
 	if len(v.kernel) == n {
 		m["kernel_shape"] = onnx.IntsAttr(v.kernel...)
 	}
-	out := c.opA("Conv", m, data, kernel)
+	out := c.OpAttr("Conv", m, data, kernel)
 	if cut {
 		axes, starts := make([]int64, n), make([]int64, n)
 		for i := range axes {
 			axes[i] = int64(2 + i)
 		}
-		out = c.op("Slice", out, c.ints(starts...), c.ints(w.kernel...), c.ints(axes...))
+		out = c.Op("Slice", out, c.Ints(starts...), c.Ints(w.kernel...), c.Ints(axes...))
 	}
 	// [I, G·O, k…] -> [G·O, I, k…]
 	c.as(out, nil)
-	out = c.opA("Transpose", onnx.Attrs("perm", spatialPerm(1, 0)), out)
+	out = c.OpAttr("Transpose", onnx.Attrs("perm", spatialPerm(1, 0)), out)
 	return c.as(out, c.shape(weight))
 }
 
@@ -252,7 +252,7 @@ func (c *call) groupShape(s []onnx.Dim, copied int) string {
 			failf("more than one spatial extent is not known")
 		}
 	}
-	return c.ints(v...)
+	return c.Ints(v...)
 }
 
 // joinShape is the target of the reshape that joins batch and group.
@@ -269,7 +269,7 @@ func (c *call) joinShape(s []onnx.Dim) string {
 			failf("batch and spatial extents are not known")
 		}
 	}
-	return c.ints(v...)
+	return c.Ints(v...)
 }
 
 // channelSum is the gradient of a bias: Σ over everything but the channel.
@@ -302,14 +302,14 @@ func convTransposeBack(b *back) []string {
 	out := make([]string, 3)
 	if b.want(0) {
 		// dX = Conv(dY, W): the same weights, strides and pads
-		d := b.opA("Conv", w.attr(nil), g, weight)
+		d := b.OpAttr("Conv", w.attr(nil), g, weight)
 		cut := false
 		for i := range w.kernel {
 			cut = cut || w.extra[i] >= w.stride[i]
 		}
 		if cut { // output_padding beyond the stride: the convolution runs past the operand
 			axes := b.spatial()
-			d = b.op("Slice", d, b.ints(make([]int64, len(axes))...), b.op("Gather", b.shapeOf(x), b.ints(axes...)), b.ints(axes...))
+			d = b.Op("Slice", d, b.Ints(make([]int64, len(axes))...), b.Op("Gather", b.shapeOf(x), b.Ints(axes...)), b.Ints(axes...))
 		}
 		out[0] = d
 	}
@@ -404,8 +404,8 @@ func averagePoolBack(b *back) []string {
 			starts[i], ends[i], axes[i] = w.before[i], w.before[i]+s[2+i].N, int64(2+i)
 			extra[i] = max(0, ends[i]-(w.stride[i]*(gs[2+i].N-1)+w.ext(i)))
 		}
-		d = b.opA("ConvTranspose", wide.attr(extra), one, kernel)
-		d = b.op("Slice", d, b.ints(starts...), b.ints(ends...), b.ints(axes...))
+		d = b.OpAttr("ConvTranspose", wide.attr(extra), one, kernel)
+		d = b.Op("Slice", d, b.Ints(starts...), b.Ints(ends...), b.Ints(axes...))
 	} else {
 		d = b.transposeTo(one, kernel, w, x)
 	}
@@ -431,7 +431,7 @@ func maxPoolIndex(c *call) string {
 	if c.n.Int("storage_order", 0) != 0 {
 		failf("storage_order is set")
 	}
-	return c.op("Reshape", c.extra(1, onnx.Int64, c.shape(c.out(0))), c.ints(-1))
+	return c.Op("Reshape", c.extra(1, onnx.Int64, c.shape(c.out(0))), c.Ints(-1))
 }
 
 func maxPoolBack(b *back) []string {
@@ -440,21 +440,21 @@ func maxPoolBack(b *back) []string {
 		return nil
 	}
 	x := b.in(0)
-	size := b.opA("ReduceProd", onnx.Attrs("keepdims", 1), b.shapeOf(x))
+	size := b.OpAttr("ReduceProd", onnx.Attrs("keepdims", 1), b.shapeOf(x))
 	if d, ok := b.dims(x); ok {
 		n := int64(1)
 		for _, v := range d {
 			n = footprint.Product(n, v)
 		}
-		size = b.ints(n)
+		size = b.Ints(n)
 	}
-	flat := b.opA("ScatterElements", onnx.Attrs("axis", 0, "reduction", "add"), b.zerosOf(size, nil, x), maxPoolIndex(&b.call), b.op("Reshape", g, b.ints(-1)))
+	flat := b.OpAttr("ScatterElements", onnx.Attrs("axis", 0, "reduction", "add"), b.zerosOf(size, nil, x), maxPoolIndex(&b.call), b.Op("Reshape", g, b.Ints(-1)))
 	b.as(flat, nil)
 	return []string{b.reshape(flat, b.shape(x), x)}
 }
 
 func maxPoolFwd(f *fwd) string {
-	flat := f.op("Gather", f.op("Reshape", f.tan(0), f.ints(-1)), maxPoolIndex(&f.call))
+	flat := f.Op("Gather", f.Op("Reshape", f.tan(0), f.Ints(-1)), maxPoolIndex(&f.call))
 	return f.reshape(f.as(flat, nil), f.shape(f.out(0)), f.out(0))
 }
 
@@ -481,7 +481,7 @@ func col2ImBack(b *back) []string {
 		eye[i*count+i] = 1
 	}
 	planes := b.reshape(b.grad(0), append([]onnx.Dim{joint(s[:2]), onnx.Fixed(1)}, s[2:]...), "")
-	cut := b.opA("Conv", onnx.Attrs("kernel_shape", block, "strides", orOnes(b.n.Ints("strides"), n),
+	cut := b.OpAttr("Conv", onnx.Attrs("kernel_shape", block, "strides", orOnes(b.n.Ints("strides"), n),
 		"dilations", orOnes(b.n.Ints("dilations"), n), "pads", orZeros(b.n.Ints("pads"), 2*n)),
 		planes, b.floats(eye, planes, append([]int64{count, 1}, block...)...))
 	return []string{b.reshape(cut, xs, b.in(0))}

@@ -49,20 +49,20 @@ func (c *call) gridSampler() *gridSample {
 		if c.n.Int("align_corners", 0) != 0 {
 			extent = a.last
 		}
-		v := c.as(c.opA("Gather", onnx.Attrs("axis", 3), c.in(1), c.int0(int64(i))), gs[:3])
+		v := c.as(c.OpAttr("Gather", onnx.Attrs("axis", 3), c.in(1), c.int0(int64(i))), gs[:3])
 		at := c.plus(c.scale(c.reshape(v, g.points, ""), extent/2), a.last/2)
 		a.scale = c.num(extent/2, at)
 		low, high := c.num(0, at), c.num(a.last, at)
 		if padding == "border" {
-			inside := c.op("And", c.op("Greater", at, low), c.op("Less", at, high))
+			inside := c.Op("And", c.Op("Greater", at, low), c.Op("Less", at, high))
 			a.scale = c.scale(c.mask(inside, at), extent/2)
-			at = c.op("Clip", at, low, high)
+			at = c.Op("Clip", at, low, high)
 		}
 		if mode == "nearest" {
-			a.floor[0] = c.as(c.op("Round", at), g.points)
+			a.floor[0] = c.as(c.Op("Round", at), g.points)
 			continue
 		}
-		a.floor[0] = c.op("Floor", at)
+		a.floor[0] = c.Op("Floor", at)
 		a.floor[1] = c.plus(a.floor[0], 1)
 		a.share[1] = c.sub(at, a.floor[0])
 		a.share[0] = c.oneMinus(a.share[1])
@@ -78,17 +78,17 @@ func (g *gridSample) corner(i, j int) (index, mask, weight string) {
 	for k, a := range g.axes {
 		low, high := c.num(0, place[k]), c.num(a.last, place[k])
 		if g.zeros {
-			in := c.op("And", c.op("GreaterOrEqual", place[k], low), c.op("LessOrEqual", place[k], high))
+			in := c.Op("And", c.Op("GreaterOrEqual", place[k], low), c.Op("LessOrEqual", place[k], high))
 			if m := c.mask(in, place[k]); mask == "" {
 				mask = m
 			} else {
 				mask = c.mul(mask, m)
 			}
 		}
-		place[k] = c.op("Clip", place[k], low, high)
+		place[k] = c.Op("Clip", place[k], low, high)
 	}
 	flat := c.add(c.scale(place[1], g.axes[0].last+1), place[0])
-	index = c.expand(c.opA("Cast", onnx.Attrs("to", int(onnx.Int64)), flat), g.values, g.x)
+	index = c.expand(c.OpAttr("Cast", onnx.Attrs("to", int(onnx.Int64)), flat), g.values, g.x)
 	if g.axes[0].share[i] != "" {
 		weight = c.mul(g.axes[0].share[i], g.axes[1].share[j])
 	}
@@ -111,7 +111,7 @@ func (g *gridSample) slope(axis int) string {
 	for i := range 2 {
 		for j := range 2 {
 			index, mask, _ := g.corner(i, j)
-			v := c.as(c.opA("GatherElements", onnx.Attrs("axis", 2), g.x, index), g.values)
+			v := c.as(c.OpAttr("GatherElements", onnx.Attrs("axis", 2), g.x, index), g.values)
 			if mask != "" {
 				v = c.mul(v, mask)
 			}
@@ -142,7 +142,7 @@ func gridSampleBack(b *back) []string {
 						g = b.mul(g, w)
 					}
 				}
-				d = b.as(b.opA("ScatterElements", onnx.Attrs("axis", 2, "reduction", "add"), d, index, g), b.shape(s.x))
+				d = b.as(b.OpAttr("ScatterElements", onnx.Attrs("axis", 2, "reduction", "add"), d, index, g), b.shape(s.x))
 			}
 		}
 		out[0] = b.reshape(d, b.shape(b.in(0)), b.in(0))
@@ -154,7 +154,7 @@ func gridSampleBack(b *back) []string {
 			d := b.sum(b.mul(grad, s.slope(axis)), 1)
 			parts = append(parts, b.reshape(d, []onnx.Dim{gs[0], gs[1], gs[2], onnx.Fixed(1)}, ""))
 		}
-		out[1] = b.as(b.opA("Concat", onnx.Attrs("axis", 3), parts...), gs)
+		out[1] = b.as(b.OpAttr("Concat", onnx.Attrs("axis", 3), parts...), gs)
 	}
 	return out
 }
@@ -173,7 +173,7 @@ func gridSampleFwd(f *fwd) string {
 			if slope == "" {
 				continue
 			}
-			t := f.as(f.opA("Gather", onnx.Attrs("axis", 3), f.tan(1), f.int0(int64(axis))), f.shape(f.in(1))[:3])
+			t := f.as(f.OpAttr("Gather", onnx.Attrs("axis", 3), f.tan(1), f.int0(int64(axis))), f.shape(f.in(1))[:3])
 			terms = append(terms, f.reshape(f.mul(slope, f.reshape(t, s.points, "")), y, f.out(0)))
 		}
 	}

@@ -38,7 +38,7 @@ func ifBack(b *back) []string {
 		of = append(of, k)
 		g, s := b.raw(k), b.shape(b.out(k))
 		if b.shape(g) == nil || s == nil || !sameShape(b.shape(g), s) {
-			g = b.as(b.op("Expand", g, b.shapeOf(b.out(k))), s)
+			g = b.as(b.Op("Expand", g, b.shapeOf(b.out(k))), s)
 		}
 		seeds["grad_"+resultName(k)] = g
 	}
@@ -49,9 +49,9 @@ func ifBack(b *back) []string {
 	for _, key := range branches {
 		attr[key] = b.derived(key, by, of, seeds, b.vjp)
 	}
-	for k, name := range b.emit("If", attr, len(by), b.in(0)) {
+	for k, name := range b.OpN("If", len(by), attr, b.in(0)) {
 		s := by[k]
-		b.info[name] = onnx.Value{Name: name, Type: b.typ(s), Shape: b.shape(s)}
+		b.Declare(onnx.Value{Name: name, Type: b.typ(s), Shape: b.shape(s)})
 		out[at[s]] = name
 	}
 	return out
@@ -84,9 +84,9 @@ func ifFwd(f *fwd) []string {
 	for _, key := range branches {
 		attr[key] = f.derived(key, by, of, seeds, f.jvp)
 	}
-	for k, name := range f.emit("If", attr, len(of), f.in(0)) {
+	for k, name := range f.OpN("If", len(of), attr, f.in(0)) {
 		s := f.out(of[k])
-		f.info[name] = onnx.Value{Name: name, Type: f.typ(s), Shape: f.tanShape(s)}
+		f.Declare(onnx.Value{Name: name, Type: f.typ(s), Shape: f.tanShape(s)})
 		out[of[k]] = name
 	}
 	return out
@@ -126,7 +126,7 @@ func (c *call) derived(key string, by []string, of []int, seeds map[string]strin
 	d.Nodes = rewrite.Prune(d.Nodes, rewrite.ValueNames(d.Outputs))
 	rewrite.DropInit(d)
 	for name, x := range d.Init {
-		if s := outer[name]; s != "" && c.init[s] == x {
+		if s := outer[name]; s != "" && c.value(s) == x {
 			delete(d.Init, name) // it is captured
 		}
 	}
@@ -140,7 +140,7 @@ func (c *call) derived(key string, by []string, of []int, seeds map[string]strin
 	d.Inputs = nil
 	d = renamed(d, func(s string) string {
 		if _, ok := inner[s]; !ok {
-			inner[s] = c.fresh("branch")
+			inner[s] = c.Fresh("branch")
 		}
 		return inner[s]
 	})
@@ -172,10 +172,10 @@ func (c *call) standalone(key string, by []string, of []int) (h *onnx.Graph, opt
 		}
 		name := captureName(len(outer))
 		inner[s], outer[name] = name, s
-		if x := c.init[s]; x != nil {
+		if x := c.value(s); x != nil {
 			return
 		}
-		v := c.info[s]
+		v := c.Inf.Value(s)
 		if o, ok := c.open[s]; ok {
 			v = o
 		}
@@ -200,7 +200,7 @@ func (c *call) standalone(key string, by []string, of []int) (h *onnx.Graph, opt
 	})
 	h.Nodes, h.Init = b.Nodes, b.Init
 	for name, s := range outer {
-		if x := c.init[s]; x != nil {
+		if x := c.value(s); x != nil {
 			h.Init[name] = x
 		}
 	}

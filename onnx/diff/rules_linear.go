@@ -6,6 +6,7 @@ import (
 
 	"lenskit/onnx"
 	"lenskit/onnx/footprint"
+	"lenskit/onnx/symbolic"
 )
 
 // bilinear is the forward rule of convolutions: linear in data and weights, with an optional bias in operand 2.
@@ -43,7 +44,7 @@ func gemmBack(b *back) []string {
 		if alpha != 1 {
 			kv = append(kv, "alpha", alpha)
 		}
-		return b.opA("Gemm", onnx.Attrs(kv...), x, y)
+		return b.OpAttr("Gemm", onnx.Attrs(kv...), x, y)
 	}
 	out := make([]string, 3)
 	if b.want(0) {
@@ -75,10 +76,10 @@ func gemmFwd(f *fwd) string {
 	}
 	var terms []string
 	if t := f.tan(0); t != "" {
-		terms = append(terms, f.as(f.opA("Gemm", attr, t, f.in(1)), f.tanShape(f.out(0))))
+		terms = append(terms, f.as(f.OpAttr("Gemm", attr, t, f.in(1)), f.tanShape(f.out(0))))
 	}
 	if t := f.tan(1); t != "" {
-		terms = append(terms, f.as(f.opA("Gemm", attr, f.in(0), t), f.tanShape(f.out(0))))
+		terms = append(terms, f.as(f.OpAttr("Gemm", attr, f.in(0), t), f.tanShape(f.out(0))))
 	}
 	if t := f.tan(2); t != "" {
 		terms = append(terms, f.scale(t, f.n.Float("beta", 1)))
@@ -110,7 +111,10 @@ func matMulBack(b *back) []string {
 	} else if ry == 1 {
 		g = b.unsqueeze(g, len(sx)-1)
 	}
-	batch := broadcastDims(sx[:len(sx)-2], sy[:len(sy)-2])
+	batch, _ := b.Inf.Broadcast(sx[:len(sx)-2], sy[:len(sy)-2])
+	if !symbolic.Among(batch, sx, sy) {
+		batch = nil
+	}
 	m, k, n := sx[len(sx)-2], sx[len(sx)-1], sy[len(sy)-1]
 	if batch != nil {
 		b.as(g, append(slices.Clone(batch), m, n))
@@ -126,12 +130,12 @@ func matMulBack(b *back) []string {
 		var d string
 		switch {
 		case len(sy) == 2 && len(sx) == 2:
-			d = b.as(b.opA("Gemm", onnx.Attrs("transB", 1), g, y2), sx)
+			d = b.as(b.OpAttr("Gemm", onnx.Attrs("transB", 1), g, y2), sx)
 		case len(sy) == 2: // rows of all batches at once, so that the weights need no transposed copy
 			rows := b.reshape(g, []onnx.Dim{b.rowsOf(sx), n}, "")
-			d = b.reshape(b.as(b.opA("Gemm", onnx.Attrs("transB", 1), rows, y2), []onnx.Dim{b.rowsOf(sx), k}), sx, x)
+			d = b.reshape(b.as(b.OpAttr("Gemm", onnx.Attrs("transB", 1), rows, y2), []onnx.Dim{b.rowsOf(sx), k}), sx, x)
 		default:
-			d = b.as(b.op("MatMul", g, b.swapLast(y2)), full(m, k))
+			d = b.as(b.Op("MatMul", g, b.swapLast(y2)), full(m, k))
 		}
 		out[0] = b.fit(d, full(m, k), x, sx)
 	}
@@ -145,9 +149,9 @@ func matMulBack(b *back) []string {
 				xs = b.reshape(x2, []onnx.Dim{rows, k}, "")
 				gs = b.reshape(g, []onnx.Dim{rows, n}, "")
 			}
-			d = b.as(b.opA("Gemm", onnx.Attrs("transA", 1), xs, gs), sy)
+			d = b.as(b.OpAttr("Gemm", onnx.Attrs("transA", 1), xs, gs), sy)
 		default:
-			d = b.as(b.op("MatMul", b.swapLast(x2), g), full(k, n))
+			d = b.as(b.Op("MatMul", b.swapLast(x2), g), full(k, n))
 		}
 		out[1] = b.fit(d, full(k, n), y, sy)
 	}
@@ -203,22 +207,16 @@ func (t *tape) rowsOf(s []onnx.Dim) onnx.Dim {
 
 // unsqueeze inserts an axis of extent 1.
 func (t *tape) unsqueeze(a string, axis int) string {
-	s := t.shape(a)
-	out := t.op("Unsqueeze", a, t.ints(int64(axis)))
-	if s == nil {
-		return out
-	}
-	r := slices.Insert(slices.Clone(s), axis, onnx.Dim{N: 1})
-	return t.as(out, r)
+	return t.Op("Unsqueeze", a, t.Ints(int64(axis)))
 }
 
 func matMulFwd(f *fwd) string {
 	var terms []string
 	if t := f.tan(0); t != "" {
-		terms = append(terms, f.op("MatMul", t, f.in(1)))
+		terms = append(terms, f.Op("MatMul", t, f.in(1)))
 	}
 	if t := f.tan(1); t != "" {
-		terms = append(terms, f.op("MatMul", f.in(0), t))
+		terms = append(terms, f.Op("MatMul", f.in(0), t))
 	}
 	for i, s := range terms {
 		terms[i] = f.as(s, f.tanShape(f.out(0)))
@@ -338,7 +336,7 @@ func einsumBack(b *back) []string {
 				shape = append(shape, dims[r])
 			}
 		}
-		d := b.as(b.opA("Einsum", onnx.Attrs("equation", strings.Join(subs, ",")+"->"+result), ops...), shape)
+		d := b.as(b.OpAttr("Einsum", onnx.Attrs("equation", strings.Join(subs, ",")+"->"+result), ops...), shape)
 		if len(result) < len(s) {
 			for j, r := range s {
 				if !strings.ContainsRune(have, r) {

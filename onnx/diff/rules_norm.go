@@ -42,7 +42,7 @@ func batchNormTerm(c *call, i int, t string) string {
 	}
 	scale := c.perChannel(c.in(1), x)
 	v := c.plus(c.perChannel(c.in(4), x), c.n.Float("epsilon", 1e-5))
-	r := c.op("Reciprocal", c.op("Sqrt", v))
+	r := c.Op("Reciprocal", c.Op("Sqrt", v))
 	switch i {
 	case 0:
 		return c.mul(t, c.mul(scale, r))
@@ -109,7 +109,7 @@ func (c *call) normed() normed {
 	mean := c.reduce("ReduceMean", x, n.axes, 1)
 	d := c.sub(x, mean)
 	v := c.reduce("ReduceMean", c.square(d), n.axes, 1)
-	n.r = c.op("Reciprocal", c.op("Sqrt", c.plus(v, c.n.Float("epsilon", 1e-5))))
+	n.r = c.Op("Reciprocal", c.Op("Sqrt", c.plus(v, c.n.Float("epsilon", 1e-5))))
 	n.x = c.mul(d, n.r)
 	return n
 }
@@ -204,13 +204,13 @@ func softmaxFwd(f *fwd) string { return softmaxJacobian(&f.call, f.tan(0)) }
 func logSoftmaxBack(b *back) []string {
 	// t - eʸ Σ t
 	g := b.grad(0)
-	return []string{b.sub(g, b.mul(b.op("Exp", b.out(0)), b.sum(g, b.softmaxAxis())))}
+	return []string{b.sub(g, b.mul(b.Op("Exp", b.out(0)), b.sum(g, b.softmaxAxis())))}
 }
 
 func logSoftmaxFwd(f *fwd) string {
 	// t - Σ eʸ t
 	t := f.tan(0)
-	return f.sub(t, f.sum(f.mul(f.op("Exp", f.out(0)), t), f.softmaxAxis()))
+	return f.sub(t, f.sum(f.mul(f.Op("Exp", f.out(0)), t), f.softmaxAxis()))
 }
 
 // reducedAxes is the axes of a reduction, in [0, rank); it ends the rule when they are not constants.
@@ -244,22 +244,15 @@ func reducedAxes(c *call) []int64 {
 
 // kept gives a value in the shape of the reduction's result the reduced axes back as extents of 1.
 func (c *call) kept(v string, axes []int64) string {
-	return c.keptAs(v, axes, c.shape(c.in(0)))
-}
-
-func (c *call) keptAs(v string, axes []int64, full []onnx.Dim) string {
 	if c.n.Int("keepdims", 1) != 0 || len(axes) == 0 {
 		return v
 	}
-	shape := reducedShape(full, axes, true)
-	unknown := 0
-	for _, d := range shape {
-		if !d.Known() {
-			unknown++
-		}
+	shape := slices.Clone(c.shape(c.in(0)))
+	for _, a := range axes {
+		shape[a] = onnx.Fixed(1)
 	}
-	if unknown > 1 {
-		return c.as(c.op("Unsqueeze", v, c.ints(axes...)), shape)
+	if unknowns(shape) > 1 {
+		return c.Op("Unsqueeze", v, c.Ints(axes...))
 	}
 	return c.reshape(v, shape, "")
 }
@@ -281,9 +274,9 @@ func (c *call) perCount(g string, axes []int64) string {
 	s := c.shape(c.in(0))
 	for _, a := range axes {
 		if !s[a].Known() {
-			dims := c.op("Gather", c.shapeOf(c.in(0)), c.ints(axes...))
-			count := c.opA("ReduceProd", onnx.Attrs("keepdims", 0), dims)
-			return c.div(g, c.opA("Cast", onnx.Attrs("to", int(c.typ(g))), c.as(count, []onnx.Dim{})))
+			dims := c.Op("Gather", c.shapeOf(c.in(0)), c.Ints(axes...))
+			count := c.OpAttr("ReduceProd", onnx.Attrs("keepdims", 0), dims)
+			return c.div(g, c.OpAttr("Cast", onnx.Attrs("to", int(c.typ(g))), c.as(count, []onnx.Dim{})))
 		}
 		n = footprint.Product(n, s[a].N)
 	}
@@ -321,7 +314,7 @@ func reductionRule(d func(c *call, y string) string) rule {
 
 func dReduceL2(c *call, y string) string {
 	// x/y, and 0 at the origin
-	none := c.mask(c.op("Equal", y, c.num(0, y)), y)
+	none := c.mask(c.Op("Equal", y, c.num(0, y)), y)
 	return c.div(c.in(0), c.add(y, none))
 }
 
@@ -329,22 +322,22 @@ func dReduceProd(c *call, y string) string {
 	// The product of the others. With exactly one zero it is that zero's; with more it vanishes.
 	x := c.in(0)
 	axes := reducedAxes(c)
-	isZero := c.mask(c.op("Equal", x, c.num(0, x)), x)
+	isZero := c.mask(c.Op("Equal", x, c.num(0, x)), x)
 	safe := c.add(x, isZero)
 	prod, zeros := safe, isZero
 	if len(axes) > 0 {
 		prod = c.reduce("ReduceProd", safe, axes, 1)
 		zeros = c.reduce("ReduceSum", isZero, axes, 1)
 	}
-	none := c.mask(c.op("Equal", zeros, c.num(0, zeros)), x)
-	one := c.mask(c.op("Equal", zeros, c.num(1, zeros)), x)
+	none := c.mask(c.Op("Equal", zeros, c.num(0, zeros)), x)
+	one := c.mask(c.Op("Equal", zeros, c.num(1, zeros)), x)
 	return c.mul(c.div(prod, safe), c.add(c.mul(c.oneMinus(isZero), none), c.mul(isZero, one)))
 }
 
 // extremum is the row of a largest or smallest element over axes; equal ones share the derivative in equal parts.
 func extremum(axesOf func(c *call) []int64) rule {
 	weights := func(c *call, axes []int64, y string) string {
-		hit := c.mask(c.op("Equal", c.in(0), y), c.in(0))
+		hit := c.mask(c.Op("Equal", c.in(0), y), c.in(0))
 		return c.div(hit, c.sum(hit, axes...))
 	}
 	return rule{
@@ -365,6 +358,6 @@ func extremum(axesOf func(c *call) []int64) rule {
 
 func cumSumBack(b *back) []string {
 	rev := 1 - b.n.Int("reverse", 0)
-	g := b.opA("CumSum", onnx.Attrs("exclusive", b.n.Int("exclusive", 0), "reverse", rev), b.grad(0), b.in(1))
+	g := b.OpAttr("CumSum", onnx.Attrs("exclusive", b.n.Int("exclusive", 0), "reverse", rev), b.grad(0), b.in(1))
 	return []string{g}
 }

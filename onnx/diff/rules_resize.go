@@ -269,7 +269,7 @@ func resizeBack(b *back) []string {
 		return []string{g}
 	}
 	if pooled {
-		p := b.opA("AveragePool", onnx.Attrs("kernel_shape", pool, "strides", pool), g)
+		p := b.OpAttr("AveragePool", onnx.Attrs("kernel_shape", pool, "strides", pool), g)
 		return []string{b.scale(b.as(p, s), area)}
 	}
 	cur := slices.Clone(b.shape(b.out(0)))
@@ -285,7 +285,7 @@ func resizeBack(b *back) []string {
 func (c *call) alongAxis(g string, s []onnx.Dim, r resizeAxis, m []float64, constant func([]float64, string, ...int64) string) string {
 	last := len(s) - 1
 	if r.axis == last {
-		return c.op("MatMul", g, constant(m, g, r.out, r.in))
+		return c.Op("MatMul", g, constant(m, g, r.out, r.in))
 	}
 	mt := make([]float64, len(m))
 	for o := range r.out {
@@ -295,15 +295,15 @@ func (c *call) alongAxis(g string, s []onnx.Dim, r resizeAxis, m []float64, cons
 	}
 	left := constant(mt, g, r.in, r.out)
 	if r.axis == last-1 {
-		return c.op("MatMul", left, g)
+		return c.Op("MatMul", left, g)
 	}
 	perm := make([]int64, len(s))
 	for i := range perm {
 		perm[i] = int64(i)
 	}
 	perm[r.axis], perm[last-1] = perm[last-1], perm[r.axis]
-	t := c.op("MatMul", left, c.transpose(g, perm...))
-	return c.opA("Transpose", onnx.Attrs("perm", perm), t)
+	t := c.Op("MatMul", left, c.transpose(g, perm...))
+	return c.OpAttr("Transpose", onnx.Attrs("perm", perm), t)
 }
 
 // resizeFwd resizes the tangent in the same way; the value that stands outside of the operand is a constant.
@@ -331,7 +331,7 @@ func resizeFwd(f *fwd) string {
 			failf("tf_crop_and_resize to sizes in a Jacobian")
 		}
 		attr["axes"] = onnx.IntsAttr(axes...)
-		in = []string{f.tan(0), "", "", f.ints(sizes...)}
+		in = []string{f.tan(0), "", "", f.Ints(sizes...)}
 	}
-	return f.opA("Resize", attr, in...)
+	return f.OpAttr("Resize", attr, in...)
 }

@@ -66,13 +66,13 @@ func concatBack(b *back) []string {
 func (b *back) concatBackDynamic(axis int, g string) []string {
 	sizes := make([]string, len(b.n.In))
 	for i, x := range b.n.In {
-		sizes[i] = b.op("Gather", b.shapeOf(x), b.ints(int64(axis)))
+		sizes[i] = b.Op("Gather", b.shapeOf(x), b.Ints(int64(axis)))
 	}
 	split := sizes[0]
 	if len(sizes) > 1 {
-		split = b.opA("Concat", onnx.Attrs("axis", 0), sizes...)
+		split = b.OpAttr("Concat", onnx.Attrs("axis", 0), sizes...)
 	}
-	parts := b.emit("Split", onnx.Attrs("axis", axis), len(sizes), g, split)
+	parts := b.OpN("Split", len(sizes), onnx.Attrs("axis", axis), g, split)
 	out := make([]string, len(parts))
 	for i, part := range parts {
 		if b.want(i) {
@@ -103,11 +103,11 @@ func splitBack(b *back) []string {
 		}
 		parts[i] = b.zeros(b.out(i))
 	}
-	return []string{b.opA("Concat", onnx.Attrs("axis", b.n.Int("axis", 0)), parts...)}
+	return []string{b.OpAttr("Concat", onnx.Attrs("axis", b.n.Int("axis", 0)), parts...)}
 }
 
 func splitFwd(f *fwd) []string {
-	return f.emit("Split", f.n.Attr, len(f.n.Out), append([]string{f.tan(0)}, f.n.In[1:]...)...)
+	return f.OpN("Split", len(f.n.Out), f.n.Attr, append([]string{f.tan(0)}, f.n.In[1:]...)...)
 }
 
 func expandBack(b *back) []string {
@@ -118,7 +118,7 @@ func expandFwd(f *fwd) string {
 	if f.batch != "" {
 		return f.expand(f.tan(0), f.tanShape(f.out(0)), "")
 	}
-	return f.as(f.op("Expand", f.tan(0), f.in(1)), f.shape(f.out(0)))
+	return f.as(f.Op("Expand", f.tan(0), f.in(1)), f.shape(f.out(0)))
 }
 
 // sliceSpec is a Slice along one axis; start and end are already brought into the axis.
@@ -221,8 +221,7 @@ func sliceBack(b *back) []string {
 		by := max(p.by, -p.by)
 		used := p.count
 		if by > 1 { // by - 1 zeros after each element
-			wide := slices.Insert(slices.Clone(shape), p.axis+1, onnx.Dim{N: 1})
-			g = b.pad(b.as(b.op("Unsqueeze", g, b.ints(int64(p.axis+1))), wide), p.axis+1, 0, by-1)
+			g = b.pad(b.unsqueeze(g, p.axis+1), p.axis+1, 0, by-1)
 			shape[p.axis] = onnx.Fixed(extentOf(p.count, by))
 			g = b.reshape(b.as(g, nil), shape, "")
 			used = p.count * by
@@ -238,7 +237,7 @@ func sliceBack(b *back) []string {
 		b.as(g, nil)
 	}
 	if len(axes) > 0 {
-		g = b.opA("Pad", onnx.Attrs("mode", "constant"), g, b.ints(slices.Concat(before, after)...), "", b.ints(axes...))
+		g = b.OpAttr("Pad", onnx.Attrs("mode", "constant"), g, b.Ints(slices.Concat(before, after)...), "", b.Ints(axes...))
 	}
 	return []string{b.as(g, s)}
 }
@@ -264,16 +263,16 @@ func (b *back) sliceBackDynamic(g string) string {
 	// From the last axis back: each scatter restores one extent.
 	for i := len(axes) - 1; i >= 0; i-- {
 		axis := axisIn(axes[i], rank)
-		at := func(name string) string { return b.op("Gather", name, b.ints(int64(i))) }
-		step := b.ints(1)
+		at := func(name string) string { return b.Op("Gather", name, b.Ints(int64(i))) }
+		step := b.Ints(1)
 		if b.in(4) != "" {
 			step = at(b.in(4))
 		}
-		index := b.op("Range", b.int0(0), b.extent(x, axis), b.int0(1))
-		index = b.op("Slice", index, at(b.in(1)), at(b.in(2)), b.ints(0), step)
+		index := b.Op("Range", b.int0(0), b.extent(x, axis), b.int0(1))
+		index = b.Op("Slice", index, at(b.in(1)), at(b.in(2)), b.Ints(0), step)
 		// The extents so far are those of g, with that of x on this axis.
-		gs := b.op("Shape", g)
-		shape := b.op("ScatterElements", gs, b.ints(int64(axis)), b.op("Reshape", b.extent(x, axis), b.ints(1)))
+		gs := b.Op("Shape", g)
+		shape := b.Op("ScatterElements", gs, b.Ints(int64(axis)), b.Op("Reshape", b.extent(x, axis), b.Ints(1)))
 		b.as(shape, nil)
 		g = b.scatterAlong(b.zerosOf(shape, nil, x), axis, rank, index, g)
 	}
@@ -284,9 +283,8 @@ func (b *back) sliceBackDynamic(g string) string {
 func (b *back) scatterAlong(zero string, axis, rank int, index, g string) string {
 	shape := orOnes(nil, rank)
 	shape[axis] = -1
-	index = b.op("Expand", b.op("Reshape", index, b.ints(shape...)), b.op("Shape", g))
-	b.info[index] = onnx.Value{Name: index, Type: onnx.Int64}
-	return b.opA("ScatterElements", onnx.Attrs("axis", axis, "reduction", "add"), zero, index, g)
+	index = b.Op("Expand", b.Op("Reshape", index, b.Ints(shape...)), b.Op("Shape", g))
+	return b.OpAttr("ScatterElements", onnx.Attrs("axis", axis, "reduction", "add"), zero, index, g)
 }
 
 // tileBack sums over the repetitions: [r₀·d₀, …] is seen as [r₀, d₀, …].
@@ -303,18 +301,14 @@ func tileBack(b *back) []string {
 	if ok && len(reps) == rank {
 		var shape []onnx.Dim
 		odd = odd[:0]
-		unknown := 0
 		for i, r := range reps {
 			if r != 1 {
 				odd = append(odd, int64(len(shape)))
 				shape = append(shape, onnx.Dim{N: r})
 			}
 			shape = append(shape, s[i])
-			if !s[i].Known() {
-				unknown++
-			}
 		}
-		if unknown <= 1 {
+		if unknowns(shape) <= 1 {
 			if len(odd) == 0 {
 				return []string{g}
 			}
@@ -325,21 +319,21 @@ func tileBack(b *back) []string {
 			odd = append(odd, int64(2*i))
 		}
 	}
-	pairs := b.opA("Concat", onnx.Attrs("axis", 1), b.op("Unsqueeze", b.in(1), b.ints(1)), b.op("Unsqueeze", b.shapeOf(x), b.ints(1)))
-	wide := b.op("Reshape", g, b.op("Reshape", pairs, b.ints(-1)))
+	pairs := b.OpAttr("Concat", onnx.Attrs("axis", 1), b.Op("Unsqueeze", b.in(1), b.Ints(1)), b.Op("Unsqueeze", b.shapeOf(x), b.Ints(1)))
+	wide := b.Op("Reshape", g, b.Op("Reshape", pairs, b.Ints(-1)))
 	b.as(wide, nil)
 	return []string{b.as(b.reduce("ReduceSum", wide, odd, 0), s)}
 }
 
 func triluBack(b *back) []string {
-	return []string{b.opA("Trilu", b.n.Attr, b.grad(0), b.in(1))}
+	return []string{b.OpAttr("Trilu", b.n.Attr, b.grad(0), b.in(1))}
 }
 
 // depthToSpaceBack: SpaceToDepth undoes the DCR order; the CRD order is undone by reshapes.
 func depthToSpaceBack(b *back) []string {
 	x, block := b.in(0), b.n.Int("blocksize", 1)
 	if b.n.Str("mode", "DCR") == "DCR" {
-		return []string{b.opA("SpaceToDepth", onnx.Attrs("blocksize", block), b.grad(0))}
+		return []string{b.OpAttr("SpaceToDepth", onnx.Attrs("blocksize", block), b.grad(0))}
 	}
 	s := b.shape(x)
 	if len(s) != 4 || !s[1].Known() || block < 1 {
@@ -353,7 +347,7 @@ func depthToSpaceBack(b *back) []string {
 }
 
 func spaceToDepthBack(b *back) []string {
-	return []string{b.opA("DepthToSpace", onnx.Attrs("blocksize", b.n.Int("blocksize", 1), "mode", b.n.Str("mode", "DCR")), b.grad(0))}
+	return []string{b.OpAttr("DepthToSpace", onnx.Attrs("blocksize", b.n.Int("blocksize", 1), "mode", b.n.Str("mode", "DCR")), b.grad(0))}
 }
 
 // padSpec is the pads of each axis; ok is false when they are not constant.
@@ -428,10 +422,10 @@ func padBack(b *back) []string {
 			}
 		}
 		if len(axes) > 0 {
-			g = b.op("Slice", g, b.ints(starts...), b.ints(ends...), b.ints(axes...))
+			g = b.Op("Slice", g, b.Ints(starts...), b.Ints(ends...), b.Ints(axes...))
 		}
 		if len(back) > 0 {
-			g = b.opA("Pad", onnx.Attrs("mode", "constant"), g, b.ints(slices.Concat(low, high)...), "", b.ints(back...))
+			g = b.OpAttr("Pad", onnx.Attrs("mode", "constant"), g, b.Ints(slices.Concat(low, high)...), "", b.Ints(back...))
 		}
 		out[0] = b.as(g, s)
 		return out
@@ -462,9 +456,9 @@ func padBack(b *back) []string {
 			if end < 0 {
 				end = -1 << 62
 			}
-			piece := b.op("Slice", g, b.ints(start), b.ints(end), b.ints(int64(i)), b.ints(step))
+			piece := b.Op("Slice", g, b.Ints(start), b.Ints(end), b.Ints(int64(i)), b.Ints(step))
 			if mode == "edge" {
-				piece = b.as(b.opA("ReduceSum", onnx.Attrs("keepdims", 1), piece, b.ints(int64(i))), nil)
+				piece = b.as(b.OpAttr("ReduceSum", onnx.Attrs("keepdims", 1), piece, b.Ints(int64(i))), nil)
 				count = 1
 			}
 			sum = b.add(sum, b.as(b.pad(piece, i, at, n-count-at), cur))
@@ -500,11 +494,10 @@ func (b *back) padBackDynamic(g string) string {
 			failf("the number of padded axes is not known")
 		}
 		count = s[0].N
-		xs = b.op("Gather", xs, axes)
+		xs = b.Op("Gather", xs, axes)
 	}
 	start := b.slice(b.in(1), 0, 0, count, 1)
-	b.info[start] = onnx.Value{Name: start, Type: onnx.Int64}
-	return b.as(b.op("Slice", g, start, b.add(start, xs), axes), b.shape(x))
+	return b.as(b.Op("Slice", g, start, b.add(start, xs), axes), b.shape(x))
 }
 
 func padFwd(f *fwd) string {
@@ -537,7 +530,7 @@ func gatherBack(b *back) []string {
 		one := slices.Clone(s)
 		one[axis] = onnx.Dim{N: 1}
 		if len(is) == 0 {
-			g = b.as(b.op("Unsqueeze", g, b.ints(int64(axis))), one)
+			g = b.as(b.Op("Unsqueeze", g, b.Ints(int64(axis))), one)
 		} else {
 			g = b.reshape(g, one, "")
 		}
@@ -554,15 +547,11 @@ func gatherBack(b *back) []string {
 		}
 		flat := slices.Clone(s)
 		flat[axis] = one
-		unknown := 0
-		for _, d := range flat {
-			unknown += boolInt(!d.Known())
-		}
-		if unknown <= 1 {
+		if unknowns(flat) <= 1 {
 			g = b.reshape(g, flat, "")
 		} else {
-			shape := b.op("ScatterElements", b.shapeOf(x), b.ints(int64(axis)), b.ints(-1))
-			g = b.as(b.op("Reshape", g, shape), flat)
+			shape := b.Op("ScatterElements", b.shapeOf(x), b.Ints(int64(axis)), b.Ints(-1))
+			g = b.as(b.Op("Reshape", g, shape), flat)
 		}
 	}
 	return []string{b.as(b.scatterAlong(b.zeros(x), axis, rank, index, g), s)}
@@ -570,7 +559,7 @@ func gatherBack(b *back) []string {
 
 func gatherElementsBack(b *back) []string {
 	x := b.in(0)
-	d := b.opA("ScatterElements", onnx.Attrs("axis", b.n.Int("axis", 0), "reduction", "add"), b.zeros(x), b.in(1), b.grad(0))
+	d := b.OpAttr("ScatterElements", onnx.Attrs("axis", b.n.Int("axis", 0), "reduction", "add"), b.zeros(x), b.in(1), b.grad(0))
 	return []string{d}
 }
 
@@ -580,7 +569,7 @@ func gatherNDBack(b *back) []string {
 	if batch > 0 {
 		index = b.withBatch(index, batch)
 	}
-	d := b.opA("ScatterND", onnx.Attrs("reduction", "add"), b.zeros(x), index, b.grad(0))
+	d := b.OpAttr("ScatterND", onnx.Attrs("reduction", "add"), b.zeros(x), index, b.grad(0))
 	return []string{d}
 }
 
@@ -591,17 +580,16 @@ func (b *back) withBatch(index string, batch int) string {
 		failf("%d batch axes of %d", batch, len(s))
 	}
 	shape := b.shapeOf(index)
-	one := b.opA("Concat", onnx.Attrs("axis", 0), b.slice(shape, 0, 0, int64(len(s)-1), 1), b.ints(1))
+	one := b.OpAttr("Concat", onnx.Attrs("axis", 0), b.slice(shape, 0, 0, int64(len(s)-1), 1), b.Ints(1))
 	parts := []string{}
 	for a := range batch {
-		r := b.op("Range", b.int0(0), b.extent(index, a), b.int0(1))
+		r := b.Op("Range", b.int0(0), b.extent(index, a), b.int0(1))
 		target := orOnes(nil, len(s))
 		target[a] = -1
-		r = b.op("Expand", b.op("Reshape", r, b.ints(target...)), one)
+		r = b.Op("Expand", b.Op("Reshape", r, b.Ints(target...)), one)
 		parts = append(parts, r)
 	}
-	out := b.opA("Concat", onnx.Attrs("axis", -1), append(parts, index)...)
-	b.info[out] = onnx.Value{Name: out, Type: onnx.Int64}
+	out := b.OpAttr("Concat", onnx.Attrs("axis", -1), append(parts, index)...)
 	return out
 }
 
@@ -626,11 +614,11 @@ func scatterElementsBack(b *back) []string {
 	if b.want(0) {
 		out[0] = g
 		if !add {
-			out[0] = b.opA("ScatterElements", axis, g, index, b.zeros(b.in(2)))
+			out[0] = b.OpAttr("ScatterElements", axis, g, index, b.zeros(b.in(2)))
 		}
 	}
 	if b.want(2) {
-		out[2] = b.opA("GatherElements", axis, g, index)
+		out[2] = b.OpAttr("GatherElements", axis, g, index)
 	}
 	return out
 }
@@ -642,11 +630,11 @@ func scatterNDBack(b *back) []string {
 	if b.want(0) {
 		out[0] = g
 		if !add {
-			out[0] = b.op("ScatterND", g, index, b.zeros(b.in(2)))
+			out[0] = b.Op("ScatterND", g, index, b.zeros(b.in(2)))
 		}
 	}
 	if b.want(2) {
-		out[2] = b.op("GatherND", g, index)
+		out[2] = b.Op("GatherND", g, index)
 	}
 	return out
 }
@@ -668,11 +656,11 @@ func topKBack(b *back) []string {
 		return nil
 	}
 	index := b.extra(1, onnx.Int64, b.shape(b.out(0)))
-	d := b.opA("ScatterElements", onnx.Attrs("axis", b.n.Int("axis", -1), "reduction", "add"), b.zeros(b.in(0)), index, b.grad(0))
+	d := b.OpAttr("ScatterElements", onnx.Attrs("axis", b.n.Int("axis", -1), "reduction", "add"), b.zeros(b.in(0)), index, b.grad(0))
 	return []string{d}
 }
 
 func topKFwd(f *fwd) []string {
 	index := f.extra(1, onnx.Int64, f.shape(f.out(0)))
-	return []string{f.opA("GatherElements", onnx.Attrs("axis", f.n.Int("axis", -1)), f.tan(0), index)}
+	return []string{f.OpAttr("GatherElements", onnx.Attrs("axis", f.n.Int("axis", -1)), f.tan(0), index)}
 }

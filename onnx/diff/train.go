@@ -30,7 +30,7 @@ type TrainOptions struct {
 	// Where memory is far, as on a GPU, the update belongs in the graph; on a CPU a loop over the parameters that does
 	// all of Adam in one pass costs less than its operators one by one.
 	GradientsOnly bool
-	Exact         bool // as DiffOptions.Exact
+	Exact         bool // as Options.Exact
 }
 
 // Validate checks what can be checked without a graph, and names the option.
@@ -95,7 +95,7 @@ func Train(g *onnx.Graph, opt TrainOptions) (*onnx.Graph, error) {
 	free.Inputs = slices.Clone(g.Inputs)
 	free.Init = maps.Clone(g.Init)
 	for _, p := range params {
-		free.Inputs = append(free.Inputs, tensorValue(p, g.Init[p]))
+		free.Inputs = append(free.Inputs, g.Init[p].Value(p))
 		delete(free.Init, p)
 	}
 	d, err := VJP(free, Options{Wrt: params, Of: []string{loss.Name}, Exact: opt.Exact})
@@ -231,7 +231,7 @@ func (o TrainOptions) assemble(d *onnx.Graph, loss onnx.Value, params []string) 
 	b := onnx.NewBuilder(h, "train.")
 	// out appends a node whose result is an output of the graph.
 	out := func(as, op string, in ...string) string {
-		b.Append(&onnx.Node{Op: op, Name: as, In: in, Out: []string{name(as)}})
+		b.Make(name(as), op, nil, in...)
 		b.Output(as)
 		return as
 	}

@@ -30,7 +30,7 @@ type Evaluator struct {
 // and opset.
 func New(g *onnx.Graph) (*Evaluator, error) { return NewIn(g, footprint.DefaultRoom) }
 
-// NewIn is NewEvaluator of a graph whose arrays may take room bytes. Where the shapes of the inputs are numbers
+// NewIn is New of a graph whose arrays may take room bytes. Where the shapes of the inputs are numbers
 // a graph that takes more is refused at once.
 func NewIn(g *onnx.Graph, room int64) (*Evaluator, error) {
 	if !slices.ContainsFunc(g.Inputs, func(v onnx.Value) bool { _, ok := onnx.Known(v.Shape); return !ok }) {

@@ -11,7 +11,7 @@ import (
 )
 
 // FuzzEvalNode runs every operator on operands and attributes that need not fit: an error is fine, a panic inside the
-// operator (which EvalNode turns into an error), or more than maxFuzzBytes allocated, is not.
+// operator (which Node turns into an error), or more than MaxFuzzBytes allocated, is not.
 func FuzzEvalNode(f *testing.F) {
 	var ops []string
 	for op := range evalTable {

@@ -7,6 +7,7 @@ import (
 	"lenskit/internal/disk"
 	"lenskit/onnx"
 	"lenskit/onnx/footprint"
+	"lenskit/onnx/symbolic"
 )
 
 // evalMeter counts the bytes of a run's arrays, the turns of its loops and the work of its steps.
@@ -57,7 +58,7 @@ func (m *evalMeter) spent(b int64) {
 func (m *evalMeter) admit(s *evalStep, in []*Array) error {
 	small := true
 	for _, a := range in {
-		small = small && (a == nil || a.Len() <= onnx.MaxKnown)
+		small = small && (a == nil || a.Len() <= symbolic.MaxInts)
 	}
 	n := &onnx.Node{Op: s.n.Op, Attr: s.n.Attr, In: make([]string, len(in)), Out: make([]string, len(s.n.Out))}
 	g := &onnx.Graph{Opset: map[string]int{"": s.opset}, Init: map[string]*onnx.Tensor{}, Info: map[string]onnx.Value{}}
@@ -66,7 +67,7 @@ func (m *evalMeter) admit(s *evalStep, in []*Array) error {
 			continue
 		}
 		n.In[i] = fmt.Sprint("x", i)
-		if a.Len() <= onnx.MaxKnown {
+		if a.Len() <= symbolic.MaxInts {
 			g.Init[n.In[i]] = a.Tensor()
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 
 	"lenskit/internal/disk"
 	"lenskit/onnx"
+	"lenskit/onnx/symbolic"
 )
 
 // Limits on what a graph may take beside its weights, so that a small file cannot ask for all memory there is.
@@ -369,7 +370,7 @@ func (z *Sizes) einsum(n *onnx.Node) (scratch, work int64) {
 }
 
 // inner is what one run of a graph in an attribute takes, with args for its inputs. s knows its values.
-func (z *Sizes) inner(g *onnx.Graph, args []onnx.Value, vals []onnx.KnownInts) (s *Sizes, peak, work int64, err error) {
+func (z *Sizes) inner(g *onnx.Graph, args []onnx.Value, vals []symbolic.Ints) (s *Sizes, peak, work int64, err error) {
 	if z.budget--; z.budget < 0 {
 		return nil, 0, 0, fmt.Errorf("%w: found graphs within graphs", ErrTooLarge)
 	}
@@ -381,7 +382,8 @@ func (z *Sizes) inner(g *onnx.Graph, args []onnx.Value, vals []onnx.KnownInts) (
 		}
 	}
 	s = &Sizes{F: onnx.NewInferer(sub), InGo: z.InGo, Most: z.Most, Lists: z.Lists, budget: z.budget, left: z.left}
-	s.F.Outer, s.F.Next = z.F, max(s.F.Next, z.F.Next) // symbols are told apart
+	s.F.Within(z.F)
+	s.F.Next = max(s.F.Next, z.F.Next) // symbols are told apart
 	for i, v := range sub.Inputs {
 		if i < len(vals) && vals[i].Elems != nil {
 			s.F.Vals[v.Name] = vals[i]
@@ -520,7 +522,7 @@ func goesOn(g *onnx.Graph) bool {
 // turnByTurn follows a Loop's turns while its condition and the values that go from turn to turn can be told; ok is false
 // where they cannot, and where there are too many.
 func (z *Sizes) turnByTurn(n *onnx.Node, body *onnx.Graph, args []onnx.Value, most int64) (h Held, ok bool) {
-	given := []onnx.KnownInts{{}, {}}
+	given := []symbolic.Ints{{}, {}}
 	for i := range n.In {
 		if i >= 2 {
 			k, _ := z.F.Ints(n.In[i])
@@ -538,8 +540,8 @@ func (z *Sizes) turnByTurn(n *onnx.Node, body *onnx.Graph, args []onnx.Value, mo
 	if n.InName(0) != "" && most < 0 {
 		return h, false
 	}
-	one := func(i int, v int64) onnx.KnownInts {
-		return onnx.KnownInts{Shape: make([]int64, len(args[i].Shape)), Elems: []onnx.Dim{onnx.Fixed(v)}}
+	one := func(i int, v int64) symbolic.Ints {
+		return symbolic.Ints{Shape: make([]int64, len(args[i].Shape)), Elems: []onnx.Dim{onnx.Fixed(v)}}
 	}
 	for i := range 2 {
 		given[i] = one(i, 1)

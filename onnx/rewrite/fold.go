@@ -70,12 +70,11 @@ type rewriteRow struct {
 
 // folder rebuilds a graph node by node and applies rewrites.
 type folder struct {
-	b      *onnx.Builder
+	*onnx.Builder
 	src    *onnx.Graph
 	rows   map[string][]rewriteRow
-	uses   map[string]int        // how many operands name a value
-	output map[string]bool       // the graph's outputs
-	made   map[string]*onnx.Node // the node of the new graph that makes a value
+	uses   map[string]int  // how many operands name a value
+	output map[string]bool // the graph's outputs
 	// transposed has the nodes of the old graph that transpose a value.
 	transposed map[string][]*onnx.Node
 	alias      map[string]string     // values that are another value
@@ -87,10 +86,11 @@ func newFolder(g *onnx.Graph, rows []rewriteRow) *folder {
 	out := g.Shallow()
 	out.Nodes, out.Info = nil, map[string]onnx.Value{}
 	f := &folder{
-		b: onnx.NewBuilder(out, "fold_"), src: g, rows: map[string][]rewriteRow{}, uses: map[string]int{}, output: map[string]bool{},
-		made: map[string]*onnx.Node{}, transposed: map[string][]*onnx.Node{}, alias: map[string]string{}, seen: map[string]*onnx.Node{},
+		Builder: onnx.NewBuilder(out, "fold_"), src: g, rows: map[string][]rewriteRow{}, uses: map[string]int{}, output: map[string]bool{},
+		transposed: map[string][]*onnx.Node{}, alias: map[string]string{}, seen: map[string]*onnx.Node{},
 	}
-	g.EachName(func(s string) { f.b.Taken[s] = true })
+	f.NodeNames = true
+	g.EachName(func(s string) { f.Taken[s] = true })
 	for _, r := range rows {
 		for _, op := range r.ops {
 			f.rows[op] = append(f.rows[op], r)
@@ -120,11 +120,11 @@ func (f *folder) run() (*onnx.Graph, error) {
 			m.In[i] = f.resolve(s)
 		}
 		f.node(&m)
-		if f.b.Fault != nil {
-			return nil, f.b.Fault
+		if f.Fault != nil {
+			return nil, f.Fault
 		}
 	}
-	g := f.b.G
+	g := f.G
 	f.captures(g)
 	g.Nodes = Prune(g.Nodes, ValueNames(g.Outputs))
 	DropInit(g)
@@ -140,14 +140,14 @@ func (f *folder) captures(g *onnx.Graph) {
 			}
 			for _, s := range a.Graph.Captured() {
 				if to := f.resolve(s); to != s {
-					f.b.Append(&onnx.Node{Op: "Identity", Name: f.b.Fresh("Identity"), In: []string{to}, Out: []string{s}})
+					f.Make(s, "Identity", nil, to)
 					delete(f.alias, s)
 				}
 			}
 		}
 	}
-	if f.b.Fault == nil {
-		f.b.Fault = onnx.TopoSort(g)
+	if f.Fault == nil {
+		f.Fault = onnx.TopoSort(g)
 	}
 }
 
@@ -171,13 +171,13 @@ func (f *folder) node(n *onnx.Node) {
 			}
 		}
 	}
-	if key := NodeKey(n.Domain+"."+n.Op, n.Attr, n.In, len(n.Out)); key != "" && !onnx.Random[n.Op] && n.Op != "Dropout" {
+	if key := onnx.NodeKey(n.Domain+"."+n.Op, n.Attr, n.In, len(n.Out)); key != "" && !onnx.Random[n.Op] && n.Op != "Dropout" {
 		if old := f.seen[key]; old != nil && f.same(n, old) {
 			return
 		}
 		f.seen[key] = n
 	}
-	f.append(n)
+	f.Append(n)
 }
 
 // same makes the outputs of n those of the equal node old.
@@ -197,30 +197,9 @@ func (f *folder) same(n, old *onnx.Node) bool {
 	return true
 }
 
-func (f *folder) append(n *onnx.Node) {
-	for _, s := range n.Out {
-		if s != "" {
-			f.made[s] = n
-		}
-	}
-	f.b.Append(n)
-}
-
-// op appends a node that makes value out.
-func (f *folder) op(out, op string, attr map[string]onnx.Attr, in ...string) {
-	f.append(&onnx.Node{Op: op, Name: f.b.Fresh(op), In: in, Out: []string{out}, Attr: attr})
-}
-
-// value is op with a name made for its result, which it returns.
-func (f *folder) value(op string, attr map[string]onnx.Attr, in ...string) string {
-	out := f.b.Fresh(op)
-	f.op(out, op, attr, in...)
-	return out
-}
-
 // inferred is what shape inference makes of n's results, nil where it fails.
 func (f *folder) inferred(n *onnx.Node) *onnx.ShapeCall {
-	c := &onnx.ShapeCall{Inferer: f.b.Inf, N: n, Out: make([]onnx.Value, len(n.Out))}
+	c := &onnx.ShapeCall{Inferer: f.Inf, N: n, Out: make([]onnx.Value, len(n.Out))}
 	if onnx.ShapeTable[n.Op](c) != nil {
 		return nil
 	}
@@ -230,10 +209,10 @@ func (f *folder) inferred(n *onnx.Node) *onnx.ShapeCall {
 // replace makes value out stand for value by; an output of the graph stays as a copy.
 func (f *folder) replace(out, by string) bool {
 	if f.output[out] {
-		if n := f.made[by]; n != nil && n.Op == "Identity" {
+		if n := f.Maker(by); n != nil && n.Op == "Identity" {
 			by = n.In[0]
 		}
-		f.op(out, "Identity", nil, by)
+		f.Make(out, "Identity", nil, by)
 		return true
 	}
 	f.alias[out] = by
@@ -254,7 +233,7 @@ func only(n *onnx.Node) bool {
 // before is the node that makes operand i of n when nothing else uses it.
 func (f *folder) before(n *onnx.Node, i int, ops ...string) *onnx.Node {
 	s := n.InName(i)
-	p := f.made[s]
+	p := f.Maker(s)
 	if p == nil || p.Domain != "" || !slices.Contains(ops, p.Op) || f.uses[s] != 1 || f.output[s] || !only(p) {
 		return nil
 	}
@@ -263,7 +242,7 @@ func (f *folder) before(n *onnx.Node, i int, ops ...string) *onnx.Node {
 
 // weights is the Float32 or Float64 initialiser that is operand i.
 func (f *folder) weights(n *onnx.Node, i int) *onnx.Tensor {
-	t := f.b.G.Init[n.InName(i)]
+	t := f.G.Init[n.InName(i)]
 	if t == nil || t.Type != onnx.Float32 && t.Type != onnx.Float64 {
 		return nil
 	}

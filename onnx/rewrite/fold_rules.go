@@ -38,7 +38,7 @@ func dropDropout(f *folder, n *onnx.Node) bool {
 		return false
 	}
 	if n.InName(2) != "" {
-		t := f.b.G.Init[n.In[2]]
+		t := f.G.Init[n.In[2]]
 		if t == nil || t.Count() != 1 || t.Type != onnx.Bool || t.Ints[0] != 0 {
 			return false
 		}
@@ -52,13 +52,13 @@ func dropNoOp(f *folder, n *onnx.Node) bool {
 	if in == "" || !only(n) {
 		return false
 	}
-	x := f.b.Shape(in)
+	x := f.Shape(in)
 	c := f.inferred(n)
 	if c == nil {
 		return false
 	}
 	y := c.Out[0]
-	if x == nil || y.Shape == nil || !slices.Equal(x, y.Shape) || y.Type != f.b.Type(in) || y.Type == onnx.Undefined {
+	if x == nil || y.Shape == nil || !slices.Equal(x, y.Shape) || y.Type != f.Type(in) || y.Type == onnx.Undefined {
 		return false
 	}
 	switch n.Op {
@@ -135,7 +135,7 @@ func dropNeutral(f *folder, n *onnx.Node) bool {
 			break
 		}
 		x, c := n.In[i], 1-i
-		if v, ok := f.scalar(n, c); ok && v == neutral && len(f.b.G.Init[n.In[c]].Shape) <= len(f.b.Shape(x)) && f.b.Type(x).IsFloat() {
+		if v, ok := f.scalar(n, c); ok && v == neutral && len(f.G.Init[n.In[c]].Shape) <= len(f.Shape(x)) && f.Type(x).IsFloat() {
 			return f.replace(n.Out[0], x)
 		}
 	}
@@ -175,35 +175,35 @@ func mergeReshapes(f *folder, n *onnx.Node) bool {
 		return false
 	}
 	from := n.InName(0)
-	p := f.made[from]
+	p := f.Maker(from)
 	chain := p != nil && p.Domain == "" && only(p) && slices.Contains([]string{"Reshape", "Flatten", "Squeeze", "Unsqueeze"}, p.Op)
 	if chain {
 		from = p.In[0]
 	}
-	c := &onnx.ShapeCall{Inferer: f.b.Inf, N: n, Out: make([]onnx.Value, 1)}
+	c := &onnx.ShapeCall{Inferer: f.Inf, N: n, Out: make([]onnx.Value, 1)}
 	if onnx.ShapeTable[n.Op](c) != nil {
 		return false
 	}
-	x, y := f.b.Shape(from), c.Out[0].Shape
+	x, y := f.Shape(from), c.Out[0].Shape
 	if x != nil && y != nil && slices.Equal(x, y) {
 		return f.replace(n.Out[0], from)
 	}
-	constant := n.Op == "Reshape" && f.b.G.Init[n.InName(1)] != nil
+	constant := n.Op == "Reshape" && f.G.Init[n.InName(1)] != nil
 	target, ok := reshapeTarget(x, y)
 	if !ok || !chain && (n.Op != "Reshape" || constant) {
 		return false
 	}
-	f.op(n.Out[0], "Reshape", nil, from, f.b.Ints(target...))
+	f.Make(n.Out[0], "Reshape", nil, from, f.Ints(target...))
 	return true
 }
 
 // mergeTransposes writes two permutations as one.
 func mergeTransposes(f *folder, n *onnx.Node) bool {
-	p := f.made[n.InName(0)]
+	p := f.Maker(n.InName(0))
 	if p == nil || p.Op != "Transpose" || p.Domain != "" {
 		return false
 	}
-	rank := len(f.b.Shape(p.In[0]))
+	rank := len(f.Shape(p.In[0]))
 	first, second := transposePerm(p, rank), transposePerm(n, rank)
 	if rank == 0 || first == nil || second == nil {
 		return false
@@ -212,7 +212,7 @@ func mergeTransposes(f *folder, n *onnx.Node) bool {
 	for i, a := range second {
 		perm[i] = int64(first[a])
 	}
-	f.op(n.Out[0], "Transpose", map[string]onnx.Attr{"perm": onnx.IntsAttr(perm...)}, p.In[0])
+	f.Make(n.Out[0], "Transpose", map[string]onnx.Attr{"perm": onnx.IntsAttr(perm...)}, p.In[0])
 	return true
 }
 
@@ -282,7 +282,7 @@ func foldChannelwise(f *folder, n *onnx.Node) bool {
 
 // channels is the number of output channels of a product with constant weights, 0 when unknown, and its result's rank.
 func (f *folder) channels(p *onnx.Node) (count, rank int) {
-	s := f.b.Shape(p.Out[0])
+	s := f.Shape(p.Out[0])
 	if len(s) < 2 || !s[1].Known() || s[1].N > 1<<24 {
 		return 0, 0
 	}
@@ -333,7 +333,7 @@ func (f *folder) foldInto(p *onnx.Node, out string, scale, bias []float64) bool 
 	nw.Floats, nw.Doubles = slices.Clone(w.Floats), slices.Clone(w.Doubles)
 	switch p.Op {
 	case "MatMul":
-		if len(w.Shape) != 2 || len(f.b.Shape(p.In[0])) != 2 {
+		if len(w.Shape) != 2 || len(f.Shape(p.In[0])) != 2 {
 			return false
 		}
 		op = "Gemm"
@@ -381,7 +381,7 @@ func (f *folder) foldInto(p *onnx.Node, out string, scale, bias []float64) bool 
 			attr[k] = a
 		}
 	}
-	f.op(out, op, attr, p.In[0], f.b.Tensor(nw), f.b.Tensor(nb))
+	f.Make(out, op, attr, p.In[0], f.Tensor(nw), f.Tensor(nb))
 	return true
 }
 
@@ -393,14 +393,14 @@ func matMulToGemm(f *folder, n *onnx.Node) bool {
 			continue
 		}
 		count, rank := f.channels(p)
-		if rank != 2 || len(f.b.Shape(p.In[0])) != 2 || len(f.b.Shape(p.In[1])) != 2 {
+		if rank != 2 || len(f.Shape(p.In[0])) != 2 || len(f.Shape(p.In[1])) != 2 {
 			continue
 		}
 		v, ok := perChannel(c, count, 2)
 		if !ok {
 			continue
 		}
-		f.op(n.Out[0], "Gemm", nil, p.In[0], p.In[1], f.b.Tensor(like(c, v, int64(count))))
+		f.Make(n.Out[0], "Gemm", nil, p.In[0], p.In[1], f.Tensor(like(c, v, int64(count))))
 		return true
 	}
 	return false
@@ -417,8 +417,8 @@ func foldPad(f *folder, n *onnx.Node) bool {
 			return false
 		}
 	}
-	t := f.b.G.Init[p.InName(1)]
-	rank := len(f.b.Shape(p.In[0]))
+	t := f.G.Init[p.InName(1)]
+	rank := len(f.Shape(p.In[0]))
 	if t == nil || t.Ints == nil || rank < 3 || len(t.Ints) != 2*rank {
 		return false
 	}
@@ -443,7 +443,7 @@ func foldPad(f *folder, n *onnx.Node) bool {
 		attr[k] = a
 	}
 	attr["pads"] = onnx.IntsAttr(pads...)
-	f.append(&onnx.Node{Op: "Conv", Name: n.Name, In: slices.Concat([]string{p.In[0]}, n.In[1:]), Out: n.Out, Attr: attr})
+	f.Append(&onnx.Node{Op: "Conv", Name: n.Name, In: slices.Concat([]string{p.In[0]}, n.In[1:]), Out: n.Out, Attr: attr})
 	return true
 }
 
@@ -453,11 +453,11 @@ func dropGuard(f *folder, n *onnx.Node) bool {
 	if len(n.In) != 3 {
 		return false
 	}
-	cond, soft := f.made[n.In[0]], f.made[n.In[2]]
+	cond, soft := f.Maker(n.In[0]), f.Maker(n.In[2])
 	if cond == nil || soft == nil || cond.Op != "Greater" || soft.Op != "Softplus" || cond.Domain != "" || soft.Domain != "" || soft.In[0] != n.In[1] || cond.InName(0) != n.In[1] {
 		return false
 	}
-	if v, ok := f.scalar(cond, 1); !ok || v < 15 || len(f.b.G.Init[cond.In[1]].Shape) > len(f.b.Shape(n.In[1])) {
+	if v, ok := f.scalar(cond, 1); !ok || v < 15 || len(f.G.Init[cond.In[1]].Shape) > len(f.Shape(n.In[1])) {
 		return false
 	}
 	return f.replace(n.Out[0], n.In[2])
@@ -465,13 +465,13 @@ func dropGuard(f *folder, n *onnx.Node) bool {
 
 // resizeByFactor writes a Resize to computed sizes as one by constant factors, where these are exact.
 func resizeByFactor(f *folder, n *onnx.Node) bool {
-	if len(n.In) != 4 || n.In[2] != "" || n.In[3] == "" || f.b.G.Init[n.In[3]] != nil || n.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
+	if len(n.In) != 4 || n.In[2] != "" || n.In[3] == "" || f.G.Init[n.In[3]] != nil || n.Str("keep_aspect_ratio_policy", "stretch") != "stretch" {
 		return false
 	}
 	if _, ok := n.Attr["axes"]; ok {
 		return false
 	}
-	x, y := f.b.Shape(n.In[0]), f.src.Info[n.Out[0]].Shape
+	x, y := f.Shape(n.In[0]), f.src.Info[n.Out[0]].Shape
 	if x == nil || len(x) != len(y) {
 		return false
 	}
@@ -490,8 +490,8 @@ func resizeByFactor(f *folder, n *onnx.Node) bool {
 		}
 	}
 	m := *n
-	m.In = []string{n.In[0], n.In[1], f.b.Tensor(onnx.FloatTensor(scales, int64(len(scales))))}
-	f.append(&m)
+	m.In = []string{n.In[0], n.In[1], f.Tensor(onnx.FloatTensor(scales, int64(len(scales))))}
+	f.Append(&m)
 	return true
 }
 
@@ -499,7 +499,7 @@ func resizeByFactor(f *folder, n *onnx.Node) bool {
 // is one weight times the input.
 func convTransposeToGemm(f *folder, n *onnx.Node) bool {
 	w := f.weights(n, 1)
-	x := f.b.Shape(n.InName(0))
+	x := f.Shape(n.InName(0))
 	if w == nil || len(x) < 3 || len(w.Shape) != len(x) || n.Int("group", 1) != 1 || n.Str("auto_pad", "NOTSET") != "NOTSET" || !x[1].Known() || w.Size() == 0 {
 		return false
 	}
@@ -584,9 +584,9 @@ func convTransposeToGemm(f *folder, n *onnx.Node) bool {
 			b[i] = c.Float(int(int64(i) / pixels))
 		}
 	}
-	flat := f.value("Reshape", nil, n.In[0], f.b.Ints(-1, x[1].N))
-	dense := f.value("Gemm", nil, flat, f.b.Tensor(like(w, v, rows, count*pixels)), f.b.Tensor(like(w, b, count*pixels)))
+	flat := f.OpAttr("Reshape", nil, n.In[0], f.Ints(-1, x[1].N))
+	dense := f.OpAttr("Gemm", nil, flat, f.Tensor(like(w, v, rows, count*pixels)), f.Tensor(like(w, b, count*pixels)))
 	target := append([]int64{-1, count}, size...)
-	f.op(n.Out[0], "Reshape", nil, dense, f.b.Ints(target...))
+	f.Make(n.Out[0], "Reshape", nil, dense, f.Ints(target...))
 	return true
 }

@@ -52,7 +52,7 @@ func FuzzParse(f *testing.F) {
 }
 
 // FuzzFold holds Fold, and what a session does to a graph, against arbitrary files: what they make of a valid graph is
-// valid, and Fold allocates at most maxFuzzBytes.
+// valid, and Fold allocates at most MaxFuzzBytes.
 func FuzzFold(f *testing.F) {
 	for _, name := range []string{"functions.onnx", "half.onnx", "loop.onnx", "old.onnx"} {
 		data, err := os.ReadFile(filepath.Join("..", "testdata", name))

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 
 	"lenskit/onnx"
 )
@@ -51,34 +49,6 @@ func DropInit(g *onnx.Graph) {
 		need[v.Name] = true
 	}
 	maps.DeleteFunc(g.Init, func(name string, _ *onnx.Tensor) bool { return !need[name] })
-}
-
-func NodeKey(op string, attr map[string]onnx.Attr, in []string, nOut int) string {
-	var b strings.Builder
-	b.WriteString(op)
-	b.WriteByte('/')
-	b.WriteString(strconv.Itoa(nOut))
-	for _, k := range slices.Sorted(maps.Keys(attr)) {
-		a := attr[k]
-		if a.Tensor != nil || a.Graph != nil {
-			return ""
-		}
-		fmt.Fprintf(&b, "|%s=%d,%v,%d,%q,%v,%v,%q", k, a.Kind, a.Float, a.Int, a.String, a.Floats, a.Ints, a.Strings)
-	}
-	for _, name := range in {
-		b.WriteByte('|')
-		b.WriteString(strconv.Quote(name))
-	}
-	return b.String()
-}
-
-// elementwise operators that the tape emits: their result has the broadcast shape of the operands.
-var Broadcasting = map[string]bool{
-	"Add": true, "Sub": true, "Mul": true, "Div": true, "Pow": true, "Min": true, "Max": true, "Where": true, "Mod": true,
-	"Neg": true, "Abs": true, "Exp": true, "Log": true, "Sqrt": true, "Reciprocal": true, "Sign": true, "Sin": true,
-	"Cos": true, "Sinh": true, "Cosh": true, "Tanh": true, "Sigmoid": true, "Erf": true, "Softplus": true, "Identity": true,
-	"Greater": true, "GreaterOrEqual": true, "Less": true, "LessOrEqual": true, "Equal": true, "And": true, "Or": true,
-	"Not": true, "Cast": true, "Clip": true, "HardSigmoid": true, "Relu": true, "Softmax": true, "Floor": true, "Tan": true,
 }
 
 // ShapeText prints the shape of v.

@@ -11,20 +11,17 @@ var toPixels = []int64{2, 3, 0, 1}
 
 // layoutRows move transpositions towards the outputs until they meet their inverse.
 var layoutRows = []rewriteRow{
-	{"transpose past a pointwise operator", pointwiseOps(), sinkTranspose},
+	{"transpose past a pointwise operator", pointwise, sinkTranspose},
 	{"transpose of a transpose", []string{"Transpose"}, mergeTransposes},
 	{"transpose without effect", []string{"Transpose"}, dropNoOp},
 }
 
-// pointwiseOps are the operators whose result has each element from the operands' elements at its place.
-func pointwiseOps() []string {
-	ops := []string{"LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "HardSwish", "Mish", "PRelu", "Softsign", "ThresholdedRelu", "Xor"}
-	for op := range Broadcasting {
-		if op != "Softmax" {
-			ops = append(ops, op)
-		}
-	}
-	return ops
+// pointwise are operators whose result has each element from the operands' elements at its place.
+var pointwise = []string{
+	"Abs", "Add", "And", "Cast", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu", "Greater",
+	"GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Min", "Mish", "Mod",
+	"Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus",
+	"Softsign", "Sqrt", "Sub", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor",
 }
 
 // settleTransposes drops the transpositions of g that undo each other across pointwise operators, and writes the others
@@ -47,7 +44,7 @@ func settleTransposes(g *onnx.Graph) (*onnx.Graph, error) {
 
 // transposeOf is the node that makes value name when it is a Transpose with a permutation.
 func (f *folder) transposeOf(name string) (n *onnx.Node, perm []int64) {
-	if n = f.made[name]; n == nil || n.Op != "Transpose" || n.Domain != "" {
+	if n = f.Maker(name); n == nil || n.Op != "Transpose" || n.Domain != "" {
 		return nil, nil
 	}
 	return n, n.Ints("perm")
@@ -75,7 +72,7 @@ func sinkTranspose(f *folder, n *onnx.Node) bool {
 	}
 	var perm []int64
 	for i := 0; perm == nil && i < len(n.In); i++ {
-		if size(f.b.Shape(n.In[i])) > whole/4 {
+		if size(f.Shape(n.In[i])) > whole/4 {
 			_, perm = f.transposeOf(n.In[i])
 		}
 	}
@@ -94,7 +91,7 @@ func sinkTranspose(f *folder, n *onnx.Node) bool {
 		if name == "" {
 			continue
 		}
-		d := f.b.Shape(name)
+		d := f.Shape(name)
 		p, same := f.transposeOf(name)
 		switch s := size(d); {
 		case s < 0 || len(d) > rank:
@@ -109,27 +106,27 @@ func sinkTranspose(f *folder, n *onnx.Node) bool {
 		}
 	}
 	for _, i := range other {
-		d, _ := onnx.Known(f.b.Shape(in[i]))
+		d, _ := onnx.Known(f.Shape(in[i]))
 		if len(d) < rank {
-			in[i] = f.value("Reshape", nil, in[i], f.b.Ints(append(slices.Repeat([]int64{1}, rank-len(d)), d...)...))
+			in[i] = f.OpAttr("Reshape", nil, in[i], f.Ints(append(slices.Repeat([]int64{1}, rank-len(d)), d...)...))
 		}
-		in[i] = f.value("Transpose", onnx.Attrs("perm", back), in[i])
+		in[i] = f.OpAttr("Transpose", onnx.Attrs("perm", back), in[i])
 	}
 	m := *n
-	m.In, m.Out = in, []string{f.b.Fresh(n.Op)}
-	f.append(&m)
-	f.op(n.Out[0], "Transpose", onnx.Attrs("perm", perm), m.Out[0])
+	m.In, m.Out = in, []string{f.Fresh(n.Op)}
+	f.Append(&m)
+	f.Make(n.Out[0], "Transpose", onnx.Attrs("perm", perm), m.Out[0])
 	return true
 }
 
 // transposeAsMatrix writes the exchange of two pairs of axes as the transposition of a matrix.
 func transposeAsMatrix(f *folder, n *onnx.Node) bool {
-	d, ok := onnx.Known(f.b.Shape(n.In[0]))
+	d, ok := onnx.Known(f.Shape(n.In[0]))
 	if !ok || len(d) != 4 || !slices.Equal(n.Ints("perm"), toPixels) {
 		return false
 	}
-	flat := f.value("Reshape", nil, n.In[0], f.b.Ints(d[0]*d[1], d[2]*d[3]))
-	turned := f.value("Transpose", onnx.Attrs("perm", []int64{1, 0}), flat)
-	f.op(n.Out[0], "Reshape", nil, turned, f.b.Ints(d[2], d[3], d[0], d[1]))
+	flat := f.OpAttr("Reshape", nil, n.In[0], f.Ints(d[0]*d[1], d[2]*d[3]))
+	turned := f.OpAttr("Transpose", onnx.Attrs("perm", []int64{1, 0}), flat)
+	f.Make(n.Out[0], "Reshape", nil, turned, f.Ints(d[2], d[3], d[0], d[1]))
 	return true
 }

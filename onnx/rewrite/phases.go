@@ -48,22 +48,22 @@ func phaseConv(f *folder, n *onnx.Node) bool {
 	for _, a := range axes[0] {
 		for _, b := range axes[1] {
 			in := append([]string{up.In[0], c.phaseWeights(f, up, a, b)}, up.In[2:]...)
-			h := f.value("Conv", onnx.Attrs("kernel_shape", []int64{int64(len(a.taps)), int64(len(b.taps))},
+			h := f.OpAttr("Conv", onnx.Attrs("kernel_shape", []int64{int64(len(a.taps)), int64(len(b.taps))},
 				"pads", []int64{a.before, b.before, a.after, b.after}), in...)
 			if relu {
-				h = f.value("Relu", nil, h)
+				h = f.OpAttr("Relu", nil, h)
 			}
-			parts = append(parts, f.value("Reshape", nil, h, f.b.Ints(rows, 1, columns)))
+			parts = append(parts, f.OpAttr("Reshape", nil, h, f.Ints(rows, 1, columns)))
 		}
 	}
-	h := f.value("Concat", onnx.Attrs("axis", 1), parts...) // each row's phases: of the row above and below, left and right
+	h := f.OpAttr("Concat", onnx.Attrs("axis", 1), parts...) // each row's phases: of the row above and below, left and right
 	weave := mat.NewDense(int(2*columns), int(2*columns), nil)
 	for j := range int(columns) {
 		weave.Set(j, 2*j, 1)
 		weave.Set(int(columns)+j, 2*j+1, 1)
 	}
-	h = f.value("MatMul", nil, f.value("Reshape", nil, h, f.b.Ints(2*rows, 2*columns)), f.matrix(weave))
-	f.op(n.Out[0], "Reshape", nil, h, f.b.Ints(c.y...))
+	h = f.OpAttr("MatMul", nil, f.OpAttr("Reshape", nil, h, f.Ints(2*rows, 2*columns)), f.matrix(weave))
+	f.Make(n.Out[0], "Reshape", nil, h, f.Ints(c.y...))
 	return true
 }
 
@@ -117,5 +117,5 @@ func (c *constConv) phaseWeights(f *folder, n *onnx.Node, a, b phase) string {
 			}
 		}
 	}
-	return f.b.Tensor(like(w, v, co, ci, int64(len(a.taps)), int64(len(b.taps))))
+	return f.Tensor(like(w, v, co, ci, int64(len(a.taps)), int64(len(b.taps))))
 }

@@ -38,21 +38,21 @@ func smallImageConv(f *folder, n *onnx.Node) bool {
 		c.x[1]*c.y[1]*taps < leastSmallWeights || taps > maxTileKernel*maxTileKernel {
 		return false
 	}
-	reshape := func(v string, shape ...int64) string { return f.value("Reshape", nil, v, f.b.Ints(shape...)) }
+	reshape := func(v string, shape ...int64) string { return f.OpAttr("Reshape", nil, v, f.Ints(shape...)) }
 	s := c.selection(few, many)
 	batch, w := c.x[0], reshape(n.In[1], channels, many[1]*taps)
 	var h string
 	if c.up {
-		h = f.value("MatMul", nil, f.value("Transpose", onnx.Attrs("perm", []int64{1, 0}), w), reshape(n.In[0], batch, channels, pixels))
-		h = f.value("MatMul", nil, reshape(h, batch*many[1], taps*pixels), f.matrix(s.T()))
+		h = f.OpAttr("MatMul", nil, f.OpAttr("Transpose", onnx.Attrs("perm", []int64{1, 0}), w), reshape(n.In[0], batch, channels, pixels))
+		h = f.OpAttr("MatMul", nil, reshape(h, batch*many[1], taps*pixels), f.matrix(s.T()))
 	} else {
-		h = f.value("MatMul", nil, reshape(n.In[0], batch*many[1], larger), f.matrix(s))
-		h = f.value("MatMul", nil, w, reshape(h, batch, many[1]*taps, pixels))
+		h = f.OpAttr("MatMul", nil, reshape(n.In[0], batch*many[1], larger), f.matrix(s))
+		h = f.OpAttr("MatMul", nil, w, reshape(h, batch, many[1]*taps, pixels))
 	}
 	if n.InName(2) == "" {
-		f.op(n.Out[0], "Reshape", nil, h, f.b.Ints(c.y...))
+		f.Make(n.Out[0], "Reshape", nil, h, f.Ints(c.y...))
 	} else {
-		f.op(n.Out[0], "Add", nil, reshape(h, c.y...), reshape(n.In[2], c.y[1], 1, 1))
+		f.Make(n.Out[0], "Add", nil, reshape(h, c.y...), reshape(n.In[2], c.y[1], 1, 1))
 	}
 	return true
 }

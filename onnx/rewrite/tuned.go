@@ -29,13 +29,13 @@ func Tuned(g *onnx.Graph) (*onnx.Graph, error) {
 // signAsSlope writes x > 0 as 0 or 1, the derivative of a Relu, as one operator: a HardSigmoid so steep that it is either.
 func signAsSlope(f *folder, n *onnx.Node) bool {
 	p := f.before(n, 0, "Greater")
-	if p == nil || n.Int("to", 0) != int64(onnx.Float32) || f.b.Type(p.In[0]) != onnx.Float32 {
+	if p == nil || n.Int("to", 0) != int64(onnx.Float32) || f.Type(p.In[0]) != onnx.Float32 {
 		return false
 	}
-	if zero, ok := f.scalar(p, 1); !ok || zero != 0 || len(f.b.Shape(p.In[1])) > len(f.b.Shape(p.In[0])) {
+	if zero, ok := f.scalar(p, 1); !ok || zero != 0 || len(f.Shape(p.In[1])) > len(f.Shape(p.In[0])) {
 		return false
 	}
-	f.op(n.Out[0], "HardSigmoid", onnx.Attrs("alpha", math.MaxFloat32, "beta", 0.0), p.In[0])
+	f.Make(n.Out[0], "HardSigmoid", onnx.Attrs("alpha", math.MaxFloat32, "beta", 0.0), p.In[0])
 	return true
 }
 
@@ -57,7 +57,7 @@ func readConv(f *folder, n *onnx.Node) *constConv {
 	if made == nil {
 		return nil
 	}
-	x, ok := onnx.Known(f.b.Shape(n.In[0]))
+	x, ok := onnx.Known(f.Shape(n.In[0]))
 	y, ok2 := onnx.Known(made.Out[0].Shape)
 	if !ok || !ok2 || len(x) != 4 || len(y) != 4 || slices.Min(slices.Concat(x, y)) < 1 {
 		return nil

@@ -216,7 +216,7 @@ func winogradConv(f *folder, n *onnx.Node) bool {
 	if c == nil || !c.cheaper() {
 		return false
 	}
-	reshape := func(v string, shape ...int64) string { return f.value("Reshape", nil, v, f.b.Ints(shape...)) }
+	reshape := func(v string, shape ...int64) string { return f.OpAttr("Reshape", nil, v, f.Ints(shape...)) }
 	x, y, batch := c.x, c.y, c.x[0]
 	ci, co := x[1], y[1]
 	slots, tiles := [2]int64{int64(c.rows.slots), int64(c.cols.slots)}, [2]int64{int64(c.rows.tiles), int64(c.cols.tiles)}
@@ -227,23 +227,23 @@ func winogradConv(f *folder, n *onnx.Node) bool {
 	if !c.up {
 		last = []int64{2, 3, 1, 0}
 	}
-	w := reshape(f.value("Transpose", onnx.Attrs("perm", last), n.In[1]), c.kernel[0]*c.kernel[1], ci*co)
+	w := reshape(f.OpAttr("Transpose", onnx.Attrs("perm", last), n.In[1]), c.kernel[0]*c.kernel[1], ci*co)
 	var taps mat.Dense
 	taps.Kronecker(c.rows.taps, c.cols.taps)
-	w = f.value("MatMul", nil, f.matrix(&taps), w)
+	w = f.OpAttr("MatMul", nil, f.matrix(&taps), w)
 	w = reshape(w, slots[0], 1, slots[1], ci, co)
 
-	h := f.value("Transpose", onnx.Attrs("perm", toPixels), n.In[0])
-	h = f.value("MatMul", nil, f.matrix(c.before[0]), reshape(h, x[2], x[3]*batch*ci))
-	h = f.value("MatMul", nil, f.matrix(c.before[1]), reshape(h, rows, x[3], batch*ci))
-	h = f.value("MatMul", nil, reshape(h, slots[0], tiles[0], slots[1], tiles[1]*batch, ci), w)
-	h = f.value("MatMul", nil, f.matrix(c.through[1]), reshape(h, rows, cols, batch*co))
-	h = f.value("MatMul", nil, f.matrix(c.through[0]), reshape(h, rows, y[3]*batch*co))
+	h := f.OpAttr("Transpose", onnx.Attrs("perm", toPixels), n.In[0])
+	h = f.OpAttr("MatMul", nil, f.matrix(c.before[0]), reshape(h, x[2], x[3]*batch*ci))
+	h = f.OpAttr("MatMul", nil, f.matrix(c.before[1]), reshape(h, rows, x[3], batch*ci))
+	h = f.OpAttr("MatMul", nil, reshape(h, slots[0], tiles[0], slots[1], tiles[1]*batch, ci), w)
+	h = f.OpAttr("MatMul", nil, f.matrix(c.through[1]), reshape(h, rows, cols, batch*co))
+	h = f.OpAttr("MatMul", nil, f.matrix(c.through[0]), reshape(h, rows, y[3]*batch*co))
 	h = reshape(h, y[2], y[3], batch, co)
 	if n.InName(2) != "" {
-		h = f.value("Add", nil, h, n.In[2])
+		h = f.OpAttr("Add", nil, h, n.In[2])
 	}
-	f.op(n.Out[0], "Transpose", onnx.Attrs("perm", toPixels), h)
+	f.Make(n.Out[0], "Transpose", onnx.Attrs("perm", toPixels), h)
 	return true
 }
 
@@ -254,7 +254,7 @@ func (f *folder) matrix(m mat.Matrix) string {
 	for _, v := range t.Doubles {
 		t.Floats = append(t.Floats, float32(v))
 	}
-	return f.b.Tensor(t)
+	return f.Tensor(t)
 }
 
 // Winograd returns g with the convolutions over a batch written as products of tiles where that costs less, and with

@@ -62,6 +62,11 @@ func (w *Workspace) Dgemm(tA, tB blas.Transpose, m, n, k int, alpha float64, a [
 // SymmetricProduct is Dgemm for a product that is known to be symmetric, such as Fᵀ(KF): it makes the lower triangle of
 // C = alpha op(A) op(B) + beta C, n x n, and leaves what is above the diagonal. op(A) has k columns.
 func (w *Workspace) SymmetricProduct(tA, tB blas.Transpose, n, k int, alpha float64, a []float64, lda int, b []float64, ldb int, beta float64, c []float64, ldc int) {
+	w.Implementation.Dgemm(tA, tB, n, n, k, 0, a, lda, b, ldb, 1, c, ldc) // does nothing but refuse wrong arguments
+	if alpha == 0 || k == 0 {
+		w.Implementation.Dsyrk(blas.Lower, blas.Trans, n, 0, 0, nil, max(1, n), beta, c, ldc)
+		return
+	}
 	w.multiply(lower, n, n, k, alpha, op(tA != blas.NoTrans, rows(a, lda)), op(tB != blas.NoTrans, rows(b, ldb)), beta, rows(c, ldc))
 }
 
@@ -109,10 +114,21 @@ func (w *Workspace) Dtrmm(s blas.Side, ul blas.Uplo, tA blas.Transpose, d blas.D
 	w.multiplyLower(d == blas.Unit, size, m+n-size, alpha, l, x)
 }
 
+// fewRows is the number of rows that gonum solves for in less time than it takes to pack the triangle.
+const fewRows = 2
+
 // Dtrsm replaces the m x n matrix B by alpha op(A)⁻¹ B, or by alpha B op(A)⁻¹ where s is blas.Right; A is triangular.
 func (w *Workspace) Dtrsm(s blas.Side, ul blas.Uplo, tA blas.Transpose, d blas.Diag, m, n int, alpha float64, a []float64, lda int, b []float64, ldb int) {
 	size, l, x, ok := triangular(s, ul, tA, d, m, n, alpha, a, lda, b, ldb)
-	if !ok {
+	if s == blas.Left && n == 1 && ldb == 1 && ok { // a column without gaps is a row
+		s, m, n, ldb = blas.Right, 1, m, m
+		if tA == blas.NoTrans {
+			tA = blas.Trans
+		} else {
+			tA = blas.NoTrans
+		}
+	}
+	if !ok || s == blas.Right && m <= fewRows {
 		w.Implementation.Dtrsm(s, ul, tA, d, m, n, alpha, a, lda, b, ldb)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"gonum.org/v1/gonum/blas"
@@ -30,6 +31,9 @@ func TestGonumsCases(t *testing.T) {
 
 // gonum's own tests of its LAPACK, whose blocked routines call BLAS.
 func TestGonumsLAPACK(t *testing.T) {
+	if testing.Short() {
+		t.Skip("seconds")
+	}
 	before := blas64.Implementation()
 	defer blas64.Use(before)
 	linalg.Use()
@@ -77,8 +81,12 @@ func TestRoutinesAgreeWithGonum(t *testing.T) {
 	var plain gonum.Implementation
 	var w blas.Float64 = linalg.New(inParallel)
 	one := func(n ...int) int { return n[rng.IntN(len(n))] }
-	for trial := range 1500 {
-		if trial == 800 {
+	trials := 1500
+	if testing.Short() {
+		trials = 200
+	}
+	for trial := range trials {
+		if trial > trials/2 {
 			w = linalg.BLAS{}
 		}
 		size := func() int {
@@ -183,6 +191,9 @@ func inParallel(chunks int, f func(chunk int)) {
 
 // Products of more rows or columns than are packed at a time.
 func TestLongProducts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("millions of elements")
+	}
 	rng := rand.New(rand.NewPCG(5, 5))
 	var plain gonum.Implementation
 	w := linalg.New(nil)
@@ -264,5 +275,28 @@ func TestWrongArgumentsAreGonums(t *testing.T) {
 				t.Errorf("%s: %T panics with %v, gonum with %v", name, b, got, want)
 			}
 		}
+	}
+	w := linalg.New(nil)
+	for what, call := range map[string]func(){
+		"Cholesky": func() { w.Cholesky(3, v[:8], 3) }, "Inverse": func() { w.Inverse(3, v, 2) }, "Mirror": func() { linalg.Mirror(4, v, 4) },
+	} {
+		if got := message(call); !strings.Contains(fmt.Sprint(got), "linalg: no ") {
+			t.Errorf("%s of what is no matrix: %v", what, got)
+		}
+	}
+}
+
+// Any number of callers may use BLAS at a time.
+func TestBLASServesManyCallers(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 10))
+	const n, callers = 130, 8
+	a, b, want := normals(rng, n*n), normals(rng, n*n), make([]float64, n*n)
+	linalg.New(nil).Dgemm(blas.NoTrans, blas.Trans, n, n, n, 1, a, n, b, n, 0, want, n)
+	got := make([]float64, callers*n*n)
+	inParallel(callers, func(i int) {
+		linalg.BLAS{}.Dgemm(blas.NoTrans, blas.Trans, n, n, n, 1, a, n, b, n, 0, got[i*n*n:], n)
+	})
+	for i := range callers {
+		compare(t, fmt.Sprint("caller ", i), got[i*n*n:][:n*n], want, 0)
 	}
 }

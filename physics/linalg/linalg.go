@@ -16,6 +16,7 @@
 package linalg
 
 import (
+	"fmt"
 	"math"
 
 	"gonum.org/v1/gonum/blas"
@@ -28,10 +29,16 @@ type Workspace struct {
 	gonum.Implementation // the routines of BLAS that are not below
 	run                  func(chunks int, f func(chunk int))
 
-	packedA, packedB, square, inverse      []float64
-	product                                product
-	solution                               solution
-	packBlock, multiplyBlock, solveColumns func(chunk int)
+	packedA, packedB, square, inverse []float64
+
+	// what chunks are at work on, and their functions, which are made once
+	product  product
+	solution solution
+	mirrored struct {
+		n int
+		a matrix
+	}
+	packBlock, multiplyBlock, solveColumns, mirrorRows func(chunk int)
 }
 
 // New makes a workspace. run calls f(0) … f(chunks-1), in any order and several at a time, and returns when all are done,
@@ -39,6 +46,7 @@ type Workspace struct {
 func New(run func(chunks int, f func(chunk int))) *Workspace {
 	w := &Workspace{run: run}
 	w.packBlock, w.multiplyBlock, w.solveColumns = w.packBlockOf, w.multiplyBlockOf, w.solveColumnsOf
+	w.mirrorRows = func(i int) { mirror(i, w.mirrored.n, w.mirrored.a) }
 	return w
 }
 
@@ -46,7 +54,15 @@ func New(run func(chunks int, f func(chunk int))) *Workspace {
 // leaves what is above the diagonal. It returns false where A is not positive definite to rounding or has an element that is not a
 // number, and then the lower triangle is of no use.
 func (w *Workspace) Cholesky(n int, a []float64, stride int) bool {
-	return w.cholesky(n, rows(a, stride))
+	return w.cholesky(n, square(n, a, stride))
+}
+
+// square is the n x n matrix in a.
+func square(n int, a []float64, stride int) matrix {
+	if n > 0 && !stored(n, n, a, stride) {
+		panic(fmt.Sprintf("linalg: no %d x %d matrix in %d elements with stride %d", n, n, len(a), stride))
+	}
+	return rows(a, stride)
 }
 
 // choleskyLeaf is the size of matrices that are factored a column at a time.
@@ -93,21 +109,17 @@ func choleskyByColumns(n int, a matrix) bool {
 
 // Inverse replaces L, Cholesky's factor of A in the lower triangle of the n x n matrix l, by A⁻¹, the whole of it.
 func (w *Workspace) Inverse(n int, l []float64, stride int) {
-	w.invert(n, rows(l, stride))
-	w.squareLower(n, rows(l, stride))
-	Mirror(n, l, stride)
+	a := square(n, l, stride)
+	w.invert(n, a)
+	w.squareLower(n, a)
+	w.mirrored.n, w.mirrored.a = n, a
+	w.each(n*n < alone, ceil(n, mirrorRows), w.mirrorRows)
 }
 
 // Solve replaces the n x m matrix b by A⁻¹B, where l is Cholesky's factor of A.
 func (w *Workspace) Solve(n, m int, l []float64, strideL int, b []float64, strideB int) {
-	if m == 1 {
-		w.Dtrsv(blas.Lower, blas.NoTrans, blas.NonUnit, n, l, strideL, b, strideB)
-		w.Dtrsv(blas.Lower, blas.Trans, blas.NonUnit, n, l, strideL, b, strideB)
-		return
-	}
-	w.solve(false, n, m, 1, rows(l, strideL), rows(b, strideB))
-	upper, right := lowerLeft(true, false, n, rows(l, strideL).t(), rows(b, strideB))
-	w.solve(false, n, m, 1, upper, right)
+	w.Dtrsm(blas.Left, blas.Lower, blas.NoTrans, blas.NonUnit, n, m, 1, l, strideL, b, strideB)
+	w.Dtrsm(blas.Left, blas.Lower, blas.Trans, blas.NonUnit, n, m, 1, l, strideL, b, strideB)
 }
 
 // LogDet is ln|A| of A = LLᵀ, n x n.
@@ -121,14 +133,21 @@ func LogDet(n int, l []float64, stride int) float64 {
 
 // Mirror copies what is below the diagonal of the n x n matrix a to above it.
 func Mirror(n int, a []float64, stride int) {
-	const block = 32 // rows of columns that stay in the cache
-	for i := 0; i < n; i += block {
-		for j := 0; j <= i; j += block {
-			for r := i; r < min(i+block, n); r++ {
-				for c := j; c < min(j+block, r); c++ {
-					a[c*stride+r] = a[r*stride+c]
-				}
-			}
-		}
+	whole := square(n, a, stride)
+	for i := range ceil(n, mirrorRows) {
+		mirror(i, n, whole)
+	}
+}
+
+// mirrorRows is the number of rows that mirror takes.
+const mirrorRows = 48
+
+// mirror is Mirror of stretch i of the rows.
+func mirror(i, n int, a matrix) {
+	first := i * mirrorRows
+	m := min(mirrorRows, n-first)
+	assign(a.from(0, first), a.from(first, 0).t(), first, m)
+	for r := first; r < first+m; r++ {
+		assign(a.from(first, r), a.from(r, first).t(), r-first, 1)
 	}
 }

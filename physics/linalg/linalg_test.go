@@ -8,6 +8,7 @@ import (
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/gonum"
+	lapack "gonum.org/v1/gonum/lapack/gonum"
 
 	"lenskit/internal/check"
 	"lenskit/physics"
@@ -202,6 +203,13 @@ func TestSymmetricProductIsTheProduct(t *testing.T) {
 			}
 		}
 		compare(t, "lower triangle", got, want, 1e-11)
+		w.SymmetricProduct(blas.Trans, blas.NoTrans, n, m, 0, f, n, kf, n, 2, got, n) // alpha = 0, beta = 2
+		for i := range got {
+			if i%n <= i/n {
+				want[i] *= 2
+			}
+		}
+		compare(t, "twice the lower triangle", got, want, 2e-11)
 	}
 }
 
@@ -256,16 +264,20 @@ func BenchmarkGemm1024(b *testing.B) {
 	const n = 1024
 	rng := rand.New(rand.NewPCG(5, 2))
 	x, y, c := normals(rng, n*n), normals(rng, n*n), make([]float64, n*n)
-	byThreads(b, func(w *linalg.Workspace) { w.Dgemm(blas.NoTrans, blas.NoTrans, n, n, n, 1, x, n, y, n, 0, c, n) })
+	product := func(w blas.Float64) { w.Dgemm(blas.NoTrans, blas.NoTrans, n, n, n, 1, x, n, y, n, 0, c, n) }
+	besideGonum(b, func(w *linalg.Workspace) { product(w) }, func() { product(gonum.Implementation{}) })
 }
 
 func BenchmarkCholesky1600(b *testing.B) {
 	const n = 1600
 	a := positive(rand.New(rand.NewPCG(5, 3)), n, n)
 	l := make([]float64, n*n)
-	byThreads(b, func(w *linalg.Workspace) {
+	besideGonum(b, func(w *linalg.Workspace) {
 		copy(l, a)
 		w.Cholesky(n, l, n)
+	}, func() {
+		copy(l, a)
+		lapack.Implementation{}.Dpotrf(blas.Lower, n, l, n)
 	})
 }
 
@@ -274,14 +286,17 @@ func BenchmarkInverse1600(b *testing.B) {
 	l := positive(rand.New(rand.NewPCG(5, 3)), n, n)
 	linalg.New(nil).Cholesky(n, l, n)
 	inverse := make([]float64, n*n)
-	byThreads(b, func(w *linalg.Workspace) {
+	besideGonum(b, func(w *linalg.Workspace) {
 		copy(inverse, l)
 		w.Inverse(n, inverse, n)
+	}, func() {
+		copy(inverse, l)
+		lapack.Implementation{}.Dpotri(blas.Lower, n, inverse, n)
 	})
 }
 
-// byThreads measures f by one and by two threads.
-func byThreads(b *testing.B, f func(w *linalg.Workspace)) {
+// besideGonum measures f by one and by two threads, and gonum's plain Go.
+func besideGonum(b *testing.B, f func(w *linalg.Workspace), plain func()) {
 	for _, threads := range []int{1, 2} {
 		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
 			pool := physics.NewPool(threads)
@@ -290,4 +305,5 @@ func byThreads(b *testing.B, f func(w *linalg.Workspace)) {
 			check.Measure(b, func() { f(w) })
 		})
 	}
+	b.Run("gonum", func(b *testing.B) { check.Measure(b, plain) })
 }

@@ -42,26 +42,30 @@ func op(transposed bool, a matrix) matrix {
 	return a
 }
 
-// assign copies the m x n matrix src to dst.
+// assign copies the m x n matrix src to dst. Elements of a row, or of a column, lie side by side in either.
 func assign(dst, src matrix, m, n int) {
-	if dst.rs == -1 || src.rs == -1 {
-		dst, src = dst.upsideDown(m), src.upsideDown(m)
+	if dst.cs != 1 && dst.cs != -1 {
+		dst, src, m, n = dst.t(), src.t(), n, m
 	}
-	if dst.cs == -1 || src.cs == -1 {
+	if dst.cs == -1 {
 		dst, src = dst.mirrored(n), src.mirrored(n)
 	}
-	if dst.cs != 1 {
-		dst, src, m, n = dst.t(), src.t(), n, m
+	if src.rs == -1 {
+		dst, src = dst.upsideDown(m), src.upsideDown(m)
 	}
 	switch {
 	case src.cs == 1:
 		for i := range m {
 			copy(dst.v[dst.at+i*dst.rs:][:n], src.v[src.at+i*src.rs:][:n])
 		}
-	case dst.cs == 1 && src.rs == 1:
+	case src.cs == -1: // the other way round
+		for i := range m {
+			for j := range n {
+				dst.v[dst.at+i*dst.rs+j] = src.v[src.at+i*src.rs-j]
+			}
+		}
+	case src.rs == 1:
 		kern.Transpose(dst.v, dst.at, dst.rs, src.v, src.at, src.cs, n, m)
-	default:
-		panic("linalg: neither rows nor columns are contiguous")
 	}
 }
 
@@ -90,15 +94,11 @@ func pack(dst []float64, width int, a matrix, m, n int) {
 // lowerSquare writes the n x n lower triangle of l to dst, by rows, with zeros above it; unit: its diagonal is one and l's is
 // not read.
 func lowerSquare(dst []float64, l matrix, n int, unit bool) {
+	assign(rows(dst, n), l, n, n)
 	for i := range n {
-		row, at := dst[i*n:][:n], l.at+i*l.rs
-		for j := range i + 1 {
-			row[j] = l.v[at]
-			at += l.cs
-		}
-		clear(row[i+1:])
+		clear(dst[i*n+i+1 : (i+1)*n])
 		if unit {
-			row[i] = 1
+			dst[i*n+i] = 1
 		}
 	}
 }

@@ -8,9 +8,9 @@ const (
 	depth = 240
 	// blockRows x depth elements of A stay in the second cache while panels of B pass by.
 	blockRows = 12 * kern.TileRows
-	blockCols = 16 * kern.TileCols
+	blockCols = 8 * kern.TileCols
 	// span is the most rows and columns of a product that are packed at a time, which bounds the memory for it.
-	span = 12 * blockCols
+	span = 24 * blockCols
 	// alone is the number of multiplications from which on a product is worth more than one thread.
 	alone = 1 << 19
 )
@@ -59,7 +59,15 @@ type product struct {
 	alpha, beta float64
 	a, b, c     matrix
 	keepB       bool // B is packed already
-	blocks      int  // in a row of blocks
+	rows, cols  int  // of a block
+}
+
+// split sets the size of blocks: those of small products are small, so that threads end at about the same time.
+func (p *product) split() {
+	p.rows, p.cols = blockRows, blockCols
+	if p.m*p.n < 32*blockRows*blockCols {
+		p.rows, p.cols = blockRows/3, blockCols/2
+	}
 }
 
 // multiply makes the wanted part of C = alpha AB + beta C, m x n, of k terms. C may be A or B where k fits depth. Each element
@@ -104,33 +112,34 @@ func (w *Workspace) oneProduct() {
 	p := &w.product
 	w.packedA = grown(w.packedA, ceil(p.m, kern.TileRows)*kern.TileRows*p.k)
 	w.packedB = grown(w.packedB, ceil(p.n, kern.TileCols)*kern.TileCols*p.k)
-	rowBlocks := ceil(p.m, blockRows)
-	p.blocks = ceil(p.n, blockCols)
-	packs := rowBlocks
+	p.split()
+	down, across := ceil(p.m, p.rows), ceil(p.n, p.cols)
+	packs := down
 	if !p.keepB {
-		packs += p.blocks
+		packs += across
 	}
 	small := p.m*p.n*p.k < alone
 	w.each(small, packs, w.packBlock)
-	w.each(small, rowBlocks*p.blocks, w.multiplyBlock)
+	w.each(small, down*across, w.multiplyBlock)
 }
 
 // packBlockOf packs block i of A, or of B where those of A are done.
 func (w *Workspace) packBlockOf(i int) {
 	p := &w.product
-	if first := i * blockRows; first < p.m {
-		pack(w.packedA[first*p.k:], kern.TileRows, p.a.from(first, 0), min(blockRows, p.m-first), p.k)
+	if first := i * p.rows; first < p.m {
+		pack(w.packedA[first*p.k:], kern.TileRows, p.a.from(first, 0), min(p.rows, p.m-first), p.k)
 		return
 	}
-	first := (i - ceil(p.m, blockRows)) * blockCols
-	pack(w.packedB[first*p.k:], kern.TileCols, p.b.from(0, first).t(), min(blockCols, p.n-first), p.k)
+	first := (i - ceil(p.m, p.rows)) * p.cols
+	pack(w.packedB[first*p.k:], kern.TileCols, p.b.from(0, first).t(), min(p.cols, p.n-first), p.k)
 }
 
 // multiplyBlockOf makes block i of C.
 func (w *Workspace) multiplyBlockOf(i int) {
 	p := &w.product
-	row, col := i/p.blocks*blockRows, i%p.blocks*blockCols
-	endRow, endCol := min(row+blockRows, p.m), min(col+blockCols, p.n)
+	across := ceil(p.n, p.cols)
+	row, col := i/across*p.rows, i%across*p.cols
+	endRow, endCol := min(row+p.rows, p.m), min(col+p.cols, p.n)
 	for c := col; c < endCol; c += kern.TileCols {
 		b := w.packedB[c*p.k:][:kern.TileCols*p.k]
 		for r := row; r < endRow; r += kern.TileRows {

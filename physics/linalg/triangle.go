@@ -6,7 +6,7 @@ const (
 	// leaf is the size of triangles that are not taken apart further where a square of zeros and the triangle serves.
 	leaf = 96
 	// solveCols is the number of columns that a chunk of a triangular solution takes.
-	solveCols = 4 * kern.TileCols
+	solveCols = 2 * kern.TileCols
 )
 
 // half is where a triangle of n rows is taken apart: about the middle, whole tiles both ways.
@@ -48,15 +48,19 @@ type solution struct {
 // solveLeaf is solve of at most depth rows.
 func (w *Workspace) solveLeaf(unit bool, n, m int, alpha float64, l, b matrix) {
 	padded := ceil(n, kern.TileRows) * kern.TileRows
-	w.square = grown(w.square, n*n)
-	lowerSquare(w.square, l, n, unit)
 	w.packedA = grown(w.packedA, padded*n)
-	pack(w.packedA, kern.TileRows, rows(w.square, n), n, n)
-	for i := range n {
-		d := &w.packedA[i/kern.TileRows*kern.TileRows*n+i*kern.TileRows+i%kern.TileRows]
-		*d = 1 / *d
-	}
 	w.packedB = grown(w.packedB, ceil(m, kern.TileCols)*kern.TileCols*padded)
+	for r := 0; r < n; r += kern.TileRows {
+		rows, cols := min(kern.TileRows, n-r), min(kern.TileRows+r, n)
+		stretch := w.packedA[r*n:][:kern.TileRows*cols]
+		pack(stretch, kern.TileRows, l.from(r, 0), rows, cols)
+		for i := range rows {
+			d := &stretch[(r+i)*kern.TileRows+i]
+			if *d = 1 / *d; unit {
+				*d = 1
+			}
+		}
+	}
 	w.solution = solution{n: n, m: m, alpha: alpha, b: b}
 	w.each(n*n*m < alone, ceil(m, solveCols), w.solveColumns)
 }

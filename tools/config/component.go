@@ -59,7 +59,7 @@ func (c *Config) parseComponents(n node, group string) ([]Component, error) {
 	return out, nil
 }
 
-// componentFields are the keys of a component; of tells which of them a type has.
+// componentFields are the keys of a component; Component.keys are those that its type has.
 var componentFields = mapping[Component]{
 	field[Component]{key: "type", value: "of a lens " + strings.Join(KindNames("lens"), ", ") + "; of light " + strings.Join(KindNames("lens_light"), ", ") + "; of a source also " + TypePixels, help: "kind of profile, or decoder, or pixels"}.with(
 		func(p *Component, e entry) (err error) {

@@ -16,7 +16,7 @@ func KindNames(group string) []string {
 	return kinds
 }
 
-// kindParams lists the parameters of a type that kindNames lists.
+// kindParams lists the parameters of a type that KindNames lists.
 func kindParams(group, kind string) []physics.Param {
 	if kind == "decoder" {
 		return decoderParams()

@@ -119,7 +119,7 @@ type NeighbourConfig struct {
 	Margin    float64 // arcsec around what is seen
 }
 
-// Defaults of neighbourConfig. Lenses of galaxies have arcs up to some 2 arcsec from their middle, or 3 with their width.
+// Defaults of NeighbourConfig. Lenses of galaxies have arcs up to some 2 arcsec from their middle, or 3 with their width.
 const (
 	neighbourBeyond    = 3.0
 	neighbourThreshold = 6.0

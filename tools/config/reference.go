@@ -2,8 +2,12 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
+
+	"lenskit/physics"
 )
 
 // section is the table of a mapping, whatever it goes into.
@@ -32,7 +36,7 @@ func (m mapping[T]) same(other section) bool {
 }
 
 // Reference lists the keys of a config, as sections of Markdown: what may stand for each, in which unit, what holds where it is
-// left out, and what it means.
+// left out, and what it means; then the parameters that priors are stated for.
 func Reference() string {
 	type part struct {
 		paths []string
@@ -67,5 +71,60 @@ func Reference() string {
 			}
 		}
 	}
+	writeParameters(&b, KindNames("lens"), "lens")
+	writeParameters(&b, KindNames("lens_light"), "source", "lens_light")
+	writeParameters(&b, []string{TypePixels}, "source")
+	b.WriteString(parameterHead("Parameters without a type", "default prior"))
+	for _, p := range []physics.Param{physics.Sky, physics.NoiseScale} {
+		b.WriteString(parameterRow("", p, Prior{Prior: p.Default}))
+	}
 	return b.String()
+}
+
+// writeParameters writes the section of the parameters of each of the types, with their default priors in each group.
+func writeParameters(b *strings.Builder, kinds []string, groups ...string) {
+	columns := "default prior"
+	if len(groups) > 1 {
+		columns = "default prior in `" + strings.Join(groups, "` | in `") + "`"
+	}
+	b.WriteString(parameterHead("Parameters of `"+strings.Join(groups, "`, `")+"`", columns))
+	for _, kind := range kinds {
+		shown := "`" + kind + "`"
+		for i, p := range DefaultParams(groups[0], kind) {
+			var priors []Prior
+			for _, g := range groups {
+				priors = append(priors, DefaultParams(g, kind)[i].Prior)
+			}
+			b.WriteString(parameterRow(shown, p.Param, priors...))
+			shown = ""
+		}
+	}
+}
+
+// parameterHead begins a section of parameters; columns are those of its default priors.
+func parameterHead(title, columns string) string {
+	return fmt.Sprintf("\n## %s\n\n| type | parameter | what it is | unit | range | %s |\n|---|---|---|---|---|---|%s\n", title, columns, strings.Repeat("---|", strings.Count(columns, "|")))
+}
+
+// parameterRow is the row of a parameter, its priors with four digits.
+func parameterRow(kind string, p physics.Param, priors ...Prior) string {
+	inside := fmt.Sprintf("%.4g to %.4g", p.Lo, p.Hi)
+	switch {
+	case math.IsInf(p.Lo, -1) && math.IsInf(p.Hi, 1):
+		inside = "any"
+	case math.IsInf(p.Hi, 1):
+		inside = fmt.Sprintf("above %.4g", p.Lo)
+	}
+	row := fmt.Sprintf("| %s | `%s` | %s | %s | %s |", kind, p.Name, p.Role, p.Unit, inside)
+	for _, d := range priors {
+		for _, v := range []*float64{&d.A, &d.B} {
+			*v, _ = strconv.ParseFloat(fmt.Sprintf("%.4g", *v), 64)
+		}
+		row += " `" + d.text() + "`"
+		if d.Relative {
+			row += " × the image's brightness"
+		}
+		row += " |"
+	}
+	return row + "\n"
 }

@@ -40,6 +40,46 @@ func every(s section, f func(r row)) {
 	}
 }
 
+// A config that states each parameter of docs/config.md with the default prior that the page has for it is read, and leaves no
+// parameter of its type that the page has not.
+func TestConfigsCanBeWrittenFromTheReference(t *testing.T) {
+	text, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	for _, section := range strings.Split(string(text), "\n## Parameters of ")[1:] {
+		section, _, _ = strings.Cut(section, "\n## ")
+		title, body, _ := strings.Cut(section, "\n")
+		for column, group := range strings.Split(strings.Trim(title, "`"), "`, `") {
+			kind, priors := "", map[string][]string{}
+			for _, line := range strings.Split(body, "\n") {
+				cells := strings.Split(line, " | ")
+				if len(cells) < 6 || cells[1] == "parameter" {
+					continue
+				}
+				if k := strings.Trim(cells[0], "|` "); k != "" {
+					kind = k
+				}
+				prior := strings.Split(cells[5+column], "`")[1]
+				priors[kind] = append(priors[kind], strings.Trim(cells[1], "`")+": "+prior)
+			}
+			for kind, list := range priors {
+				written++
+				c, err := Parse("", []byte("data: {size: 8, noise: 1, pixel_scale: 1}\n"+group+": [{type: "+kind+", priors: {"+strings.Join(list, ", ")+"}}]\n"))
+				if err != nil {
+					t.Errorf("%s %s: %v", group, kind, err)
+				} else if n := len(c.Components()[0].Params); n != len(list) {
+					t.Errorf("%s %s: %d parameters are documented, it has %d", group, kind, len(list), n)
+				}
+			}
+		}
+	}
+	if want := len(KindNames("lens")) + len(KindNames("source")) + len(KindNames("lens_light")); written != want {
+		t.Errorf("docs/config.md has %d types of the groups, expected %d", written, want)
+	}
+}
+
 func TestEveryKeyIsExplained(t *testing.T) {
 	keys := map[string]bool{}
 	every(topFields, func(r row) {

@@ -245,15 +245,6 @@ var settingList = func() (out []setting) {
 	return out
 }()
 
-// Value is the setting among all of them.
-func (s *setting) Value(all *Settings) float64 {
-	v := reflect.ValueOf(all).Elem().Field(s.field)
-	if s.Whole {
-		return float64(v.Int())
-	}
-	return v.Float()
-}
-
 func (s *setting) set(all *Settings, v float64) {
 	f := reflect.ValueOf(all).Elem().Field(s.field)
 	if s.Whole {

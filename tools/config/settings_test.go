@@ -68,6 +68,15 @@ func TestBadSettingsAreRefused(t *testing.T) {
 	}
 }
 
+// value is the setting among all of them.
+func (s *setting) value(all *Settings) float64 {
+	v := reflect.ValueOf(all).Elem().Field(s.field)
+	if s.Whole {
+		return float64(v.Int())
+	}
+	return v.Float()
+}
+
 // settingRows are the rows of docs/search.md by key: what settings.go says of each field, with keys in place of fields.
 func settingRows(t *testing.T) map[string]string {
 	t.Helper()
@@ -148,7 +157,7 @@ func TestEverySettingIsDocumented(t *testing.T) {
 	}
 	all := DefaultSettings()
 	for _, s := range settingList {
-		if v := s.Value(&all); v != s.Default || !(v >= s.Lo && v <= s.Hi) || s.Unit == "" {
+		if v := s.value(&all); v != s.Default || !(v >= s.Lo && v <= s.Hi) || s.Unit == "" {
 			t.Errorf("%s is %g %s by default, its range %g to %g", s.Key, v, s.Unit, s.Lo, s.Hi)
 		}
 	}

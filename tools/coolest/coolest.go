@@ -166,7 +166,7 @@ func fromCOOLESTAngle(deg float64) float64 {
 	return phi
 }
 
-// near turns an angle in degrees by half turns to within 90 of another, so that samples on both sides of the cut at ±90
+// coolestNear turns an angle in degrees by half turns to within 90 of another, so that samples on both sides of the cut at ±90
 // stay together.
 func coolestNear(deg, other float64) float64 {
 	return deg - 180*math.Round((deg-other)/180)

@@ -26,7 +26,7 @@ import (
 	"lenskit/tools/survey"
 )
 
-// Options says what ExportCOOLEST writes.
+// Options says what Export writes.
 type Options struct {
 	Dir            string // folder of a run
 	Output         string // folder to write; "": DIR/coolest

@@ -111,7 +111,7 @@ func (c *galaxyCanvas) blob(x, y, sigma, flux float64) {
 	}
 }
 
-// sersic is the profile of Sérsic (1963) with half-light radius re and index n; b_n after Ciotti & Bertin (1999). The
+// sersicProfile is the profile of Sérsic (1963) with half-light radius re and index n; b_n after Ciotti & Bertin (1999). The
 // centre is softened over a fraction of a pixel.
 func sersicProfile(re, n float64) func(u, v float64) float64 {
 	b := 2*n - 1.0/3 + 4/(405*n)

@@ -116,7 +116,7 @@ func FitStopped(dir string) bool {
 	if json.Unmarshal(f.State, &state) != nil {
 		return false
 	}
-	_, ok := state["Done"] // of a searchRecord
+	_, ok := state["Done"] // of a search.Record
 	return ok
 }
 

@@ -26,10 +26,10 @@ type Pixelised struct {
 
 // Grid is a square of splines.
 type Grid struct {
-	X         float64 `json:"x"` // arcsec, as all lengths
-	Y         float64 `json:"y"`
-	HalfWidth float64 `json:"half_width"`
-	Nodes     int     `json:"nodes"` // along a side
+	X         term.JSONFloat `json:"x"` // arcsec, as all lengths
+	Y         term.JSONFloat `json:"y"`
+	HalfWidth term.JSONFloat `json:"half_width"`
+	Nodes     int            `json:"nodes"` // along a side
 }
 
 // pixelisedOf tells of the pixelised sources of a problem at named parameters; nil where there are none.
@@ -42,7 +42,7 @@ func pixelisedOf(p *problem.Problem, theta []float64) map[string]*Pixelised {
 		}
 		s := &Pixelised{Smoothness: comp.Pixels.Smoothness}
 		for _, g := range comp.Pixels.Grids {
-			s.Grids = append(s.Grids, Grid{g.X, g.Y, g.Half, g.N})
+			s.Grids = append(s.Grids, Grid{term.JSONFloat(g.X), term.JSONFloat(g.Y), term.JSONFloat(g.Half), g.N})
 			s.Splines += g.Len()
 		}
 		for k := range comp.Params {

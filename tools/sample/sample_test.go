@@ -160,7 +160,7 @@ func TestBentCoordinatesAreInvertibleAndTheirDensityIsTransformed(t *testing.T) 
 	}
 }
 
-// sampleTestFit leaves the fit of fitTestModel in a folder and returns that.
+// sampleTestFit leaves the fit of FitTestModel in a folder and returns that.
 func sampleTestFit(t *testing.T) string { return testFit(t, testkit.FitTestModel) }
 
 // testFit leaves the fit of a mock of a model in a folder and returns that.

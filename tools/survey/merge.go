@@ -259,7 +259,7 @@ func (t *surveyTable) writeFITS(path string) error {
 	})
 }
 
-// MergeOptions says what MergeSurvey writes.
+// MergeOptions says what Merge writes.
 type MergeOptions struct {
 	Dir     string
 	Output  string // base of the files' names; "": DIR/catalog

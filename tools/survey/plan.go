@@ -21,7 +21,7 @@ import (
 	"lenskit/tools/search"
 )
 
-// PlanOptions says what PlanSurvey plans.
+// PlanOptions says what Plan plans.
 type PlanOptions struct {
 	Inputs     []string       // one CSV list, or configs and images, or patterns of such
 	Output     string         // folder of the survey
@@ -38,7 +38,7 @@ type PlanOptions struct {
 	Program    string         // path of the lenskit to be run
 }
 
-// Planned is what PlanSurvey wrote.
+// Planned is what Plan wrote.
 type Planned struct {
 	Lenses   int    `json:"lenses"`
 	Tasks    int    `json:"tasks"`

@@ -45,7 +45,7 @@ const (
 	stateInterrupted = "interrupted"
 )
 
-// RunOptions says which lenses of a survey RunSurvey fits.
+// RunOptions says which lenses of a survey Run fits.
 type RunOptions struct {
 	Dir     string
 	Index   string // lenses, such as 3 or 1-5; "": those of the array task
@@ -55,7 +55,7 @@ type RunOptions struct {
 	Getenv  func(string) string // nil: os.Getenv
 }
 
-// SurveyRan is a lens that RunSurvey has seen to.
+// SurveyRan is a lens that Run has seen to.
 type SurveyRan struct {
 	Index  int    `json:"index"`
 	Name   string `json:"name"`

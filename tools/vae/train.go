@@ -128,7 +128,7 @@ func (o *TrainOptions) key(data []rundir.Input) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// trainRun is a run of TrainVAE.
+// trainRun is a run of Train.
 type trainRun struct {
 	opt        *TrainOptions
 	net        architecture

@@ -317,7 +317,7 @@ func sameFile(a, b *onnx.Graph) bool {
 	return err1 == nil && err2 == nil && bytes.Equal(x, y)
 }
 
-// dims makes a shape of numbers.
+// DimsOf makes a shape of numbers.
 func DimsOf(n ...int64) []onnx.Dim {
 	d := make([]onnx.Dim, len(n))
 	for i := range n {

@@ -59,15 +59,6 @@ func (s *ColorScale) Norm(v float64) float64 {
 	return (v - s.Lo) / (s.Hi - s.Lo)
 }
 
-// value is the inverse of norm.
-func (s *ColorScale) value(t float64) float64 {
-	if s.Soft > 0 {
-		a, b := math.Asinh(s.Lo/s.Soft), math.Asinh(s.Hi/s.Soft)
-		return s.Soft * math.Sinh(a+t*(b-a))
-	}
-	return s.Lo + t*(s.Hi-s.Lo)
-}
-
 // ticks are round values within the scale, five or so.
 func (s *ColorScale) ticks() []float64 {
 	if s.Soft == 0 {

@@ -11,6 +11,15 @@ import (
 	"lenskit/tools/lensing"
 )
 
+// value is the inverse of Norm.
+func (s *ColorScale) value(t float64) float64 {
+	if s.Soft > 0 {
+		a, b := math.Asinh(s.Lo/s.Soft), math.Asinh(s.Hi/s.Soft)
+		return s.Soft * math.Sinh(a+t*(b-a))
+	}
+	return s.Lo + t*(s.Hi-s.Lo)
+}
+
 func TestColourScaleAndItsInverseAgree(t *testing.T) {
 	for _, s := range []ColorScale{{Lo: -1, Hi: 3}, {Lo: -0.5, Hi: 4000, Soft: 0.3}} {
 		for _, v := range []float64{s.Lo, 0, 0.1, 1, s.Hi} {

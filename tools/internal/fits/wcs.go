@@ -40,7 +40,7 @@ func SkyWCS(h Header) (w WCS, ok bool) {
 	return w, ok && w.Scale() >= MinPixelScale && w.Scale() <= MaxPixelScale
 }
 
-// ReadWCS is skyWCS without limits.
+// ReadWCS is SkyWCS without limits.
 func ReadWCS(h Header) (w WCS, ok bool) {
 	get := func(key string, def float64) float64 {
 		v, err := h.Number(key, def)

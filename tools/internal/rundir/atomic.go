@@ -69,7 +69,7 @@ func Open(dir string) (undo func(), err error) {
 	return undo, nil
 }
 
-// Own is openFolder for the folder of a run, which then belongs to this process until leave is called.
+// Own is Open for the folder of a run, which then belongs to this process until leave is called.
 func Own(ctx context.Context, dir string) (leave func(), err error) {
 	undo, err := Open(dir)
 	if err != nil {
@@ -115,7 +115,7 @@ func (e Escaped) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// Prepare is openFolder for those who leave the folder where it is.
+// Prepare is Open for those who leave the folder where it is.
 func Prepare(dir string) error {
 	_, err := Open(dir)
 	return err

@@ -31,7 +31,7 @@ const (
 	FileCard    = "card.md"
 )
 
-// bundleFiles are the files of a bundle, and bundleFigures those that plot leaves in its folder.
+// BundleFiles are the files of a bundle, and BundleFigures those that plot leaves in its folder.
 var (
 	BundleFiles   = []string{FileDecoder, FileEncoder, FilePrior, FileCard}
 	bundleFigures = []string{FileVAEDraws, FileVAEWalk, FileVAEReconstructions, FileVAERotations, FileVAENumbers}

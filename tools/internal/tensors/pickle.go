@@ -21,7 +21,7 @@ const (
 	maxPickleInt    = 1000     // bytes or digits of an integer
 )
 
-// The objects of a pickle are nil, bool, int64, float64, *big.Int, string, *pyBytes, *pyList, *pyDict, *pyObject, pyClass
+// The objects of a pickle are nil, bool, int64, float64, *big.Int, string, *pyBytes, *pyList, *pyDict, *pyObject, *pyCall
 // and what torchClass and the resolver of persistent ids give.
 type (
 	pyBytes struct{ data []byte }

@@ -199,7 +199,7 @@ func WriteSafetensors(path string, ws []Named) error {
 	return WriteSafetensorsMeta(path, ws, nil)
 }
 
-// WriteSafetensorsMeta is writeSafetensors with the format's free metadata.
+// WriteSafetensorsMeta is WriteSafetensors with the format's free metadata.
 func WriteSafetensorsMeta(path string, ws []Named, meta map[string]string) error {
 	type entry struct {
 		DType   string  `json:"dtype"`

@@ -51,7 +51,7 @@ func sameTensor(t *testing.T, w *Stored, dtype string, shape []int64, first []st
 	}
 }
 
-// listWeights is openWeights for a test: the tensors of a file that stays open while the test runs.
+// listWeights is Open for a test: the tensors of a file that stays open while the test runs.
 func listWeights(t *testing.T, path string) ([]Stored, error) {
 	f, err := Open(path)
 	if err != nil {

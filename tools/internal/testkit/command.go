@@ -62,7 +62,7 @@ func RunCommand(t testing.TB, args ...string) (code int, stdout, stderr string) 
 	return code, out.String(), msg.String()
 }
 
-// MustRun is runCommand for a command that has to succeed.
+// MustRun is RunCommand for a command that has to succeed.
 func MustRun(t testing.TB, args ...string) string {
 	t.Helper()
 	code, out, err := RunCommand(t, args...)

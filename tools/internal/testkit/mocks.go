@@ -67,7 +67,7 @@ source:
   - {type: sersic, priors: {amp: {truth: 1}, r_sersic: {truth: 0.3}, n: {fixed: 1}}}
 `
 
-// FitTestMock simulates fitTestModel into dir and returns the config of the mock.
+// FitTestMock simulates FitTestModel into dir and returns the config of the mock.
 func FitTestMock(t testing.TB, dir string) string { return TestMock(t, dir, FitTestModel) }
 
 // TestMock simulates a model into dir and returns the config of the mock.
