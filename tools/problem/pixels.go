@@ -19,10 +19,11 @@ import (
 // How grids are laid out where a config states none. Coarser ones than the source's knots bias the slope of the lens, and so
 // does a box that does not hold all light.
 const (
-	gridStep    = 0.7  // of Observation.Resolution: the step of the fine grid
-	coarseStep  = 2.0  // of that: the step of the coarse one
-	gridMargin  = 0.15 // of its half-width: by how much a box is wider than what is seen, since the lens will move
-	brightPart  = 0.2  // of the brightest arc: what is brighter is within the fine grid
+	gridStep    = 0.7 // of Observation.Resolution: the step of the fine grid
+	coarseStep  = 2.0 // of that: the step of the coarse one
+	wideMargin  = 0.5 // of its half-width: by how much the coarse box is wider than what stands out of the noise, for what does not
+	fineMargin  = 0.3 // and the fine one, since the lens will move
+	brightPart  = 0.2 // of the brightest arc: what is brighter is within the fine grid
 	leastNodes  = 12
 	coarseNodes = 30
 	fineNodes   = 40
@@ -45,13 +46,13 @@ func GridsFor(a *observation.Arcs, lens lensing.Sum, step, coarser float64) []ph
 // nested are grids over two squares.
 func nested(all, bright physics.SplineGrid, step, coarser float64) []physics.SplineGrid {
 	step *= coarser
-	set := func(g physics.SplineGrid, step float64, most int) physics.SplineGrid {
-		g.Half = roundUp(max(g.Half*(1+gridMargin), 0.5*leastNodes*step))
+	set := func(g physics.SplineGrid, margin, step float64, most int) physics.SplineGrid {
+		g.Half = roundUp(max(g.Half*(1+margin), 0.5*leastNodes*step))
 		g.X, g.Y = math.Round(g.X*1e3)/1e3, math.Round(g.Y*1e3)/1e3
 		g.N = min(int(float64(most)/coarser), max(leastNodes, int(math.Ceil(2*g.Half/step-1e-9))))
 		return g
 	}
-	return []physics.SplineGrid{set(all, coarseStep*step, coarseNodes), set(bright, step, fineNodes)}
+	return []physics.SplineGrid{set(all, wideMargin, coarseStep*step, coarseNodes), set(bright, fineMargin, step, fineNodes)}
 }
 
 // roundUp is a length to the next thousandth of an arcsec.
