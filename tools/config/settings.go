@@ -167,7 +167,7 @@ type Settings struct {
 	// is held, else what lies halfway.
 	OtherRadius float64 `json:"other_radius" unit:"ln" default:"0.1" range:"0,10"`
 
-	// Sources of type pixels: climbs of the evidence (decision 0011). They are written where a config has such a source.
+	// Sources of type pixels: climbs of the evidence (decision 0012). They are written where a config has such a source.
 
 	// PixelStarts is the least number of draws from the priors, which are climbed with simple sources.
 	PixelStarts int `json:"pixel_starts,omitempty" unit:"draws" default:"128" range:"1,100000"`

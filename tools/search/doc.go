@@ -1,7 +1,7 @@
 // Package search finds the maximum a posteriori of a lens without a start given by hand, and says whether to trust it.
 //
 // A search is a list of stages (strategy.go), one for a config, one where the lens shines, and either with a source of type pixels;
-// decisions 0005 and 0011 say why these:
+// decisions 0005 and 0012 say why these:
 //
 //	priors ─▶ draws ─────────────────────────────────────────────────────▶ decoder ─▶ full size ─▶ verdict
 //	priors ─▶ light ─▶ arcs ─▶ joint ─▶ pixelised source ─▶ rivals ─▶ ...  decoder ─▶ full size ─▶ held radius ─▶ verdict

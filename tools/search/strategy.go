@@ -55,7 +55,7 @@ var (
 		{heldStage, holdRadius}, // where decoder and pixelised source do not agree
 	}
 
-	// fromPriorsPixels is fromPriors with a source of type pixels (decision 0011).
+	// fromPriorsPixels is fromPriors with a source of type pixels (decision 0012).
 	fromPriorsPixels = []Stage{
 		{"draws", climbDraws},
 		{"multiple", keepMultiple},
