@@ -166,6 +166,43 @@ type Settings struct {
 	// OtherRadius is the difference of ln θ_E from which two lenses are not variants of one: then the radius of the pixelised source
 	// is held, else what lies halfway.
 	OtherRadius float64 `json:"other_radius" unit:"ln" default:"0.1" range:"0,10"`
+
+	// Sources of type pixels: climbs of the evidence (decision 0012). They are written where a config has such a source.
+
+	// PixelStarts is the least number of draws from the priors, which are climbed with simple sources.
+	PixelStarts int `json:"pixel_starts,omitempty" unit:"draws" default:"128" range:"1,100000"`
+	// PixelLenses are how many lenses found with simple sources, which multiply them, go on to the pixelised source.
+	PixelLenses int `json:"pixel_lenses,omitempty" unit:"lenses" default:"5" range:"1,100"`
+	// PixelSteps are the most that a climb by BFGS takes; 10 to 30 do.
+	PixelSteps int `json:"pixel_steps,omitempty" unit:"steps" default:"60" range:"1,100000"`
+	// PixelTolerance is the length of a full step that ends one: what is left is small beside the errors.
+	PixelTolerance float64 `json:"pixel_tolerance,omitempty" unit:"standard deviations" default:"0.1" range:"1e-6,10"`
+	// CoarseKnots is the step of the grids on smaller images, which only have to tell the lenses apart.
+	CoarseKnots float64 `json:"coarse_knots,omitempty" unit:"of what is called for" default:"1.6" range:"0.1,10"`
+	// PixelGap is how far below the best a lens still goes on from there to full size: coarse grids move evidences by tens.
+	PixelGap float64 `json:"pixel_gap,omitempty" unit:"log posterior" default:"40" range:"0,1e6"`
+	// PixelBest are how many of these: the best may not be told apart before.
+	PixelBest int `json:"pixel_best,omitempty" unit:"lenses" default:"2" range:"1,100"`
+	// PixelBoxes are how often the grids are laid out anew at the better lens, at most.
+	PixelBoxes int `json:"pixel_boxes,omitempty" unit:"grids" default:"3" range:"1,100"`
+	// PixelSame is the rms difference of deflections below which they stay as they are: a tenth of the finest step.
+	PixelSame float64 `json:"pixel_same,omitempty" unit:"arcsec" default:"0.003" range:"0,100"`
+	// FinerKnots is the step of a grid that is tried next, as long as the evidence rises.
+	FinerKnots float64 `json:"finer_knots,omitempty" unit:"of the last" default:"0.8" range:"0.1,0.99"`
+	// FinerGain is the least rise of the evidence for which a still finer one is tried.
+	FinerGain float64 `json:"finer_gain,omitempty" unit:"log posterior" default:"2" range:"0,1e6"`
+	// FinerTrials are how many of these, at most.
+	FinerTrials int `json:"finer_trials,omitempty" unit:"grids" default:"3" range:"1,100"`
+}
+
+// Without is the settings without those that only a source of type pixels reads, which are not written then.
+func (s Settings) Without(pixels bool) Settings {
+	if !pixels {
+		return s
+	}
+	s.PixelStarts, s.PixelLenses, s.PixelSteps, s.PixelTolerance, s.CoarseKnots, s.PixelGap = 0, 0, 0, 0, 0, 0
+	s.PixelBest, s.PixelBoxes, s.PixelSame, s.FinerKnots, s.FinerGain, s.FinerTrials = 0, 0, 0, 0, 0, 0
+	return s
 }
 
 // DefaultSettings are those of a config that does not say otherwise.
@@ -200,7 +237,8 @@ var settingList = func() (out []setting) {
 			return v
 		}
 		lo, hi, _ := strings.Cut(f.Tag.Get("range"), ",")
-		s := setting{Key: f.Tag.Get("json"), Unit: f.Tag.Get("unit"), Default: number(f.Tag.Get("default")), Lo: number(lo), Hi: number(hi),
+		key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		s := setting{Key: key, Unit: f.Tag.Get("unit"), Default: number(f.Tag.Get("default")), Lo: number(lo), Hi: number(hi),
 			Whole: f.Type.Kind() == reflect.Int, field: i}
 		out = append(out, s)
 	}

@@ -19,10 +19,11 @@ import (
 // How grids are laid out where a config states none. Coarser ones than the source's knots bias the slope of the lens, and so
 // does a box that does not hold all light.
 const (
-	gridStep    = 0.7  // of Observation.Resolution: the step of the fine grid
-	coarseStep  = 2.0  // of that: the step of the coarse one
-	gridMargin  = 0.15 // of its half-width: by how much a box is wider than what is seen, since the lens will move
-	brightPart  = 0.2  // of the brightest arc: what is brighter is within the fine grid
+	gridStep    = 0.7 // of Observation.Resolution: the step of the fine grid
+	coarseStep  = 2.0 // of that: the step of the coarse one
+	wideMargin  = 0.5 // of its half-width: by how much the coarse box is wider than what stands out of the noise, for what does not
+	fineMargin  = 0.3 // and the fine one, since the lens will move
+	brightPart  = 0.2 // of the brightest arc: what is brighter is within the fine grid
 	leastNodes  = 12
 	coarseNodes = 30
 	fineNodes   = 40
@@ -30,27 +31,28 @@ const (
 )
 
 // GridsFor lays out the grids of a pixelised source from the arcs of an image, seen through a lens: a coarse one over all that
-// they map to, and a fine one over the bright part, whose nodes are `step` arcsec apart where their number allows it. There have
-// to be arcs.
-func GridsFor(a *observation.Arcs, lens lensing.Sum, step float64) []physics.SplineGrid {
+// they map to, and a fine one over the bright part, whose nodes are coarser·step arcsec apart where their number allows it. There
+// have to be arcs.
+func GridsFor(a *observation.Arcs, lens lensing.Sum, step, coarser float64) []physics.SplineGrid {
 	bx, by := lens.Source(a.X, a.Y)
 	top := 0.0
 	for _, v := range a.Light {
 		top = math.Max(top, v)
 	}
 	all, bright := box(bx, by, func(int) bool { return true }), box(bx, by, func(k int) bool { return a.Light[k] > brightPart*top })
-	return nested(all, bright, step)
+	return nested(all, bright, step, coarser)
 }
 
 // nested are grids over two squares.
-func nested(all, bright physics.SplineGrid, step float64) []physics.SplineGrid {
-	set := func(g physics.SplineGrid, step float64, most int) physics.SplineGrid {
-		g.Half = roundUp(max(g.Half*(1+gridMargin), 0.5*leastNodes*step))
+func nested(all, bright physics.SplineGrid, step, coarser float64) []physics.SplineGrid {
+	step *= coarser
+	set := func(g physics.SplineGrid, margin, step float64, most int) physics.SplineGrid {
+		g.Half = roundUp(max(g.Half*(1+margin), 0.5*leastNodes*step))
 		g.X, g.Y = math.Round(g.X*1e3)/1e3, math.Round(g.Y*1e3)/1e3
-		g.N = min(most, max(leastNodes, int(math.Ceil(2*g.Half/step-1e-9))))
+		g.N = min(int(float64(most)/coarser), max(leastNodes, int(math.Ceil(2*g.Half/step-1e-9))))
 		return g
 	}
-	return []physics.SplineGrid{set(all, coarseStep*step, coarseNodes), set(bright, step, fineNodes)}
+	return []physics.SplineGrid{set(all, wideMargin, coarseStep*step, coarseNodes), set(bright, fineMargin, step, fineNodes)}
 }
 
 // roundUp is a length to the next thousandth of an arcsec.
@@ -146,7 +148,8 @@ func (p *Problem) layOut(comp *config.Component) error {
 		return term.WithHint(c.Fail(comp.Key("grids"), "is missing, and %s shows no arcs from which to lay grids out: nothing stands out of the noise and of the lens's light", c.Data.Image),
 			"state grids, such as [{half_width: 1, nodes: 28}], or a mask that leaves the arcs in use")
 	default:
-		comp.LayOut(GridsFor(arcs, lens, step))
+		comp.LayOut(GridsFor(arcs, lens, step, 1))
+		p.laidOut = append(p.laidOut, comp.Name)
 		if g := comp.Pixels.Grids[1]; g.Step() > 1.01*step {
 			p.notices = append(p.notices, fmt.Sprintf("%s: the nodes of its fine grid are %.3g arcsec apart, where %.3g is called for: the lens that the config starts from spreads the arcs over %.3g arcsec", comp.Key("grids"), g.Step(), step, 2*g.Half))
 		}
@@ -215,7 +218,7 @@ func (p *Problem) priorGrids(comp *config.Component, step float64) []physics.Spl
 	} else if size > 0 { // the width of an image
 		all.Half, bright.Half = size/2, size/4
 	}
-	return nested(all, bright, step)
+	return nested(all, bright, step, 1)
 }
 
 // checkSplines refuses more splines than can be solved for, or than there is memory for: so many bytes are free, 0 where that is

@@ -27,6 +27,7 @@ type Problem struct {
 
 	arcs    *observation.Arcs // where the model has a pixelised source and an image
 	notices []string          // of the grids of these
+	laidOut []string          // names of those whose grids the config has left out
 }
 
 // New reads the files of a config and builds its posterior. Close it. The config itself stays as it is: what the image says of

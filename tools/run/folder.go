@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"lenskit/internal/disk"
+	"lenskit/tools/config"
 	"lenskit/tools/internal/fits"
 	"lenskit/tools/internal/rundir"
 	"lenskit/tools/internal/term"
@@ -49,10 +50,19 @@ func Same(p *problem.Problem, dir string, rec *Record, opt search.Options) bool 
 	return err1 == nil && err2 == nil && term.SameJSON(want, have)
 }
 
-// IsOf tells whether rec, in dir, is the record of a fit of this problem.
+// IsOf tells whether rec, in dir, is the record of a fit of this problem. Grids that the problem's config has left out are those
+// that the fit has laid out.
 func IsOf(p *problem.Problem, dir string, rec *Record) bool {
-	text, err := os.ReadFile(filepath.Join(dir, rundir.ConfigYAML))
-	return err == nil && string(text) == p.Config.Text(dir) && rundir.Recorded(p.Inputs, rec.Inputs)
+	path := filepath.Join(dir, rundir.ConfigYAML)
+	text, err := os.ReadFile(path)
+	if err != nil || !rundir.Recorded(p.Inputs, rec.Inputs) {
+		return false
+	}
+	if string(text) == p.Config.Text(dir) {
+		return true
+	}
+	of, err := config.Parse(path, text)
+	return err == nil && p.Config.HasPixels() && string(text) == p.WithGridsOf(of).Text(dir)
 }
 
 // makeRoom moves aside what must not stand beside the results of a fit of this problem: another fit and all draws. Files

@@ -56,6 +56,25 @@ type StageEnd struct {
 	Reason  string
 }
 
+// bfgs climbs by BFGS, which goes on where the Gauss-Newton matrix is not the whole curvature, or returns the end of that climb
+// when it was done before.
+func (c *Climber) bfgs(ctx context.Context, key string, post *adjoint.Posterior, t samplers.Curved, from []float64) (*StageEnd, error) {
+	if end := c.done(key, t.Dim()); end != nil {
+		return end, nil
+	}
+	state := samplers.NewBFGSState(from)
+	if c.Saved.Task == key && c.Saved.BFGS.Fits(t.Dim()) {
+		state = c.Saved.BFGS
+	}
+	c.begin(key, climbState{bfgs: state})
+	res, err := samplers.BFGS(ctx, t, state, samplers.BFGSOptions{Steps: c.Settings.PixelSteps, TolStep: c.Settings.PixelTolerance}, func(st *samplers.BFGSState) error {
+		c.report(State{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
+		c.count(st.Evaluations)
+		return c.Save()
+	})
+	return c.ended(ctx, key, res, err)
+}
+
 // done is the end of a climb in so many coordinates that was made before, nil where it was not.
 func (c *Climber) done(key string, dim int) *StageEnd {
 	if end := c.Saved.Done[key]; end != nil && len(end.U) == dim {
@@ -73,7 +92,7 @@ func (c *Climber) lm(ctx context.Context, key string, post *adjoint.Posterior, t
 	if c.Saved.Task == key && c.Saved.LM.Fits(t.Dim()) {
 		state = c.Saved.LM
 	}
-	c.begin(key, state, nil)
+	c.begin(key, climbState{lm: state})
 	res, err := samplers.LevenbergMarquardt(ctx, t, state, c.lmOptions(steps), func(st *samplers.LMState) error {
 		c.report(State{Step: st.Iteration, LogPosterior: st.LogProb, ReducedChi2: reducedChi2(post)})
 		c.count(st.Evaluations)
@@ -138,7 +157,7 @@ func (c *Climber) adam(ctx context.Context, key string, post *adjoint.Posterior,
 	if c.Saved.Task == key && c.Saved.Adam.Fits(t.Dim()) {
 		state = c.Saved.Adam
 	}
-	c.begin(key, nil, state)
+	c.begin(key, climbState{adam: state})
 	chi2, best := 0.0, math.Inf(-1) // of the best point; after a resume not known until there is a better one
 	if state.Started {
 		best = state.BestLogProb
@@ -161,18 +180,25 @@ func (c *Climber) ended(ctx context.Context, key string, res *samplers.Result, e
 	}
 	end := &StageEnd{U: res.X, LogProb: res.LogProb, Gain: res.Gain, Status: res.Status, Reason: res.Reason}
 	c.Saved.Done[key] = end
-	c.begin("", nil, nil)
+	c.begin("", climbState{})
 	c.Saved.Iterations += res.Iterations
 	c.taken += res.Iterations
 	return end, nil
 }
 
 // begin notes the climb at work, which may have been at work when the search was stopped.
-func (c *Climber) begin(key string, lm *samplers.LMState, adam *samplers.AdamState) {
-	if c.Saved.Task != key || c.Saved.LM != lm || c.Saved.Adam != adam {
+func (c *Climber) begin(key string, s climbState) {
+	if c.Saved.Task != key || (climbState{c.Saved.LM, c.Saved.Adam, c.Saved.BFGS}) != s {
 		c.Saved.Counted = 0
 	}
-	c.Saved.Task, c.Saved.LM, c.Saved.Adam = key, lm, adam
+	c.Saved.Task, c.Saved.LM, c.Saved.Adam, c.Saved.BFGS = key, s.lm, s.adam, s.bfgs
+}
+
+// climbState is the state of the climb at work, one of these, or none.
+type climbState struct {
+	lm   *samplers.LMState
+	adam *samplers.AdamState
+	bfgs *samplers.BFGSState
 }
 
 // count adds what the climb at work has evaluated since it was last called. What a step has cost counts once it is made, so

@@ -21,19 +21,19 @@ const simpleLight = "sersic"
 // simpleCentre names the centre of the first source as the simple model has it.
 func (s *Search) simpleCentre() (x, y string) {
 	src := s.Problem.Config.Source[0]
-	if src.Type == "decoder" {
+	if src.Type == "decoder" || src.Type == config.TypePixels {
 		src.Params = config.DefaultParams(src.Group, simpleLight)
 	}
 	return src.KeyOf(physics.RoleCentreX), src.KeyOf(physics.RoleCentreY)
 }
 
-// simplified is the config with a Sersic profile in place of each decoder.
+// simplified is the config with a Sersic profile in place of each decoder and each pixelised source.
 func simplified(c *config.Config, brightness float64, set *Settings) *config.Config {
 	s := c.Clone()
 	replace := func(list []config.Component) {
 		for i := range list {
 			d := &list[i]
-			if d.Type != "decoder" {
+			if d.Type != "decoder" && d.Type != config.TypePixels {
 				continue
 			}
 			centre := map[physics.Role]config.Prior{}
@@ -64,9 +64,26 @@ func simplified(c *config.Config, brightness float64, set *Settings) *config.Con
 	}
 	replace(s.Source)
 	replace(s.LensLight)
+	freeAmplitudes(s)
 	s.NoiseScale, s.StudentT = nil, 0 // far from the truth, a better model is the cure of a misfit
 	observation.ScalePriors(s, brightness)
 	return s
+}
+
+// freeAmplitudes makes amplitudes that are solved for or integrated over, which only a pixelised source allows, parameters like
+// others.
+func freeAmplitudes(c *config.Config) {
+	for _, comp := range c.Components() {
+		if comp.Amplitudes == "" {
+			continue
+		}
+		comp.Amplitudes = ""
+		for i, d := range config.DefaultParams(comp.Group, comp.Type) {
+			if p := &comp.Params[i]; p.Role.IsAmplitude() && p.Prior.Family != physics.FamilyFixed {
+				p.Prior = d.Prior
+			}
+		}
+	}
 }
 
 // restrained is the config with slopes of the lenses' mass held at what is likely beforehand, which simple sources do not

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"gonum.org/v1/gonum/floats"
 	"gonum.org/v1/gonum/mat"
 	"lenskit/adjoint"
 	"lenskit/physics"
@@ -34,6 +35,7 @@ type Record struct {
 	Task        string
 	LM          *samplers.LMState   `json:",omitempty"`
 	Adam        *samplers.AdamState `json:",omitempty"`
+	BFGS        *samplers.BFGSState `json:",omitempty"`
 	Counted     int                 `json:",omitempty"` // of the evaluations of that state, those in Evaluations
 	Evaluations int
 	Iterations  int
@@ -71,7 +73,7 @@ func (s *Search) Find(ctx context.Context) (*Result, error) {
 	case why != nil:
 		res, err = c.giveUp(ctx, given, *why)
 	case given != nil:
-		res, err = c.find(ctx, fromConfig, []Found{{From: "config", End: &StageEnd{U: given}}})
+		res, err = c.find(ctx, s.strategyOfStart(), []Found{{From: "config", End: &StageEnd{U: given}}})
 	default:
 		if res, err = c.find(ctx, s.strategy(), nil); errors.Is(err, errNoArcs) {
 			res, err = c.giveUp(ctx, nil, NewDoubt(noArcs, none, none, "%v", errNoArcs))
@@ -90,7 +92,7 @@ func (s *Search) Find(ctx context.Context) (*Result, error) {
 func (s *Search) Settle(ctx context.Context, u []float64) (*Result, error) {
 	c := newClimber(s)
 	defer c.close()
-	return c.find(ctx, fromConfig, []Found{{From: "config", End: &StageEnd{U: u}}})
+	return c.find(ctx, s.strategyOfStart(), []Found{{From: "config", End: &StageEnd{U: u}}})
 }
 
 // find takes what is found through the stages of a strategy and judges the end.
@@ -99,7 +101,7 @@ func (c *Climber) find(ctx context.Context, strategy []Stage, found []Found) (*R
 	if err != nil {
 		return nil, err
 	}
-	full, tried := c.Problem.Post, endsFrom(fullStage, found)
+	full, tried := c.Problem.Post, endsFrom(fullStage, found) // a stage may have changed the problem's grids
 	top, res := tried[0], &Result{}
 	res.Lensed, res.Doubts = c.doubts(full, top, tried, found[0].Radius)
 	if held := endsFrom(heldStage, found); len(held) > 0 {
@@ -140,11 +142,38 @@ func (s *Search) posterior(cfg *config.Config, obs *observation.Observation, thr
 func (s *Search) curve(res *Result, full *adjoint.Posterior, top *StageEnd) error {
 	res.U, res.LogProb, res.Hess = top.U, top.LogProb, mat.NewSymDense(full.Dim(), nil)
 	grad := make([]float64, full.Dim())
-	if _, err := full.MAP().LogProbHess(grad, res.Hess, top.U); err != nil {
+	_, err := full.MAP().LogProbHess(grad, res.Hess, top.U)
+	if err == nil && s.Problem.Config.HasPixels() && !res.GivenUp {
+		err = res.wholeCurvature(full.MAP(), grad)
+	}
+	if err != nil {
 		return term.Numerical("the curvature at the maximum cannot be computed: %v", err)
 	}
 	return nil
 }
+
+// wholeCurvature puts the whole curvature in the place of the Gauss-Newton matrix, which lacks the cross terms of the lens and of
+// what is integrated over, and holds the gradient against it. Where it is that of no maximum, the matrix stays.
+func (r *Result) wholeCurvature(t *adjoint.View, grad []float64) error {
+	whole := mat.NewSymDense(len(grad), nil)
+	if err := t.Hessian(whole, r.U); err != nil {
+		return err
+	}
+	var chol mat.Cholesky
+	step := mat.NewVecDense(len(grad), nil)
+	if g := mat.NewVecDense(len(grad), grad); !chol.Factorize(whole) || chol.SolveVecTo(step, g) != nil {
+		r.Doubts.add(gainUnknown, none, mostLength, "the climb ended where the log posterior does not fall in every direction")
+		return nil
+	}
+	r.Hess.CopySym(whole)
+	if length := math.Sqrt(floats.Dot(grad, step.RawVector().Data)); r.Doubts.finite("the gradient at the maximum", length) && length > mostLength {
+		r.Doubts.add(stalled, 0.5*length*length, 0.5*mostLength*mostLength, "the climb ended where a full step is still %.2g standard deviations long", length)
+	}
+	return nil
+}
+
+// mostLength is how many standard deviations a full step may be long at a maximum of an evidence, whose gradient is exact.
+const mostLength = 0.3
 
 // lensed is what speaks for lensing at an end, whose images are given. radius is that of the lens of a pixelised source.
 func (s *Search) lensed(post *adjoint.Posterior, end *StageEnd, img *adjoint.Images, radius float64) (*Lensed, error) {

@@ -61,6 +61,9 @@ func TestStoppedClimbsCountEachEvaluationOnce(t *testing.T) {
 		"adam": func(c *Climber, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
 			return c.adam(ctx, "climb", p.Post, target, from, nil, samplers.AdamOptions{Steps: 40})
 		},
+		"bfgs": func(c *Climber, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
+			return c.bfgs(ctx, "climb", p.Post, target, from)
+		},
 		"evidence": func(c *Climber, ctx context.Context, target samplers.Lagged) (*StageEnd, error) {
 			named := namedTheta(p.Post, make([]float64, p.Post.Dim()))
 			ends, err := c.invert(ctx, p.Config, p.Obs, []Found{{Theta: named}})

@@ -12,7 +12,6 @@ import (
 	"lenskit/adjoint"
 	"lenskit/tools/config"
 	"lenskit/tools/internal/term"
-	"lenskit/tools/lensing"
 	"lenskit/tools/observation"
 )
 
@@ -161,9 +160,7 @@ func (c *Climber) multiplies(f *inversion, theta config.Named) (bool, error) {
 	}
 	halfW, halfH := c.Problem.Obs.HalfSides()
 	images := lens.ImagesOf(p.X, p.Y, halfW, halfH, c.Problem.Obs.Scale)
-	return slices.ContainsFunc(images, func(i lensing.Image) bool {
-		return math.Hypot(i.X-images[0].X, i.Y-images[0].Y) > imageApart
-	}), nil
+	return apart(images), nil
 }
 
 // largestEvidence climbs from the lens of a simple model, whose names those of post are, to that of the largest evidence with a

@@ -19,10 +19,14 @@ func climbDraws(ctx context.Context, c *Climber, _ []Found) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.scan(ctx, scanOptions{
+	o := scanOptions{
 		cfg: simplified(c.Problem.Config, full.Brightness, &c.Settings), obs: obs,
 		starts: c.Options.Starts, kept: c.Settings.Lenses,
-	})
+	}
+	if c.Problem.Config.HasPixels() { // whose evidence tells lenses apart that simple sources do not
+		o.starts, o.kept = max(o.starts, c.Settings.PixelStarts), 2*c.Settings.PixelLenses
+	}
+	return c.scan(ctx, o)
 }
 
 // scanOptions say what is climbed from draws of the priors.

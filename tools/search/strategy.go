@@ -14,6 +14,7 @@ type Found struct {
 	Multiple bool         // the brightest point of its pixelised source is seen more than once
 	Radius   float64      // arcsec: Einstein radius of the lens of the largest evidence with a pixelised source; 0 where none was made
 	From     string       // name of the stage that it comes from
+	At       config.Named // the lens that the grids of its pixelised sources were laid out at
 	End      *StageEnd    // of the climb, in the coordinates of the config's own model; nil before the decoder
 }
 
@@ -54,16 +55,55 @@ var (
 		{heldStage, holdRadius}, // where decoder and pixelised source do not agree
 	}
 
+	// fromPriorsPixels is fromPriors with a source of type pixels (decision 0012).
+	fromPriorsPixels = []Stage{
+		{"draws", climbDraws},
+		{"multiple", keepMultiple},
+		{"coarse source", climbCoarseSource}, // on a small image: the evidence tells the lenses apart
+		{"middle source", climbMiddleSource},
+		{"nested source", climbNestedSource}, // on the grids that are called for, and finer ones
+		{fullStage, climbPixelised},
+	}
+
+	// fromLensLightPixels is fromLensLight likewise.
+	fromLensLightPixels = []Stage{
+		{"light", fitLensLight},
+		{arcsStage, climbArcs},
+		{jointStage, fitLightAndArcs},
+		{"multiple", keepMultiple},
+		{"coarse source", climbCoarseSource},
+		{"middle source", climbMiddleSource},
+		{"nested source", climbNestedSource},
+		{fullStage, climbPixelised},
+	}
+
+	// fromConfigPixels is fromConfig likewise.
+	fromConfigPixels = []Stage{{fullStage, climbPixelised}}
+
 	// fromConfig is that of a config which states a start.
 	fromConfig = []Stage{{fullStage, climbFullSize}}
 )
 
 // strategy is that of a config without a start.
 func (s *Search) strategy() []Stage {
-	if hasLensLight(s.Problem.Config) {
+	lit, pixels := hasLensLight(s.Problem.Config), s.Problem.Config.HasPixels()
+	switch {
+	case lit && pixels:
+		return fromLensLightPixels
+	case lit:
 		return fromLensLight
+	case pixels:
+		return fromPriorsPixels
 	}
 	return fromPriors
+}
+
+// strategyOfStart is that of a config with one.
+func (s *Search) strategyOfStart() []Stage {
+	if s.Problem.Config.HasPixels() {
+		return fromConfigPixels
+	}
+	return fromConfig
 }
 
 // through takes what is found through stages.
