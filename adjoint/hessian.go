@@ -3,6 +3,7 @@ package adjoint
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"gonum.org/v1/gonum/mat"
@@ -60,7 +61,7 @@ const hessianStep = 0.1
 
 // difference is the derivative of the gradient by coordinate k.
 func (v *View) difference(u []float64, k int, step float64) ([]float64, error) {
-	x, g, back := clone(u), make([]float64, len(u)), make([]float64, len(u))
+	x, g, back := slices.Clone(u), make([]float64, len(u)), make([]float64, len(u))
 	x[k] = u[k] - step
 	if _, err := v.LogProb(back, x); err != nil {
 		return nil, fmt.Errorf("adjoint: Hessian: %w", err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"lenskit/physics"
 	"lenskit/physics/linalg"
@@ -62,7 +63,7 @@ func (m *Marginal) Conditional(theta []float64) (*Conditional, error) {
 	}
 	v := m.inv
 	v.covariance()
-	c.covariance = clone(v.a)
+	c.covariance = slices.Clone(v.a)
 	for i := range c.Sources {
 		for k := v.first[i]; k < v.first[i+1]; k++ {
 			c.Sources[i].SD = append(c.Sources[i].SD, math.Sqrt(max(0, v.a[k*c.n+k])))
@@ -78,18 +79,18 @@ func (m *Marginal) conditional(theta []float64) (*Conditional, error) {
 	}
 	v := m.inv
 	n, g := v.n, len(v.columns)-v.nFree
-	c := &Conditional{Theta: clone(theta), n: n, noise: math.Sqrt(v.noise2), factor: clone(v.a), gauss: clone(v.gauss), dense: dense{linalg.New(nil)}}
+	c := &Conditional{Theta: slices.Clone(theta), n: n, noise: math.Sqrt(v.noise2), factor: slices.Clone(v.a), gauss: slices.Clone(v.gauss), dense: dense{linalg.New(nil)}}
 	for k, col := range v.columns {
 		c.Theta[col.at] = v.amp[k]
 		if col.gaussian {
 			c.columns = append(c.columns, col.at)
 		}
 	}
-	c.shift = clone(v.z[(1+v.nFree)*n:])
+	c.shift = slices.Clone(v.z[(1+v.nFree)*n:])
 	v.dense.unwhiten(c.shift, v.a, g, n)
 	for i, l := range v.pixelised {
 		s := ConditionalSource{Name: m.model.Components[l.component].Name, Grids: l.splines.Grids(), first: v.first[i]}
-		s.Mean = clone(v.s[v.first[i]:v.first[i+1]])
+		s.Mean = slices.Clone(v.s[v.first[i]:v.first[i+1]])
 		c.Sources = append(c.Sources, s)
 	}
 	return c, nil
@@ -124,9 +125,9 @@ func (m *Marginal) DrawImages(theta []float64, rng *rand.Rand) (*Images, error) 
 	}
 	coefficients := make([][]float64, len(c.Sources))
 	for i := range c.Sources {
-		coefficients[i] = clone(c.Sources[i].Mean)
+		coefficients[i] = slices.Clone(c.Sources[i].Mean)
 	}
-	drawn := clone(c.Theta)
+	drawn := slices.Clone(c.Theta)
 	c.Draw(coefficients, drawn, rng)
 	return m.show(coefficients, drawn)
 }
@@ -144,8 +145,6 @@ func (m *Marginal) show(coefficients [][]float64, theta []float64) (*Images, err
 	}
 	return m.draw()
 }
-
-func clone(v []float64) []float64 { return append([]float64(nil), v...) }
 
 // Draw writes a draw of the coefficients of each source to coefficients, slices as long as the sources' Mean, and of the
 // amplitudes to theta, a copy of Theta.
@@ -228,7 +227,7 @@ func (m *Marginal) Mock(theta []float64, held []bool, rng *rand.Rand) (img *Imag
 		return nil, nil, nil, err
 	}
 	v := m.inv
-	drawn = clone(theta)
+	drawn = slices.Clone(theta)
 	for _, l := range v.pixelised {
 		if err := l.splines.Prepare(); err != nil {
 			return nil, nil, nil, rejected("%s: %w", l.name, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,7 +52,7 @@ func newDenseMarginal(t *testing.T, p *Marginal, theta []float64) *denseMarginal
 		for i, l := range v.pixelised {
 			l.splines.SetCoefficients(x[v.first[i]:v.first[i+1]])
 		}
-		values := clone(theta)
+		values := slices.Clone(theta)
 		for k, c := range v.columns {
 			values[c.at] = x[v.n+k]
 		}
@@ -264,7 +265,7 @@ func TestConditionalAgainstDense(t *testing.T) {
 	// no amplitude that is not to be negative can be improved upon: the best evidence falls with those that are positive and does
 	// not rise with the others
 	best := func(k int, by float64) float64 {
-		y := clone(x)
+		y := slices.Clone(x)
 		y[v.n+k] += by
 		_, _, z := m.solve(t, with, y)
 		return z
@@ -358,7 +359,7 @@ func TestConditionalDraws(t *testing.T) {
 	sum, square := make([]float64, len(dirs)), make([]float64, len(dirs))
 	s := [][]float64{make([]float64, v.n)}
 	for range draws {
-		th := clone(c.Theta)
+		th := slices.Clone(c.Theta)
 		c.Draw(s, th, rng)
 		for i, d := range dirs {
 			y := 0.0
@@ -385,7 +386,7 @@ func TestConditionalDraws(t *testing.T) {
 	}
 	// the same seed, the same draw
 	again := [][]float64{make([]float64, v.n)}
-	th1, th2 := clone(c.Theta), clone(c.Theta)
+	th1, th2 := slices.Clone(c.Theta), slices.Clone(c.Theta)
 	c.Draw(s, th1, rand.New(rand.NewPCG(1, 1)))
 	c.Draw(again, th2, rand.New(rand.NewPCG(1, 1)))
 	if !equal(s[0], again[0]) || !equal(th1, th2) {
@@ -444,7 +445,7 @@ func TestMarginalGaussNewton(t *testing.T) {
 	cols := make([][]float64, dim)
 	for k := range cols {
 		const h = 1e-4
-		x := clone(u)
+		x := slices.Clone(u)
 		x[k] += h
 		up := image(x)
 		x[k] -= 2 * h
@@ -538,7 +539,7 @@ func TestMarginalInformation(t *testing.T) {
 	x := make([]*mat.Dense, p.Dim())
 	for k := range x {
 		const h = 1e-4
-		y := clone(u)
+		y := slices.Clone(u)
 		y[k] += h
 		up := covariance(y)
 		y[k] -= 2 * h
@@ -578,7 +579,7 @@ func TestHessianByDifferences(t *testing.T) {
 		d := check.Normals(rng, dim)
 		norm := math.Sqrt(check.Dot(d, d))
 		at := func(s float64) float64 {
-			x := clone(u)
+			x := slices.Clone(u)
 			for i := range x {
 				x[i] += s * d[i] / norm
 			}
@@ -761,7 +762,7 @@ func TestMarginalRejects(t *testing.T) {
 		"no radius":     func(th []float64) { th[index(t, p.Posterior, "source.pixels.envelope_radius_1")] = 0 },
 		"infinite fall": func(th []float64) { th[index(t, p.Posterior, "source.pixels.envelope_fall_1")] = math.Inf(1) },
 	} {
-		th := clone(theta)
+		th := slices.Clone(theta)
 		change(th)
 		_, err := p.Eval(th, true)
 		var r interface{ Recoverable() bool }
@@ -791,7 +792,7 @@ func TestMarginalSteps(t *testing.T) {
 		}
 		q.Close()
 	}
-	x := clone(u)
+	x := slices.Clone(u)
 	k := 0
 	step := func() {
 		k++
