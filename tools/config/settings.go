@@ -195,11 +195,8 @@ type Settings struct {
 	FinerTrials int `json:"finer_trials,omitempty" unit:"grids" default:"3" range:"1,100"`
 }
 
-// Without is the settings without those that only a source of type pixels reads, which are not written then.
-func (s Settings) Without(pixels bool) Settings {
-	if !pixels {
-		return s
-	}
+// WithoutPixels is the settings without those that only a source of type pixels reads, which are not written then.
+func (s Settings) WithoutPixels() Settings {
 	s.PixelStarts, s.PixelLenses, s.PixelSteps, s.PixelTolerance, s.CoarseKnots, s.PixelGap = 0, 0, 0, 0, 0, 0
 	s.PixelBest, s.PixelBoxes, s.PixelSame, s.FinerKnots, s.FinerGain, s.FinerTrials = 0, 0, 0, 0, 0, 0
 	return s

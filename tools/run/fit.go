@@ -151,7 +151,10 @@ func Fit(ctx context.Context, opt Options, stdout io.Writer, pr *term.Progress) 
 		rec, theta = failed(p, err)
 	}
 	rec.Seconds, rec.Seed, rec.Options, rec.Notices = term.JSONFloat(elapsed()), opt.Search.Seed, opt.Search, notices
-	settings := s.Settings.Without(!cfg.HasPixels())
+	settings := s.Settings
+	if !cfg.HasPixels() {
+		settings = settings.WithoutPixels()
+	}
 	rec.Settings = &settings
 	if opt.Bare.Image == "" {
 		rec.Inputs = append([]rundir.Input{{Path: opt.Input, SHA256: cfg.Sum}}, rec.Inputs...)

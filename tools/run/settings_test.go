@@ -41,7 +41,7 @@ func TestAConfigChangesTheSearch(t *testing.T) {
 		return rec
 	}
 	usual, other := fit(path, "usual"), fit(own, "other")
-	want := search.DefaultSettings().Without(true) // there is no source of type pixels
+	want := search.DefaultSettings().WithoutPixels() // there is no source of type pixels
 	if *usual.Settings != want {
 		t.Errorf("without a word of the config: %+v", usual.Settings)
 	}
